@@ -1,0 +1,1 @@
+"""What every orch service stands on: objects, store, bus and the reconcile runtime."""

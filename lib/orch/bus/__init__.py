@@ -1,0 +1,1 @@
+"""How orch's services talk: protobuf on NATS JetStream."""

@@ -1,0 +1,147 @@
+"""The bus's subjects and streams, built and parsed here only.
+
+A token that holds `.`, `*`, `>`, `%` or white space is percent-escaped; an empty one is written `-` (and "-" itself is
+escaped). The core group is written `core`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from orch.bus.protocol import StreamSpec
+
+_ESCAPED: Final = re.compile(r"[.*>%\s]")
+_MIB: Final = 1 << 20
+
+OBJECTS: Final = StreamSpec(
+    name="OBJECTS", subjects=("orch.objects.>",), max_per_subject=1, duplicate_window=10, message_ttl=True
+)
+"""The newest state of each object. Written by the relay alone."""
+
+HISTORY: Final = "HISTORY"
+"""A bounded history of OBJECTS, for replay: see orch_api.storage.relay."""
+
+NODES: Final = StreamSpec(
+    name="NODES", subjects=("orch.nodes.*.pods.>",), max_per_subject=1, duplicate_window=10, message_ttl=True
+)
+"""The pods of each node. Written by the relay alone."""
+
+REPORTS: Final = StreamSpec(
+    name="REPORTS", subjects=("orch.reports.>",), retention="workqueue", max_per_subject=0, max_bytes=256 * _MIB
+)
+"""What nodes report, until the api has taken it."""
+
+HEARTBEATS: Final = StreamSpec(
+    name="HEARTBEATS", subjects=("orch.nodes.*.heartbeat",), storage="memory", max_per_subject=1, max_age=600
+)
+
+METRICS: Final = StreamSpec(
+    name="METRICS", subjects=("orch.metrics.*",), storage="memory", max_per_subject=30, max_age=600
+)
+
+DECISIONS: Final = StreamSpec(
+    name="DECISIONS", subjects=("orch.decisions.>",), max_per_subject=5, max_age=3600, max_bytes=128 * _MIB
+)
+
+STREAMS: Final = (OBJECTS, NODES, REPORTS, HEARTBEATS, METRICS, DECISIONS)
+
+API_SERVICE: Final = "orch-api"
+"""The api's NATS micro service."""
+
+
+def _escape_character(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match.group().encode())
+
+
+def escape(token: str) -> str:
+    """Return `token` as one subject token."""
+    if not token:
+        return "-"
+    if token == "-":
+        return "%2D"
+    return _ESCAPED.sub(_escape_character, token) if _ESCAPED.search(token) else token
+
+
+def unescape(token: str) -> str:
+    """Return what `escape` was given."""
+    if token == "-":
+        return ""
+    if "%" not in token:
+        return token
+    return re.sub(r"(?:%[0-9A-F]{2})+", lambda m: bytes.fromhex(m.group().replace("%", "")).decode(), token)
+
+
+def object_subject(group: str, resource: str, namespace: str, name: str) -> str:
+    """Return orch.objects.<group>.<resource>.<namespace>.<name>."""
+    return f"orch.objects.{escape(group or 'core')}.{resource}.{escape(namespace)}.{escape(name)}"
+
+
+def objects_of(group: str, resource: str) -> str:
+    """Return the filter orch.objects.<group>.<resource>.> for all of a resource."""
+    return f"orch.objects.{escape(group or 'core')}.{resource}.>"
+
+
+def node_pod_subject(node: str, namespace: str, name: str) -> str:
+    """Return orch.nodes.<node>.pods.<namespace>.<name>."""
+    return f"orch.nodes.{escape(node)}.pods.{escape(namespace)}.{escape(name)}"
+
+
+def node_pods(node: str) -> str:
+    """Return the filter orch.nodes.<node>.pods.>."""
+    return f"orch.nodes.{escape(node)}.pods.>"
+
+
+def report_subject(node: str, what: str) -> str:
+    """Return orch.reports.<node>.<what>, `what` being "pods" or "node"."""
+    return f"orch.reports.{escape(node)}.{what}"
+
+
+def parse_report(subject: str) -> tuple[str, str]:
+    """Return (node, what) of a report's subject."""
+    _, _, node, what = subject.split(".")
+    return unescape(node), what
+
+
+def heartbeat_subject(node: str) -> str:
+    """Return orch.nodes.<node>.heartbeat."""
+    return f"orch.nodes.{escape(node)}.heartbeat"
+
+
+HEARTBEATS_OF_ALL: Final = "orch.nodes.*.heartbeat"
+
+
+def metrics_subject(node: str) -> str:
+    """Return orch.metrics.<node>."""
+    return f"orch.metrics.{escape(node)}"
+
+
+def decision_subject(component: str, namespace: str, name: str) -> str:
+    """Return orch.decisions.<component>.<namespace>.<name>."""
+    return f"orch.decisions.{component}.{escape(namespace)}.{escape(name)}"
+
+
+def rpc_subject(user: str, verb: str) -> str:
+    """Return orch.rpc.<user>.<verb>: a request to the api by `user`, who alone may publish there."""
+    return f"orch.rpc.{escape(user)}.{verb}"
+
+
+def rpc_requests(verb: str) -> str:
+    """Return orch.rpc.*.<verb>, which the api serves."""
+    return f"orch.rpc.*.{verb}"
+
+
+def parse_rpc(subject: str) -> tuple[str, str]:
+    """Return (user, verb) of an rpc subject."""
+    _, _, user, verb = subject.split(".")
+    return unescape(user), verb
+
+
+def node_rpc_subject(node: str, verb: str) -> str:
+    """Return orch.nodes.<node>.rpc.<verb>: a request to a node."""
+    return f"orch.nodes.{escape(node)}.rpc.{verb}"
+
+
+def inbox_prefix(user: str) -> str:
+    """Return the prefix of the subjects on which `user` alone receives answers: _INBOX.<user>."""
+    return f"_INBOX.{escape(user)}"

@@ -1,0 +1,92 @@
+"""Views of Node, Namespace, Event, Lease and other plain kinds (k8s.io/api/core/v1, coordination/v1)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from orch.objects.meta import Condition, Object, View
+
+
+class Taint(View):
+    """Keeps pods off a node unless they tolerate it."""
+
+    key: str = ""
+    value: str = ""
+    effect: str = ""
+    time_added: str = ""
+
+
+class NodeSpec(View):
+    """What is asked of a node."""
+
+    pod_cidr: str = msgspec.field(default="", name="podCIDR")
+    unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
+
+
+class NodeAddress(View):
+    """An address and its type: InternalIP, Hostname."""
+
+    type: str = ""
+    address: str = ""
+
+
+class NodeStatus(View):
+    """What a node says of itself. Quantities as text."""
+
+    capacity: dict[str, str] = {}
+    allocatable: dict[str, str] = {}
+    conditions: tuple[Condition, ...] = ()
+    addresses: tuple[NodeAddress, ...] = ()
+
+    def condition(self, kind: str) -> Condition | None:
+        """Return the condition of that type."""
+        for condition in self.conditions:
+            if condition.type == kind:
+                return condition
+        return None
+
+
+class Node(Object):
+    """A node. `spec.pod_cidr` reads podCIDR."""
+
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+
+class NamespaceSpec(View):
+    """Finalizers of the namespace's contents."""
+
+    finalizers: tuple[str, ...] = ()
+
+
+class NamespaceStatus(View):
+    """Active or Terminating."""
+
+    phase: str = ""
+    conditions: tuple[Condition, ...] = ()
+
+
+class Namespace(Object):
+    """A namespace."""
+
+    spec: NamespaceSpec = NamespaceSpec()
+    status: NamespaceStatus = NamespaceStatus()
+
+
+class ConfigMap(Object):
+    """A config map."""
+
+    data: dict[str, str] = {}
+    binary_data: dict[str, str] = {}
+
+
+class Secret(Object):
+    """A secret; `data` is base64."""
+
+    type: str = "Opaque"
+    data: dict[str, str] = {}
+
+
+class ServiceAccount(Object):
+    """A service account."""

@@ -1,0 +1,304 @@
+"""Views of Pod, PodTemplateSpec and what they contain (k8s.io/api/core/v1)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from orch.objects.meta import Condition, LabelSelector, Object, ObjectMeta, View
+
+
+class Toleration(View):
+    """Lets a pod onto a node with a matching taint."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+    toleration_seconds: int | None = None
+
+
+class ResourceRequirements(View):
+    """Quantities as text, by resource name."""
+
+    requests: dict[str, str] = {}
+    limits: dict[str, str] = {}
+
+
+class KeySelector(View):
+    """A key of a ConfigMap or a Secret."""
+
+    name: str = ""
+    key: str = ""
+    optional: bool = False
+
+
+class FieldSelector(View):
+    """A field of the pod itself."""
+
+    api_version: str = "v1"
+    field_path: str = ""
+
+
+class ResourceFieldSelector(View):
+    """A request or limit of a container."""
+
+    container_name: str = ""
+    resource: str = ""
+    divisor: str = "0"
+
+
+class EnvVarSource(View):
+    """Where a variable's value comes from."""
+
+    field_ref: FieldSelector | None = None
+    resource_field_ref: ResourceFieldSelector | None = None
+    config_map_key_ref: KeySelector | None = None
+    secret_key_ref: KeySelector | None = None
+
+
+class EnvVar(View):
+    """An environment variable."""
+
+    name: str = ""
+    value: str = ""
+    value_from: EnvVarSource | None = None
+
+
+class NamedReference(View):
+    """An object in the pod's namespace."""
+
+    name: str = ""
+    optional: bool = False
+
+
+class EnvFromSource(View):
+    """All keys of an object as variables."""
+
+    prefix: str = ""
+    config_map_ref: NamedReference | None = None
+    secret_ref: NamedReference | None = None
+
+
+class ContainerPort(View):
+    """A port that a container listens on."""
+
+    name: str = ""
+    container_port: int = 0
+    host_port: int = 0
+    host_ip: str = msgspec.field(default="", name="hostIP")
+    protocol: str = "TCP"
+
+
+class SecurityContext(View):
+    """The settings of a container's or (fields that only it has) a pod's security context that agents honour."""
+
+    privileged: bool = False
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    run_as_non_root: bool = False
+    read_only_root_filesystem: bool = False
+    fs_group: int | None = None
+    supplemental_groups: tuple[int, ...] = ()
+
+
+class Container(View):
+    """A container of a pod. `restart_policy` is set on init containers that keep running (sidecars)."""
+
+    name: str = ""
+    image: str = ""
+    image_pull_policy: str = ""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    working_dir: str = ""
+    env: tuple[EnvVar, ...] = ()
+    env_from: tuple[EnvFromSource, ...] = ()
+    ports: tuple[ContainerPort, ...] = ()
+    resources: ResourceRequirements = ResourceRequirements()
+    restart_policy: str = ""
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+    termination_message_path: str = ""
+    security_context: SecurityContext | None = None
+
+
+class NodeSelectorRequirement(View):
+    """One expression over a node's labels or fields."""
+
+    key: str = ""
+    operator: str = ""
+    values: tuple[str, ...] = ()
+
+
+class NodeSelectorTerm(View):
+    """All of a term must hold."""
+
+    match_expressions: tuple[NodeSelectorRequirement, ...] = ()
+    match_fields: tuple[NodeSelectorRequirement, ...] = ()
+
+
+class NodeSelector(View):
+    """One term must hold."""
+
+    node_selector_terms: tuple[NodeSelectorTerm, ...] = ()
+
+
+class PreferredSchedulingTerm(View):
+    """A term that is worth `weight`."""
+
+    weight: int = 0
+    preference: NodeSelectorTerm = NodeSelectorTerm()
+
+
+class NodeAffinity(View):
+    """Which nodes a pod must or would rather run on."""
+
+    required_during_scheduling_ignored_during_execution: NodeSelector | None = None
+    preferred_during_scheduling_ignored_during_execution: tuple[PreferredSchedulingTerm, ...] = ()
+
+
+class PodAffinityTerm(View):
+    """Pods that select a topology domain."""
+
+    label_selector: LabelSelector | None = None
+    namespaces: tuple[str, ...] = ()
+    namespace_selector: LabelSelector | None = None
+    topology_key: str = ""
+
+
+class WeightedPodAffinityTerm(View):
+    """A term that is worth `weight`."""
+
+    weight: int = 0
+    pod_affinity_term: PodAffinityTerm = PodAffinityTerm()
+
+
+class PodAffinity(View):
+    """Pods to be near to, or (as podAntiAffinity) away from."""
+
+    required_during_scheduling_ignored_during_execution: tuple[PodAffinityTerm, ...] = ()
+    preferred_during_scheduling_ignored_during_execution: tuple[WeightedPodAffinityTerm, ...] = ()
+
+
+class Affinity(View):
+    """All affinities of a pod."""
+
+    node_affinity: NodeAffinity | None = None
+    pod_affinity: PodAffinity | None = None
+    pod_anti_affinity: PodAffinity | None = None
+
+
+class PodSpec(View):
+    """What a pod shall be."""
+
+    node_name: str = ""
+    node_selector: dict[str, str] = {}
+    affinity: Affinity | None = None
+    tolerations: tuple[Toleration, ...] = ()
+    scheduler_name: str = ""
+    priority: int = 0
+    priority_class_name: str = ""
+    preemption_policy: str = ""
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
+    overhead: dict[str, str] = {}
+    restart_policy: str = "Always"
+    termination_grace_period_seconds: int | None = None
+    active_deadline_seconds: int | None = None
+    host_network: bool = False
+    hostname: str = ""
+    subdomain: str = ""
+    dns_policy: str = ""
+    service_account_name: str = ""
+    security_context: SecurityContext | None = None
+
+
+class ContainerStateWaiting(View):
+    """Not started yet, and why."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class ContainerStateRunning(View):
+    """Running since."""
+
+    started_at: str = ""
+
+
+class ContainerStateTerminated(View):
+    """Ended, and how."""
+
+    exit_code: int = msgspec.field(default=0, name="exitCode")
+    signal: int = 0
+    reason: str = ""
+    message: str = ""
+    started_at: str = ""
+    finished_at: str = ""
+    container_id: str = msgspec.field(default="", name="containerID")
+
+
+class ContainerState(View):
+    """Exactly one of the three is set; none means waiting."""
+
+    waiting: ContainerStateWaiting | None = None
+    running: ContainerStateRunning | None = None
+    terminated: ContainerStateTerminated | None = None
+
+
+class ContainerStatus(View):
+    """What became of a container."""
+
+    name: str = ""
+    state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
+    ready: bool = False
+    restart_count: int = 0
+    image: str = ""
+    image_id: str = msgspec.field(default="", name="imageID")
+    container_id: str = msgspec.field(default="", name="containerID")
+    started: bool | None = None
+
+
+class PodIP(View):
+    """An address of a pod."""
+
+    ip: str = ""
+
+
+class PodStatus(View):
+    """What a pod is."""
+
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    conditions: tuple[Condition, ...] = ()
+    host_ip: str = msgspec.field(default="", name="hostIP")
+    pod_ip: str = msgspec.field(default="", name="podIP")
+    pod_ips: tuple[PodIP, ...] = msgspec.field(default=(), name="podIPs")
+    start_time: str = ""
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+    nominated_node_name: str = ""
+    qos_class: str = ""
+
+    def condition(self, kind: str) -> Condition | None:
+        """Return the condition of that type."""
+        for condition in self.conditions:
+            if condition.type == kind:
+                return condition
+        return None
+
+
+class Pod(Object):
+    """A pod."""
+
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class PodTemplate(View):
+    """A template as its controller carries it: the spec stays bytes, so that no field is lost."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: msgspec.Raw = msgspec.Raw(b"{}")

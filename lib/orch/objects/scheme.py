@@ -1,0 +1,45 @@
+"""The kinds that orch's own services read, each with its view. The api's registry lists all that it serves."""
+
+from __future__ import annotations
+
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from orch.objects import apps, cluster, meta, pods
+
+ObjectT = TypeVar("ObjectT", bound=meta.Object)
+
+
+class Kind(msgspec.Struct, Generic[ObjectT], frozen=True):
+    """A kind of object: where the api serves it and how a service reads it."""
+
+    group: str
+    version: str
+    resource: str
+    name: str
+    namespaced: bool
+    view: type[ObjectT]
+
+    @property
+    def api_version(self) -> str:
+        """The apiVersion in objects and owner references: "v1", "apps/v1"."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def with_view(self, view: type[meta.Object]) -> Kind[meta.Object]:
+        """Return the kind read through another view."""
+        return msgspec.structs.replace(self, view=view)  # type: ignore[return-value]
+
+
+PODS: Final = Kind("", "v1", "pods", "Pod", True, pods.Pod)
+NODES: Final = Kind("", "v1", "nodes", "Node", False, cluster.Node)
+NAMESPACES: Final = Kind("", "v1", "namespaces", "Namespace", False, cluster.Namespace)
+CONFIG_MAPS: Final = Kind("", "v1", "configmaps", "ConfigMap", True, cluster.ConfigMap)
+SECRETS: Final = Kind("", "v1", "secrets", "Secret", True, cluster.Secret)
+SERVICE_ACCOUNTS: Final = Kind("", "v1", "serviceaccounts", "ServiceAccount", True, cluster.ServiceAccount)
+SERVICES: Final = Kind("", "v1", "services", "Service", True, meta.Object)
+ENDPOINTS: Final = Kind("", "v1", "endpoints", "Endpoints", True, meta.Object)
+EVENTS: Final = Kind("", "v1", "events", "Event", True, meta.Object)
+LEASES: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease", True, meta.Object)
+DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", "Deployment", True, apps.Deployment)
+REPLICA_SETS: Final = Kind("apps", "v1", "replicasets", "ReplicaSet", True, apps.ReplicaSet)

@@ -1,0 +1,62 @@
+"""The keys in etcd, built and parsed here only.
+
+    /orch/objects/<group>/<resource>/<namespace>/<name>    an API object; "core" for the core group, "-" for no namespace
+    /orch/leaders/<component>                              a leader's lease key
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+OBJECTS = b"/orch/objects/"
+LEADERS = b"/orch/leaders/"
+
+EVERYTHING = (b"\x00", b"\x00")
+"""The range of all keys: watching it, progress follows every revision, whatever is written."""
+
+_CORE = "core"
+_CLUSTER = "-"
+
+
+class ObjectKey(msgspec.Struct, frozen=True, gc=False, order=True):
+    """Names one object. `group` and `namespace` are empty for the core group and for cluster scope."""
+
+    group: str
+    resource: str
+    namespace: str
+    name: str
+
+
+def object_key(key: ObjectKey) -> bytes:
+    """Return the key of an object: /orch/objects/<group>/<resource>/<namespace>/<name>."""
+    return f"/orch/objects/{key.group or _CORE}/{key.resource}/{key.namespace or _CLUSTER}/{key.name}".encode()
+
+
+def objects_prefix(group: str, resource: str, namespace: str | None = None) -> bytes:
+    """Return the prefix of a resource's objects, in one namespace or ("" and None) in all."""
+    if namespace:
+        return f"/orch/objects/{group or _CORE}/{resource}/{namespace}/".encode()
+    return f"/orch/objects/{group or _CORE}/{resource}/".encode()
+
+
+def parse_object_key(key: bytes) -> ObjectKey | None:
+    """Return what the key names, None when it is not an object's."""
+    if not key.startswith(OBJECTS):
+        return None
+    parts = key[len(OBJECTS) :].decode().split("/")
+    if len(parts) != 4:
+        return None
+    group, resource, namespace, name = parts
+    return ObjectKey(
+        "" if group == _CORE else group, resource, "" if namespace == _CLUSTER else namespace, name
+    )
+
+
+def leader_key(component: str) -> bytes:
+    """Return the key of a component's leader lease: /orch/leaders/<component>."""
+    return f"/orch/leaders/{component}".encode()
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """Return the first key after all that start with `prefix`."""
+    return prefix[:-1] + bytes((prefix[-1] + 1,))

@@ -1,0 +1,138 @@
+from orch_pb.v1 import object_pb2 as _object_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class WriteVerb(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WRITE_VERB_UNSPECIFIED: _ClassVar[WriteVerb]
+    CREATE: _ClassVar[WriteVerb]
+    UPDATE: _ClassVar[WriteVerb]
+    MERGE_PATCH: _ClassVar[WriteVerb]
+    STRATEGIC_MERGE_PATCH: _ClassVar[WriteVerb]
+    DELETE: _ClassVar[WriteVerb]
+WRITE_VERB_UNSPECIFIED: WriteVerb
+CREATE: WriteVerb
+UPDATE: WriteVerb
+MERGE_PATCH: WriteVerb
+STRATEGIC_MERGE_PATCH: WriteVerb
+DELETE: WriteVerb
+
+class ObjectRef(_message.Message):
+    __slots__ = ("group", "version", "resource", "namespace", "name", "subresource")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SUBRESOURCE_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    version: str
+    resource: str
+    namespace: str
+    name: str
+    subresource: str
+    def __init__(self, group: _Optional[str] = ..., version: _Optional[str] = ..., resource: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., subresource: _Optional[str] = ...) -> None: ...
+
+class Fence(_message.Message):
+    __slots__ = ("key", "create_revision")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CREATE_REVISION_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    create_revision: int
+    def __init__(self, key: _Optional[str] = ..., create_revision: _Optional[int] = ...) -> None: ...
+
+class GetRequest(_message.Message):
+    __slots__ = ("ref", "trace")
+    REF_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    ref: ObjectRef
+    trace: _object_pb2.TraceContext
+    def __init__(self, ref: _Optional[_Union[ObjectRef, _Mapping]] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ...) -> None: ...
+
+class ListRequest(_message.Message):
+    __slots__ = ("ref", "label_selector", "field_selector", "limit", "continue_token", "trace")
+    REF_FIELD_NUMBER: _ClassVar[int]
+    LABEL_SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    FIELD_SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    CONTINUE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    ref: ObjectRef
+    label_selector: str
+    field_selector: str
+    limit: int
+    continue_token: str
+    trace: _object_pb2.TraceContext
+    def __init__(self, ref: _Optional[_Union[ObjectRef, _Mapping]] = ..., label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., limit: _Optional[int] = ..., continue_token: _Optional[str] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ...) -> None: ...
+
+class WriteRequest(_message.Message):
+    __slots__ = ("verb", "ref", "body", "fence", "trace")
+    VERB_FIELD_NUMBER: _ClassVar[int]
+    REF_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    FENCE_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    verb: WriteVerb
+    ref: ObjectRef
+    body: bytes
+    fence: Fence
+    trace: _object_pb2.TraceContext
+    def __init__(self, verb: _Optional[_Union[WriteVerb, str]] = ..., ref: _Optional[_Union[ObjectRef, _Mapping]] = ..., body: _Optional[bytes] = ..., fence: _Optional[_Union[Fence, _Mapping]] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ...) -> None: ...
+
+class Binding(_message.Message):
+    __slots__ = ("namespace", "name", "uid", "node", "revision", "trace")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    revision: int
+    trace: _object_pb2.TraceContext
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., node: _Optional[str] = ..., revision: _Optional[int] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ...) -> None: ...
+
+class BindRequest(_message.Message):
+    __slots__ = ("bindings", "fence")
+    BINDINGS_FIELD_NUMBER: _ClassVar[int]
+    FENCE_FIELD_NUMBER: _ClassVar[int]
+    bindings: _containers.RepeatedCompositeFieldContainer[Binding]
+    fence: Fence
+    def __init__(self, bindings: _Optional[_Iterable[_Union[Binding, _Mapping]]] = ..., fence: _Optional[_Union[Fence, _Mapping]] = ...) -> None: ...
+
+class WriteReply(_message.Message):
+    __slots__ = ("revision", "json", "status")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    JSON_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    json: bytes
+    status: bytes
+    def __init__(self, revision: _Optional[int] = ..., json: _Optional[bytes] = ..., status: _Optional[bytes] = ...) -> None: ...
+
+class ListReply(_message.Message):
+    __slots__ = ("revision", "items", "continue_token", "status")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    CONTINUE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    items: _containers.RepeatedScalarFieldContainer[bytes]
+    continue_token: str
+    status: bytes
+    def __init__(self, revision: _Optional[int] = ..., items: _Optional[_Iterable[bytes]] = ..., continue_token: _Optional[str] = ..., status: _Optional[bytes] = ...) -> None: ...
+
+class BindReply(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[WriteReply]
+    def __init__(self, results: _Optional[_Iterable[_Union[WriteReply, _Mapping]]] = ...) -> None: ...
