@@ -22,7 +22,9 @@ def generate(target: Path) -> list[Path]:
         raise SystemExit(code)
     for folder in ("orch_pb", "orch_pb/v1", "orch_pb/etcd"):
         (target / folder / "__init__.py").write_text('"""Generated from proto/ by tools/proto.py."""\n')
-    return sorted(path.relative_to(target) for path in (target / "orch_pb").rglob("*.py*") if path.suffix in {".py", ".pyi"})
+    return sorted(
+        path.relative_to(target) for path in (target / "orch_pb").rglob("*.py*") if path.suffix in {".py", ".pyi"}
+    )
 
 
 def main() -> None:
@@ -31,7 +33,11 @@ def main() -> None:
         generate(TARGET)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        stale = [str(path) for path in generate(Path(scratch)) if not (TARGET / path).exists() or not filecmp.cmp(Path(scratch) / path, TARGET / path, shallow=False)]
+        stale = [
+            str(path)
+            for path in generate(Path(scratch))
+            if not (TARGET / path).exists() or not filecmp.cmp(Path(scratch) / path, TARGET / path, shallow=False)
+        ]
     if stale:
         raise SystemExit(f"out of date, run `make proto`: {', '.join(stale)}")
 

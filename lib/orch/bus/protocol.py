@@ -1,4 +1,4 @@
-"""What orch needs of a message bus. `nats.py` is the real one, `memory.py` its twin; one contract suite runs over both."""
+"""What orch needs of a bus. `nats.py` is the real one, `memory.py` its twin; one contract suite runs over both."""
 
 from __future__ import annotations
 

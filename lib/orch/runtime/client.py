@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
+from orch_pb.v1 import object_pb2, rpc_pb2
 
 from orch.objects.scheme import Kind, ObjectT
-from orch_pb.v1 import object_pb2, rpc_pb2
 
 Body = Mapping[str, Any] | msgspec.Struct
 """What is sent as an object or a patch: encoded as JSON; msgspec.Raw inside is copied as it is."""

@@ -1,7 +1,7 @@
 """The keys in etcd, built and parsed here only.
 
-    /orch/objects/<group>/<resource>/<namespace>/<name>    an API object; "core" for the core group, "-" for no namespace
-    /orch/leaders/<component>                              a leader's lease key
+/orch/objects/<group>/<resource>/<namespace>/<name>    an API object; "core" for the core group, "-" for no namespace
+/orch/leaders/<component>                              a leader's lease key
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ def parse_object_key(key: bytes) -> ObjectKey | None:
     if len(parts) != 4:
         return None
     group, resource, namespace, name = parts
-    return ObjectKey(
-        "" if group == _CORE else group, resource, "" if namespace == _CLUSTER else namespace, name
-    )
+    return ObjectKey("" if group == _CORE else group, resource, "" if namespace == _CLUSTER else namespace, name)
 
 
 def leader_key(component: str) -> bytes:
