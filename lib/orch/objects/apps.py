@@ -6,21 +6,21 @@ from orch.objects.meta import Condition, LabelSelector, Object, View
 from orch.objects.pods import PodTemplate
 
 
-class RollingUpdate(View):
+class RollingUpdate(View, frozen=True):
     """Counts or percentages of the desired replicas."""
 
     max_surge: int | str | None = None
     max_unavailable: int | str | None = None
 
 
-class DeploymentStrategy(View):
+class DeploymentStrategy(View, frozen=True):
     """How pods are replaced: RollingUpdate or Recreate."""
 
     type: str = "RollingUpdate"
     rolling_update: RollingUpdate | None = None
 
 
-class DeploymentSpec(View):
+class DeploymentSpec(View, frozen=True):
     """What a deployment shall be."""
 
     replicas: int | None = None
@@ -33,7 +33,7 @@ class DeploymentSpec(View):
     progress_deadline_seconds: int | None = None
 
 
-class DeploymentStatus(View):
+class DeploymentStatus(View, frozen=True):
     """What a deployment is."""
 
     observed_generation: int = 0
@@ -47,14 +47,14 @@ class DeploymentStatus(View):
     collision_count: int | None = None
 
 
-class Deployment(Object):
+class Deployment(Object, frozen=True):
     """A deployment."""
 
     spec: DeploymentSpec = DeploymentSpec()
     status: DeploymentStatus = DeploymentStatus()
 
 
-class ReplicaSetSpec(View):
+class ReplicaSetSpec(View, frozen=True):
     """What a replica set shall be."""
 
     replicas: int | None = None
@@ -63,7 +63,7 @@ class ReplicaSetSpec(View):
     template: PodTemplate = PodTemplate()
 
 
-class ReplicaSetStatus(View):
+class ReplicaSetStatus(View, frozen=True):
     """What a replica set is."""
 
     observed_generation: int = 0
@@ -75,7 +75,7 @@ class ReplicaSetStatus(View):
     conditions: tuple[Condition, ...] = ()
 
 
-class ReplicaSet(Object):
+class ReplicaSet(Object, frozen=True):
     """A replica set."""
 
     spec: ReplicaSetSpec = ReplicaSetSpec()

@@ -7,7 +7,7 @@ import msgspec
 from orch.objects.meta import Condition, Object, View
 
 
-class Taint(View):
+class Taint(View, frozen=True):
     """Keeps pods off a node unless they tolerate it."""
 
     key: str = ""
@@ -16,7 +16,7 @@ class Taint(View):
     time_added: str = ""
 
 
-class NodeSpec(View):
+class NodeSpec(View, frozen=True):
     """What is asked of a node."""
 
     pod_cidr: str = msgspec.field(default="", name="podCIDR")
@@ -24,14 +24,14 @@ class NodeSpec(View):
     taints: tuple[Taint, ...] = ()
 
 
-class NodeAddress(View):
+class NodeAddress(View, frozen=True):
     """An address and its type: InternalIP, Hostname."""
 
     type: str = ""
     address: str = ""
 
 
-class NodeStatus(View):
+class NodeStatus(View, frozen=True):
     """What a node says of itself. Quantities as text."""
 
     capacity: dict[str, str] = {}
@@ -47,46 +47,46 @@ class NodeStatus(View):
         return None
 
 
-class Node(Object):
+class Node(Object, frozen=True):
     """A node. `spec.pod_cidr` reads podCIDR."""
 
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
 
-class NamespaceSpec(View):
+class NamespaceSpec(View, frozen=True):
     """Finalizers of the namespace's contents."""
 
     finalizers: tuple[str, ...] = ()
 
 
-class NamespaceStatus(View):
+class NamespaceStatus(View, frozen=True):
     """Active or Terminating."""
 
     phase: str = ""
     conditions: tuple[Condition, ...] = ()
 
 
-class Namespace(Object):
+class Namespace(Object, frozen=True):
     """A namespace."""
 
     spec: NamespaceSpec = NamespaceSpec()
     status: NamespaceStatus = NamespaceStatus()
 
 
-class ConfigMap(Object):
+class ConfigMap(Object, frozen=True):
     """A config map."""
 
     data: dict[str, str] = {}
     binary_data: dict[str, str] = {}
 
 
-class Secret(Object):
+class Secret(Object, frozen=True):
     """A secret; `data` is base64."""
 
     type: str = "Opaque"
     data: dict[str, str] = {}
 
 
-class ServiceAccount(Object):
+class ServiceAccount(Object, frozen=True):
     """A service account."""

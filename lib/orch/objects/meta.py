@@ -9,7 +9,7 @@ class View(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_o
     """The base of every view: immutable, camelCase in JSON, defaults left out, unknown fields ignored."""
 
 
-class OwnerReference(View):
+class OwnerReference(View, frozen=True):
     """Names an object that this one lives and dies with."""
 
     api_version: str = ""
@@ -20,7 +20,7 @@ class OwnerReference(View):
     block_owner_deletion: bool = False
 
 
-class ObjectMeta(View):
+class ObjectMeta(View, frozen=True):
     """metav1.ObjectMeta. Times are RFC 3339 texts, empty when unset."""
 
     name: str = ""
@@ -46,7 +46,7 @@ class ObjectMeta(View):
         return None
 
 
-class SelectorRequirement(View):
+class SelectorRequirement(View, frozen=True):
     """One expression of a label selector."""
 
     key: str = ""
@@ -54,14 +54,14 @@ class SelectorRequirement(View):
     values: tuple[str, ...] = ()
 
 
-class LabelSelector(View):
+class LabelSelector(View, frozen=True):
     """metav1.LabelSelector: all of it must hold; an empty one selects everything."""
 
     match_labels: dict[str, str] = {}
     match_expressions: tuple[SelectorRequirement, ...] = ()
 
 
-class Condition(View):
+class Condition(View, frozen=True):
     """A condition of any kind; the times that a kind does not have stay empty."""
 
     type: str = ""
@@ -75,7 +75,7 @@ class Condition(View):
     last_probe_time: str = ""
 
 
-class Object(View):
+class Object(View, frozen=True):
     """An object of a kind of which only the metadata matters (PartialObjectMetadata)."""
 
     api_version: str = ""

@@ -7,7 +7,7 @@ import msgspec
 from orch.objects.meta import Condition, LabelSelector, Object, ObjectMeta, View
 
 
-class Toleration(View):
+class Toleration(View, frozen=True):
     """Lets a pod onto a node with a matching taint."""
 
     key: str = ""
@@ -17,14 +17,14 @@ class Toleration(View):
     toleration_seconds: int | None = None
 
 
-class ResourceRequirements(View):
+class ResourceRequirements(View, frozen=True):
     """Quantities as text, by resource name."""
 
     requests: dict[str, str] = {}
     limits: dict[str, str] = {}
 
 
-class KeySelector(View):
+class KeySelector(View, frozen=True):
     """A key of a ConfigMap or a Secret."""
 
     name: str = ""
@@ -32,14 +32,14 @@ class KeySelector(View):
     optional: bool = False
 
 
-class FieldSelector(View):
+class FieldSelector(View, frozen=True):
     """A field of the pod itself."""
 
     api_version: str = "v1"
     field_path: str = ""
 
 
-class ResourceFieldSelector(View):
+class ResourceFieldSelector(View, frozen=True):
     """A request or limit of a container."""
 
     container_name: str = ""
@@ -47,7 +47,7 @@ class ResourceFieldSelector(View):
     divisor: str = "0"
 
 
-class EnvVarSource(View):
+class EnvVarSource(View, frozen=True):
     """Where a variable's value comes from."""
 
     field_ref: FieldSelector | None = None
@@ -56,7 +56,7 @@ class EnvVarSource(View):
     secret_key_ref: KeySelector | None = None
 
 
-class EnvVar(View):
+class EnvVar(View, frozen=True):
     """An environment variable."""
 
     name: str = ""
@@ -64,14 +64,14 @@ class EnvVar(View):
     value_from: EnvVarSource | None = None
 
 
-class NamedReference(View):
+class NamedReference(View, frozen=True):
     """An object in the pod's namespace."""
 
     name: str = ""
     optional: bool = False
 
 
-class EnvFromSource(View):
+class EnvFromSource(View, frozen=True):
     """All keys of an object as variables."""
 
     prefix: str = ""
@@ -79,7 +79,7 @@ class EnvFromSource(View):
     secret_ref: NamedReference | None = None
 
 
-class ContainerPort(View):
+class ContainerPort(View, frozen=True):
     """A port that a container listens on."""
 
     name: str = ""
@@ -89,7 +89,7 @@ class ContainerPort(View):
     protocol: str = "TCP"
 
 
-class SecurityContext(View):
+class SecurityContext(View, frozen=True):
     """The settings of a container's or (fields that only it has) a pod's security context that agents honour."""
 
     privileged: bool = False
@@ -101,7 +101,7 @@ class SecurityContext(View):
     supplemental_groups: tuple[int, ...] = ()
 
 
-class Container(View):
+class Container(View, frozen=True):
     """A container of a pod. `restart_policy` is set on init containers that keep running (sidecars)."""
 
     name: str = ""
@@ -122,7 +122,7 @@ class Container(View):
     security_context: SecurityContext | None = None
 
 
-class NodeSelectorRequirement(View):
+class NodeSelectorRequirement(View, frozen=True):
     """One expression over a node's labels or fields."""
 
     key: str = ""
@@ -130,34 +130,34 @@ class NodeSelectorRequirement(View):
     values: tuple[str, ...] = ()
 
 
-class NodeSelectorTerm(View):
+class NodeSelectorTerm(View, frozen=True):
     """All of a term must hold."""
 
     match_expressions: tuple[NodeSelectorRequirement, ...] = ()
     match_fields: tuple[NodeSelectorRequirement, ...] = ()
 
 
-class NodeSelector(View):
+class NodeSelector(View, frozen=True):
     """One term must hold."""
 
     node_selector_terms: tuple[NodeSelectorTerm, ...] = ()
 
 
-class PreferredSchedulingTerm(View):
+class PreferredSchedulingTerm(View, frozen=True):
     """A term that is worth `weight`."""
 
     weight: int = 0
     preference: NodeSelectorTerm = NodeSelectorTerm()
 
 
-class NodeAffinity(View):
+class NodeAffinity(View, frozen=True):
     """Which nodes a pod must or would rather run on."""
 
     required_during_scheduling_ignored_during_execution: NodeSelector | None = None
     preferred_during_scheduling_ignored_during_execution: tuple[PreferredSchedulingTerm, ...] = ()
 
 
-class PodAffinityTerm(View):
+class PodAffinityTerm(View, frozen=True):
     """Pods that select a topology domain."""
 
     label_selector: LabelSelector | None = None
@@ -166,21 +166,21 @@ class PodAffinityTerm(View):
     topology_key: str = ""
 
 
-class WeightedPodAffinityTerm(View):
+class WeightedPodAffinityTerm(View, frozen=True):
     """A term that is worth `weight`."""
 
     weight: int = 0
     pod_affinity_term: PodAffinityTerm = PodAffinityTerm()
 
 
-class PodAffinity(View):
+class PodAffinity(View, frozen=True):
     """Pods to be near to, or (as podAntiAffinity) away from."""
 
     required_during_scheduling_ignored_during_execution: tuple[PodAffinityTerm, ...] = ()
     preferred_during_scheduling_ignored_during_execution: tuple[WeightedPodAffinityTerm, ...] = ()
 
 
-class Affinity(View):
+class Affinity(View, frozen=True):
     """All affinities of a pod."""
 
     node_affinity: NodeAffinity | None = None
@@ -188,7 +188,7 @@ class Affinity(View):
     pod_anti_affinity: PodAffinity | None = None
 
 
-class PodSpec(View):
+class PodSpec(View, frozen=True):
     """What a pod shall be."""
 
     node_name: str = ""
@@ -213,20 +213,20 @@ class PodSpec(View):
     security_context: SecurityContext | None = None
 
 
-class ContainerStateWaiting(View):
+class ContainerStateWaiting(View, frozen=True):
     """Not started yet, and why."""
 
     reason: str = ""
     message: str = ""
 
 
-class ContainerStateRunning(View):
+class ContainerStateRunning(View, frozen=True):
     """Running since."""
 
     started_at: str = ""
 
 
-class ContainerStateTerminated(View):
+class ContainerStateTerminated(View, frozen=True):
     """Ended, and how."""
 
     exit_code: int = msgspec.field(default=0, name="exitCode")
@@ -238,7 +238,7 @@ class ContainerStateTerminated(View):
     container_id: str = msgspec.field(default="", name="containerID")
 
 
-class ContainerState(View):
+class ContainerState(View, frozen=True):
     """Exactly one of the three is set; none means waiting."""
 
     waiting: ContainerStateWaiting | None = None
@@ -246,7 +246,7 @@ class ContainerState(View):
     terminated: ContainerStateTerminated | None = None
 
 
-class ContainerStatus(View):
+class ContainerStatus(View, frozen=True):
     """What became of a container."""
 
     name: str = ""
@@ -260,13 +260,13 @@ class ContainerStatus(View):
     started: bool | None = None
 
 
-class PodIP(View):
+class PodIP(View, frozen=True):
     """An address of a pod."""
 
     ip: str = ""
 
 
-class PodStatus(View):
+class PodStatus(View, frozen=True):
     """What a pod is."""
 
     phase: str = ""
@@ -290,14 +290,14 @@ class PodStatus(View):
         return None
 
 
-class Pod(Object):
+class Pod(Object, frozen=True):
     """A pod."""
 
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
 
-class PodTemplate(View):
+class PodTemplate(View, frozen=True):
     """A template as its controller carries it: the spec stays bytes, so that no field is lost."""
 
     metadata: ObjectMeta = ObjectMeta()
