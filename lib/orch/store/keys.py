@@ -2,6 +2,7 @@
 
 /orch/objects/<group>/<resource>/<namespace>/<name>    an API object; "core" for the core group, "-" for no namespace
 /orch/leaders/<component>                              a leader's lease key
+/orch/claims/<group>/<resource>/<claim>                what one object alone may hold, such as a service's address
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import msgspec
 
 OBJECTS = b"/orch/objects/"
 LEADERS = b"/orch/leaders/"
+CLAIMS = b"/orch/claims/"
 
 EVERYTHING = (b"\x00", b"\x00")
 """The range of all keys: watching it, progress follows every revision, whatever is written."""
@@ -58,3 +60,24 @@ def leader_key(component: str) -> bytes:
 def prefix_end(prefix: bytes) -> bytes:
     """Return the first key after all that start with `prefix`."""
     return prefix[:-1] + bytes((prefix[-1] + 1,))
+
+
+def claim_key(group: str, resource: str, claim: str) -> bytes:
+    """Return the key that marks `claim` as taken: /orch/claims/<group>/<resource>/<claim>."""
+    return f"/orch/claims/{group or _CORE}/{resource}/{claim}".encode()
+
+
+def claims_prefix(group: str, resource: str) -> bytes:
+    """Return the prefix of a resource's claims."""
+    return f"/orch/claims/{group or _CORE}/{resource}/".encode()
+
+
+def parse_claim_key(key: bytes) -> tuple[str, str, str] | None:
+    """Return (group, resource, claim), None when the key is no claim's."""
+    if not key.startswith(CLAIMS):
+        return None
+    parts = key[len(CLAIMS) :].decode().split("/", 2)
+    if len(parts) != 3:
+        return None
+    group, resource, claim = parts
+    return "" if group == _CORE else group, resource, claim

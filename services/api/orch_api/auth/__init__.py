@@ -1,0 +1,1 @@
+"""Who may ask for what: identities and the built-in rules."""

@@ -1,0 +1,45 @@
+"""Identities: who a request is from, on HTTPS and on the bus alike."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+MASTERS: Final = "system:masters"
+NODES: Final = "system:nodes"
+AUTHENTICATED: Final = "system:authenticated"
+APISERVER_USER: Final = "system:apiserver"
+
+_NODE_PREFIX: Final = "system:node:"
+_ADMIN_USER: Final = "orch:admin"
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """The user that a request is from, with the groups that it belongs to."""
+
+    user: str
+    groups: tuple[str, ...]
+    uid: str = ""
+
+    @property
+    def node(self) -> str:
+        """The node that this is the agent of, empty for anyone else."""
+        if self.user.startswith(_NODE_PREFIX) and NODES in self.groups:
+            return self.user[len(_NODE_PREFIX) :]
+        return ""
+
+
+APISERVER: Final = Caller(APISERVER_USER, (MASTERS, AUTHENTICATED))
+"""The api itself: what it creates at its start, and nodes that register."""
+
+
+def caller_on_bus(user: str) -> Caller:
+    """Return the caller that a subject's user token names; the bus's permissions guarantee that it is theirs."""
+    if user.startswith(_NODE_PREFIX):
+        return Caller(user, (NODES, AUTHENTICATED))
+    if user == APISERVER_USER:
+        return APISERVER
+    if user == _ADMIN_USER:
+        return Caller(user, (MASTERS, AUTHENTICATED))
+    return Caller(user, (AUTHENTICATED,))
