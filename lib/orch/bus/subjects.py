@@ -111,6 +111,9 @@ def heartbeat_subject(node: str) -> str:
 HEARTBEATS_OF_ALL: Final = "orch.nodes.*.heartbeat"
 
 
+METRICS_OF_ALL: Final = "orch.metrics.*"
+
+
 def metrics_subject(node: str) -> str:
     """Return orch.metrics.<node>."""
     return f"orch.metrics.{escape(node)}"
@@ -119,6 +122,16 @@ def metrics_subject(node: str) -> str:
 def decision_subject(component: str, namespace: str, name: str) -> str:
     """Return orch.decisions.<component>.<namespace>.<name>."""
     return f"orch.decisions.{component}.{escape(namespace)}.{escape(name)}"
+
+
+def decisions_of(component: str) -> str:
+    """Return the filter orch.decisions.<component>.> for all that a component decides."""
+    return f"orch.decisions.{component}.>"
+
+
+def service_subject(service: str, verb: str) -> str:
+    """Return orch.services.<service>.<verb>: a question to a service about itself, such as its health."""
+    return f"orch.services.{service}.{verb}"
 
 
 def rpc_subject(user: str, verb: str) -> str:
@@ -145,3 +158,21 @@ def node_rpc_subject(node: str, verb: str) -> str:
 def inbox_prefix(user: str) -> str:
     """Return the prefix of the subjects on which `user` alone receives answers: _INBOX.<user>."""
     return f"_INBOX.{escape(user)}"
+
+
+def stream_inbox(inbox: str, served: str) -> str:
+    """Return where the server of `served` sends its frames to the owner of the fresh `inbox`.
+
+    For a node's subject that is _INBOX.<user>.nodes.<node>.<unique>, the part of the inbox that this node may reach;
+    for any other, `inbox` itself.
+    """
+    tokens = served.split(".")
+    if tokens[:2] != ["orch", "nodes"] or "rpc" not in tokens[3:4]:
+        return inbox
+    prefix, unique = inbox.rsplit(".", 1)
+    return f"{prefix}.nodes.{tokens[2]}.{unique}"
+
+
+def stream_inboxes_of(node: str) -> str:
+    """Return the pattern _INBOX.*.nodes.<node>.> of all inboxes that take frames of this node."""
+    return f"_INBOX.*.nodes.{escape(node)}.>"

@@ -1,0 +1,216 @@
+"""Which subjects each identity may publish and subscribe to. The bus's server enforces it; see orch.bus.server.
+
+Three rules carry the security of the bus:
+
+- An identity receives answers only under its own `_INBOX.<user>.>`.
+- A request to the api goes to `orch.rpc.<user>.<verb>`, and only that user may publish there: the api believes the
+  subject.
+- JetStream is asked through subjects too. A consumer is created on
+  `$JS.API.CONSUMER.CREATE.<stream>.<consumer>.<filter>`, and the server refuses a filter that the subject does not
+  name; so a node's permission for `$JS.API.CONSUMER.CREATE.NODES.*.orch.nodes.<node>.pods.>` lets it read its own
+  pods and nothing else. The wildcard is the consumer's name, which is random. Creating a consumer without a filter in
+  the subject (several filters) reads the whole stream, and is left to those who may read all of it.
+
+A node answers requests through `allow_responses`: once for each request that it received. The frames of a stream
+(logs, exec) are many, so they go to a part of the caller's inbox that is set aside for this node:
+`_INBOX.<caller>.nodes.<node>.>` (subjects.stream_inbox). It can reach no other inbox.
+
+What NATS cannot forbid: whoever may create a consumer may name any subject for its deliveries. A node could have its
+own pods' ObjectEvents delivered on a foreign subject, not with content of its choice. orch.bus.rpc therefore takes
+no request whose answer does not go to its user's inbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from orch.bus import jetstream, subjects
+from orch.bus.patterns import matches_any
+
+NODE_PREFIX: Final = "system:node:"
+API: Final = "system:apiserver"
+SCHEDULER: Final = "system:kube-scheduler"
+CONTROLLERS: Final = "system:kube-controller-manager"
+ADMIN: Final = "orch:admin"
+
+_SCHEDULER_READS: Final = (
+    ("", "nodes"),
+    ("", "pods"),
+    ("", "namespaces"),
+    ("", "services"),
+    ("", "persistentvolumes"),
+    ("", "persistentvolumeclaims"),
+    ("", "replicationcontrollers"),
+    ("apps", "replicasets"),
+    ("apps", "statefulsets"),
+    ("policy", "poddisruptionbudgets"),
+    ("scheduling.k8s.io", "priorityclasses"),
+    ("storage.k8s.io", "storageclasses"),
+    ("storage.k8s.io", "csinodes"),
+)
+"""What Kubernetes' own cluster role system:kube-scheduler reads; no Secret and no ConfigMap among it."""
+
+
+class Permissions(msgspec.Struct, frozen=True, kw_only=True):
+    """What one identity may do. `responses`: it may answer the requests that it receives."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+    responses: bool = False
+
+    def may_publish(self, subject: str) -> bool:
+        """Whether a message may be published on `subject`."""
+        return matches_any(self.publish, subject)
+
+    def may_subscribe(self, subject: str) -> bool:
+        """Whether `subject`, which may hold wildcards, may be subscribed to."""
+        return matches_any(self.subscribe, subject)
+
+
+def permissions_of(user: str) -> Permissions:
+    """Return what `user` may do: one of the services' identities, a node's or the administrator's.
+
+    Raises ValueError for anyone else: nobody is on the bus without a role.
+    """
+    if user.startswith(NODE_PREFIX):
+        return node(user.removeprefix(NODE_PREFIX))
+    role = {API: api, SCHEDULER: scheduler, CONTROLLERS: controllers, ADMIN: admin}.get(user)
+    if role is None:
+        raise ValueError(f"user {user!r} has no role on the bus")
+    return role()
+
+
+def api() -> Permissions:
+    """Return the api's: it owns the streams, serves the requests and asks the nodes."""
+    return Permissions(
+        publish=(
+            "orch.>",
+            "_INBOX.>",
+            jetstream.ALL,
+            *(jetstream.flow_control(stream.name) for stream in subjects.STREAMS),
+            jetstream.flow_control(subjects.HISTORY),
+            jetstream.acknowledgements(subjects.REPORTS.name),
+        ),
+        subscribe=(
+            *_own_inbox(API),
+            "orch.rpc.>",
+            *_micro_service(subjects.API_SERVICE),
+            subjects.service_subject(subjects.API_SERVICE, ">"),
+        ),
+        responses=True,
+    )
+
+
+def scheduler() -> Permissions:
+    """Return the scheduler's: it reads what it decides on, and publishes its decisions."""
+    objects = (subjects.objects_of(group, resource) for group, resource in _SCHEDULER_READS)
+    return _service(SCHEDULER, "orch-scheduler", "scheduler", reads=objects)
+
+
+def controllers() -> Permissions:
+    """Return the controllers': they read every object and the nodes' heartbeats and usage."""
+    allowed = _service(CONTROLLERS, "orch-controllers", "controllers", reads=("orch.objects.>",))
+    return msgspec.structs.replace(
+        allowed,
+        publish=(
+            *allowed.publish,
+            jetstream.create_consumer(subjects.OBJECTS.name, "*"),
+            *(
+                permitted
+                for stream in (subjects.HEARTBEATS.name, subjects.METRICS.name)
+                for permitted in (
+                    jetstream.create_consumer(stream, "*"),
+                    jetstream.create_consumer(stream, "*", ">"),
+                    jetstream.flow_control(stream),
+                )
+            ),
+        ),
+        subscribe=(*allowed.subscribe, subjects.HEARTBEATS_OF_ALL, subjects.METRICS_OF_ALL),
+    )
+
+
+def node(name: str) -> Permissions:
+    """Return one node's: its own pods in, its own reports out."""
+    user = f"{NODE_PREFIX}{name}"
+    return Permissions(
+        publish=(
+            subjects.report_subject(name, ">"),
+            subjects.heartbeat_subject(name),
+            subjects.metrics_subject(name),
+            subjects.rpc_subject(user, ">"),
+            subjects.stream_inboxes_of(name),
+            jetstream.create_consumer(subjects.NODES.name, "*", subjects.node_pods(name)),
+            jetstream.flow_control(subjects.NODES.name),
+        ),
+        subscribe=(*_own_inbox(user), subjects.node_rpc_subject(name, ">")),
+        responses=True,
+    )
+
+
+def admin() -> Permissions:
+    """Return the administrator's, for the NATS CLI: see everything, ask every service how it is, change nothing.
+
+    The CLI must be told the inbox: `--inbox-prefix=_INBOX.orch:admin`, or `inbox_prefix` in its context file.
+    """
+    return Permissions(
+        publish=(
+            "$SRV.>",
+            jetstream.ACCOUNT_INFO,
+            jetstream.STREAM_NAMES,
+            f"{jetstream.PREFIX}.STREAM.LIST",
+            f"{jetstream.PREFIX}.STREAM.INFO.>",
+            f"{jetstream.PREFIX}.STREAM.MSG.GET.>",
+            f"{jetstream.PREFIX}.DIRECT.GET.>",
+            f"{jetstream.PREFIX}.CONSUMER.NAMES.>",
+            f"{jetstream.PREFIX}.CONSUMER.LIST.>",
+            f"{jetstream.PREFIX}.CONSUMER.INFO.>",
+            *(
+                allowed
+                for stream in (*(s.name for s in subjects.STREAMS if s.retention != "workqueue"), subjects.HISTORY)
+                for allowed in _reader(stream)
+            ),
+        ),
+        subscribe=("orch.>", *_own_inbox(ADMIN), "$JS.EVENT.>", "$SRV.>"),
+    )
+
+
+def _reader(stream: str) -> tuple[str, ...]:
+    """Return what reading a stream takes, for a client that may pull and that forgets no consumer behind it."""
+    return (
+        jetstream.create_consumer(stream, "*"),
+        jetstream.create_consumer(stream, "*", ">"),
+        f"{jetstream.PREFIX}.CONSUMER.CREATE.{stream}",
+        jetstream.next_messages(stream, "*"),
+        jetstream.flow_control(stream),
+        jetstream.acknowledgements(stream),
+    )
+
+
+def _own_inbox(user: str) -> tuple[str, ...]:
+    return (f"{subjects.inbox_prefix(user)}.>",)
+
+
+def _micro_service(service: str) -> tuple[str, ...]:
+    """Return the subjects on which a NATS micro service is discovered."""
+    return tuple(
+        pattern
+        for verb in ("PING", "INFO", "STATS")
+        for pattern in (f"$SRV.{verb}", f"$SRV.{verb}.{service}", f"$SRV.{verb}.{service}.*")
+    )
+
+
+def _service(user: str, service: str, component: str, *, reads: Iterable[str]) -> Permissions:
+    """Return what a control loop needs: objects in, requests to the api and decisions out, its own health served."""
+    return Permissions(
+        publish=(
+            subjects.rpc_subject(user, ">"),
+            subjects.decisions_of(component),
+            *(jetstream.create_consumer(subjects.OBJECTS.name, "*", subject) for subject in reads),
+            jetstream.flow_control(subjects.OBJECTS.name),
+        ),
+        subscribe=(*_own_inbox(user), *_micro_service(service), subjects.service_subject(service, ">")),
+        responses=True,
+    )
