@@ -1,0 +1,55 @@
+# make demo    a cluster of two nodes with real containers, and the README's Deployment on it
+# make test    everything that CI checks
+# make help    the rest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-clean test check unit e2e bench proto lock images clean
+
+PYTHON := .venv/bin/python
+ORCH   := .venv/bin/orch
+# Containers need root. What runs as root through sudo leaves its kubeconfig to whoever called it.
+SUDO   := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=ORCH_OFFLINE)
+IMAGES := .orch-images
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: system packages, .venv, Kubernetes' schema
+	@tools/setup.sh
+
+demo: setup ## Start a cluster of two Podman nodes and run examples/deployment.yaml on it
+	@$(SUDO) tools/demo.sh up
+
+demo-clean: ## Remove every trace of the demo: containers, namespaces, state, images
+	@$(SUDO) tools/demo.sh clean
+
+test: check images ## Run all checks and all tests (`make test ARGS="-k name"` passes on to pytest)
+	@$(SUDO) $(PYTHON) -m pytest $(ARGS)
+
+check: setup ## Lint, check formats, types, layers and generated code
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check --quiet .
+	@.venv/bin/pyright
+	@.venv/bin/lint-imports
+	@$(PYTHON) tools/proto.py --check
+
+unit: setup ## Run the tests that need no other process
+	@$(PYTHON) -m pytest tests/unit $(ARGS)
+
+e2e: setup images ## Run the tests of whole clusters
+	@$(SUDO) $(PYTHON) -m pytest tests/e2e $(ARGS)
+
+bench: setup ## Measure, and print the figures as a table
+	@$(SUDO) $(PYTHON) -m benchmarks $(ARGS)
+
+proto: setup ## Generate lib/orch_pb from proto/
+	@$(PYTHON) tools/proto.py
+
+lock: setup ## Bring requirements.lock up to pyproject.toml (`make lock ARGS=--upgrade` renews all)
+	@tools/lock.sh $(ARGS)
+
+images: setup ## Where Docker Hub cannot be reached, build the images of demo and tests from packages
+	@$(SUDO) tools/images/prepare.sh $(IMAGES)
+
+clean: demo-clean ## Remove the virtual environment and all caches as well
+	@rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,132 @@
+"""Lays the network that the Podman nodes of a local cluster stand in: namespaces, and a bridge between them.
+
+    orch-<cluster>-fabric      a bridge "fabric0"
+        │           │
+    …-node-1    …-node-2       each with one leg on the fabric: "fabric0", 10.245.0.11, 10.245.0.12, …
+
+The host gets no interface and no address. Within a node, the agent adds the pods' bridge and the routes to the other
+nodes' pods. What no route of ours takes ends in a blackhole in every namespace, and on the host as well, so that
+nothing that is meant for a pod or a service ever leaves the machine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from orch.errors import OrchError
+
+POD_RANGE: Final = ipaddress.IPv4Network("10.244.0.0/16")
+SERVICE_RANGE: Final = ipaddress.IPv4Network("10.96.0.0/16")
+FABRIC_RANGE: Final = ipaddress.IPv4Network("10.245.0.0/16")
+BLACKHOLES: Final = (str(POD_RANGE), str(SERVICE_RANGE))
+LEG: Final = "fabric0"
+
+_ROUTE_PROTOCOL: Final = "111"
+"""Marks the host's blackholes as ours (see `ip route`'s proto): only these are removed again."""
+
+_NAMESPACES: Final = Path("/run/netns")
+_TIMEOUT: Final = 30.0
+_FIRST_NODE: Final = 11
+
+
+class NetworkError(OrchError):
+    """The kernel refused a change of the network; the message is ip's."""
+
+
+class NodeNetwork(msgspec.Struct, frozen=True):
+    """A node's place: its namespace, its address on the fabric, the range of its pods."""
+
+    namespace: str
+    address: str
+    pod_cidr: str
+
+
+def node_network(cluster: str, index: int) -> NodeNetwork:
+    """Return the place of the node with `index` (from 0)."""
+    pods = ipaddress.IPv4Network((int(POD_RANGE.network_address) + ((index + 1) << 8), 24))
+    return NodeNetwork(
+        namespace=f"orch-{cluster}-node-{index + 1}",
+        address=str(FABRIC_RANGE.network_address + _FIRST_NODE + index),
+        pod_cidr=str(pods),
+    )
+
+
+def lay_network(cluster: str, nodes: int) -> None:
+    """Make the namespaces and links of all nodes; what a killed supervisor left of them is removed first."""
+    remove_network(cluster)
+    fabric = _fabric(cluster)
+    _ip("netns", "add", fabric)
+    _batch(
+        fabric,
+        "link set dev lo up",
+        f"link add name {LEG} type bridge",
+        f"link set dev {LEG} up",
+        *(f"route add blackhole {prefix}" for prefix in BLACKHOLES),
+    )
+    for index in range(nodes):
+        place = node_network(cluster, index)
+        port = f"node-{index + 1}"
+        _ip("netns", "add", place.namespace)
+        _batch(
+            place.namespace,
+            "link set dev lo up",
+            f"link add name {LEG} type veth peer name {port} netns {fabric}",
+            f"address add {place.address}/{FABRIC_RANGE.prefixlen} dev {LEG}",
+            f"link set dev {LEG} up",
+            *(f"route add blackhole {prefix}" for prefix in BLACKHOLES),
+        )
+        _batch(fabric, f"link set dev {port} master {LEG} up")
+    for prefix in BLACKHOLES:
+        if not _ip_json("route", "show", "root", prefix):
+            _ip("route", "replace", "blackhole", prefix, "proto", _ROUTE_PROTOCOL)
+
+
+def remove_network(cluster: str) -> None:
+    """Remove the cluster's namespaces, and the host's blackholes with the machine's last cluster."""
+    remove_namespaces(name for name in _namespaces() if name.startswith(f"orch-{cluster}-"))
+    if any(name.endswith("-fabric") and name.startswith("orch-") for name in _namespaces()):
+        return
+    for prefix in BLACKHOLES:
+        if _ip_json("route", "show", "exact", prefix, "proto", _ROUTE_PROTOCOL):
+            _ip("route", "delete", "blackhole", prefix, "proto", _ROUTE_PROTOCOL)
+
+
+def remove_namespaces(names: Iterable[str]) -> None:
+    """Delete namespaces; one that is gone is no error. Their interfaces go with them."""
+    for name in names:
+        if (_NAMESPACES / name).exists():
+            _ip("netns", "delete", name)
+
+
+def _fabric(cluster: str) -> str:
+    return f"orch-{cluster}-fabric"
+
+
+def _namespaces() -> list[str]:
+    return sorted(entry.name for entry in _NAMESPACES.iterdir()) if _NAMESPACES.exists() else []
+
+
+def _batch(namespace: str, *commands: str) -> None:
+    _ip("-n", namespace, "-batch", "-", text="\n".join(commands) + "\n")
+
+
+def _ip_json(*arguments: str) -> list[object]:
+    return json.loads(_ip("-json", *arguments) or "[]")
+
+
+def _ip(*arguments: str, text: str = "") -> str:
+    try:
+        done = subprocess.run(
+            ("ip", *arguments), input=text, capture_output=True, text=True, check=False, timeout=_TIMEOUT
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NetworkError(f"ip {' '.join(arguments)}: {error}") from error
+    if done.returncode:
+        raise NetworkError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout

@@ -1,0 +1,169 @@
+"""Runs a local cluster: starts its processes, says when it is ready, restarts what dies, stops all in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from orch_cli.cluster import Cluster
+from orch_cli.pki import write_private
+from orch_cli.process import Pid, ProcessReport, Supervised, rotate, start_ticks
+from orch_cli.readiness import ApiProbe
+
+_log = logging.getLogger(__name__)
+
+Phase = Literal["starting", "ready", "stopping"]
+
+_TICK: Final = 0.1
+_ROTATE_EVERY: Final = 10.0
+_HOPELESS_RESTARTS: Final = 5
+"""A process that was restarted this often before the cluster was ever ready will not get better by itself."""
+
+
+class SupervisorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What `orch status` and a detached `orch up` read. `progress` holds the lines that `orch up` prints."""
+
+    pid: Pid
+    phase: Phase
+    progress: tuple[str, ...] = ()
+    ready_after: float = 0
+    processes: tuple[ProcessReport, ...] = ()
+
+
+class StartFailedError(Exception):
+    """The cluster did not become ready; the message says what is wrong and where to look."""
+
+
+class Supervisor:
+    """Owns all processes of one cluster."""
+
+    def __init__(self, cluster: Cluster, *, say: Callable[[str], None], began: float) -> None:
+        self._cluster = cluster
+        self._layout = cluster.layout
+        self._say = say
+        self._began = began
+        self._pid = Pid(os.getpid(), start_ticks(os.getpid()))
+        self._progress: list[str] = []
+        self._phase: Phase = "starting"
+        self._ready_after = 0.0
+        self._supervised: list[Supervised] = []
+        self._written = b""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Bring the cluster up and keep it so until `stop` is set. Raises StartFailedError; nothing is left then."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watching = [tasks.create_task(self._keep_report()), tasks.create_task(self._keep_logs_small())]
+                try:
+                    await self._come_up(tasks, stop)
+                    await stop.wait()
+                finally:
+                    await self._go_down()
+                    for task in watching:
+                        task.cancel()
+        except* StartFailedError as group:
+            raise group.exceptions[0] from None
+        finally:
+            self._layout.report_file.unlink(missing_ok=True)
+
+    async def _come_up(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        self._write_report()
+        probe = await asyncio.to_thread(self._cluster.prepare)
+        self._tell("certificates, keys and configuration are in place")
+        for program in self._cluster.programs():
+            supervised = Supervised(program, logs=self._layout.logs, pids=self._layout.pids)
+            self._supervised.append(supervised)
+            tasks.create_task(supervised.run())
+        self._tell(f"started {', '.join(each.program.name for each in self._supervised)}")
+        waiting = asyncio.ensure_future(self._await_ready(probe))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+        finally:
+            waiting.cancel()
+            stopping.cancel()
+
+    async def _await_ready(self, probe: ApiProbe) -> None:
+        deadline = time.monotonic() + self._cluster.start_deadline
+        await self._poll(lambda: probe.ready(), deadline, "the API does not answer /readyz")
+        self._tell(f"the API answers at {self._cluster.server}")
+        expected = frozenset(self._cluster.state.node_names())
+        await self._poll(lambda: expected <= probe.ready_nodes(), deadline, "not all nodes are Ready")
+        self._ready_after = time.monotonic() - self._began
+        self._phase = "ready"
+        self._tell(f"{len(expected)} {'nodes are' if len(expected) > 1 else 'node is'} Ready")
+
+    async def _poll(self, condition: Callable[[], bool], deadline: float, problem: str) -> None:
+        pause = _TICK / 2
+        while not await asyncio.to_thread(condition):
+            self._refuse_hopeless()
+            if time.monotonic() > deadline:
+                raise StartFailedError(
+                    f"{problem} after {self._cluster.start_deadline:.0f} s; the logs are in {self._layout.logs}"
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.2, 0.5)
+
+    def _refuse_hopeless(self) -> None:
+        for each in self._supervised:
+            report = each.report
+            if report.restarts >= _HOPELESS_RESTARTS:
+                log_file = self._layout.logs / f"{report.name}.log"
+                last = "\n".join(f"    {line}" for line in _last_lines(log_file))
+                raise StartFailedError(f"{report.name} ends again and again ({report.last_exit}):\n{last}")
+
+    async def _go_down(self) -> None:
+        self._phase = "stopping"
+        groups: dict[int, list[Supervised]] = {}
+        for each in self._supervised:
+            groups.setdefault(each.program.stage, []).append(each)
+        for stage in sorted(groups, reverse=True):
+            await asyncio.gather(*(each.stop() for each in groups[stage]))
+            self._tell(f"stopped {', '.join(each.program.name for each in groups[stage])}")
+        await asyncio.to_thread(self._cluster.clear)
+
+    def _tell(self, line: str) -> None:
+        self._progress.append(f"{time.monotonic() - self._began:6.2f} s  {line}")
+        self._say(self._progress[-1])
+        self._write_report()
+
+    async def _keep_report(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            self._write_report()
+
+    def _write_report(self) -> None:
+        report = SupervisorReport(
+            pid=self._pid,
+            phase=self._phase,
+            progress=tuple(self._progress),
+            ready_after=self._ready_after,
+            processes=tuple(each.report for each in self._supervised),
+        )
+        encoded = msgspec.json.encode(report)
+        if encoded != self._written:
+            write_private(self._layout.report_file, encoded)
+            self._written = encoded
+
+    async def _keep_logs_small(self) -> None:
+        while True:
+            await asyncio.sleep(_ROTATE_EVERY)
+            for each in self._supervised:
+                await asyncio.to_thread(rotate, self._layout.logs / f"{each.program.name}.log")
+
+
+def _last_lines(log_file: os.PathLike[str], count: int = 12) -> Sequence[str]:
+    with contextlib.suppress(FileNotFoundError), open(log_file, "rb") as file:  # noqa: PTH123 - any path-like
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 8192))
+        return file.read().decode(errors="replace").splitlines()[-count:]
+    return ()
