@@ -195,7 +195,9 @@ class Committer:
                     entry.outcome.set_result(written)
         except StoreError as error:
             if len(batch) == 1:
-                _fail(batch, error)
+                write = batch[0].write
+                detail = f"the write of {write.key.decode(errors='replace')} ({len(write.value or b'')} bytes)"
+                _fail(batch, StoreError(f"{detail} failed: {error}"))
                 return
             # The refusal may be one write's fault; nothing was changed, so each half gets its own chance.
             SPLITS.inc()

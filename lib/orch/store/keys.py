@@ -52,6 +52,12 @@ def parse_object_key(key: bytes) -> ObjectKey | None:
     return ObjectKey("" if group == _CORE else group, resource, "" if namespace == _CLUSTER else namespace, name)
 
 
+def resource_of(key: bytes) -> str:
+    """Return the resource that an object's key or prefix belongs to, "" for others: a label for metrics."""
+    parts = key.split(b"/", 5)
+    return parts[4].decode() if len(parts) > 4 and parts[2] == b"objects" else ""
+
+
 def leader_key(component: str) -> bytes:
     """Return the key of a component's leader lease: /orch/leaders/<component>."""
     return f"/orch/leaders/{component}".encode()
