@@ -1,0 +1,1 @@
+"""The built-in kinds: per topic a module with the strategies and the declarative entries (`RESOURCES`)."""

@@ -1,0 +1,89 @@
+"""The declarative entry of a kind: its names, verbs, subresources, columns, field selectors and strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from orch_api.strategy import Strategy
+
+Cell = Callable[[dict[str, Any], datetime], Any]
+"""What a column shows of a document at a moment."""
+
+FieldValue = Callable[[dict[str, Any]], str]
+"""What a field selector compares of a document."""
+
+VERBS: Final = frozenset({"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"})
+STATUS_VERBS: Final = frozenset({"get", "patch", "update"})
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of the kind's table. Priority 0 is always shown, 1 only with `-o wide`."""
+
+    name: str
+    value: Cell
+    type: str = "string"
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
+class Subresource(msgspec.Struct, frozen=True):
+    """What is served under an object: the kind of its documents, and the verbs."""
+
+    kind: str
+    group: str = ""
+    version: str = "v1"
+    verbs: frozenset[str] = STATUS_VERBS
+
+
+class ScalePaths(msgspec.Struct, frozen=True):
+    """Where the scale subresource finds its numbers in the document."""
+
+    spec_replicas: tuple[str, ...] = ("spec", "replicas")
+    status_replicas: tuple[str, ...] = ("status", "replicas")
+    selector: tuple[str, ...] = ("spec", "selector")
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the generic parts of the api need to know of a kind."""
+
+    group: str = ""
+    version: str = "v1"
+    plural: str
+    singular: str
+    kind: str
+    namespaced: bool = True
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: frozenset[str] = VERBS
+    subresources: Mapping[str, Subresource] = {}
+    strategy: Strategy
+    columns: tuple[Column, ...] = ()
+    fields: Mapping[str, FieldValue] = {}
+    scale: ScalePaths | None = None
+    sensitive: bool = False
+    """Whether the relay publishes only the metadata."""
+
+    @property
+    def api_version(self) -> str:
+        """The apiVersion of its documents: "v1", "apps/v1"."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def group_version(self) -> tuple[str, str]:
+        """Group and version."""
+        return (self.group, self.version)
+
+    @property
+    def list_kind(self) -> str:
+        """The kind of its lists."""
+        return f"{self.kind}List"
+
+    @property
+    def qualified(self) -> str:
+        """The name that messages use: "pods", "deployments.apps"."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
