@@ -34,6 +34,7 @@ NODE_PREFIX: Final = "system:node:"
 API: Final = "system:apiserver"
 SCHEDULER: Final = "system:kube-scheduler"
 CONTROLLERS: Final = "system:kube-controller-manager"
+FLEET: Final = "system:nodes:simulated"
 ADMIN: Final = "orch:admin"
 
 _SCHEDULER_READS: Final = (
@@ -77,7 +78,7 @@ def permissions_of(user: str) -> Permissions:
     """
     if user.startswith(NODE_PREFIX):
         return node(user.removeprefix(NODE_PREFIX))
-    role = {API: api, SCHEDULER: scheduler, CONTROLLERS: controllers, ADMIN: admin}.get(user)
+    role = {API: api, SCHEDULER: scheduler, CONTROLLERS: controllers, FLEET: fleet, ADMIN: admin}.get(user)
     if role is None:
         raise ValueError(f"user {user!r} has no role on the bus")
     return role()
@@ -146,6 +147,23 @@ def node(name: str) -> Permissions:
             jetstream.flow_control(subjects.NODES.name),
         ),
         subscribe=(*_own_inbox(user), subjects.node_rpc_subject(name, ">")),
+        responses=True,
+    )
+
+
+def fleet() -> Permissions:
+    """Return those of the one process that plays all simulated nodes: what each of them may do."""
+    return Permissions(
+        publish=(
+            "orch.reports.>",
+            subjects.HEARTBEATS_OF_ALL,
+            subjects.METRICS_OF_ALL,
+            subjects.rpc_subject(FLEET, ">"),
+            "_INBOX.*.nodes.>",
+            jetstream.create_consumer(subjects.NODES.name, "*", subjects.NODE_PODS_OF_ALL),
+            jetstream.flow_control(subjects.NODES.name),
+        ),
+        subscribe=(*_own_inbox(FLEET), subjects.node_rpc_requests(">")),
         responses=True,
     )
 

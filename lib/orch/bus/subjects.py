@@ -155,6 +155,15 @@ def node_rpc_subject(node: str, verb: str) -> str:
     return f"orch.nodes.{escape(node)}.rpc.{verb}"
 
 
+NODE_PODS_OF_ALL: Final = "orch.nodes.*.pods.>"
+"""The pods of every node: what a process that plays many simulated nodes reads."""
+
+
+def node_rpc_requests(verb: str) -> str:
+    """Return orch.nodes.*.rpc.<verb>, which a process that plays many simulated nodes serves."""
+    return f"orch.nodes.*.rpc.{verb}"
+
+
 def inbox_prefix(user: str) -> str:
     """Return the prefix of the subjects on which `user` alone receives answers: _INBOX.<user>."""
     return f"_INBOX.{escape(user)}"

@@ -1,0 +1,211 @@
+"""A pod's own network: a namespace, a pair of interfaces to the node's bridge, an address from the node's range."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+from orch.errors import OrchError
+
+from orch_agent.network.addresses import AddressBook
+
+_LOG: Final = logging.getLogger(__name__)
+_NAMESPACES: Final = Path("/run/netns")
+_COMMAND_TIMEOUT: Final = 20.0
+
+
+class NetworkError(OrchError):
+    """The kernel refused a change of the network; the message is ip's."""
+
+
+class Sandbox(msgspec.Struct, frozen=True):
+    """A pod's place in the network. `namespace` is a path, empty when nothing real stands behind it."""
+
+    address: str
+    namespace: str = ""
+
+
+class Sandboxes(Protocol):
+    """Makes and removes sandboxes, by pod uid. Both are repeatable, also across restarts of the agent."""
+
+    async def prepare(self) -> None:
+        """Bring the node's own side of the network up."""
+        ...
+
+    async def ensure(self, uid: str) -> tuple[Sandbox, bool]:
+        """Return the pod's sandbox and whether it had to be made. Raises NetworkError."""
+        ...
+
+    async def remove(self, uid: str) -> None:
+        """Take the pod's sandbox away; nothing if there is none."""
+        ...
+
+    async def owners(self) -> Sequence[str]:
+        """Return the uids of the pods that have a sandbox or an address."""
+        ...
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A way to other nodes' pods: `to` is a range, `via` a gateway, `device` an interface; one of the two suffices."""
+
+    to: str
+    via: str = ""
+    device: str = ""
+
+
+class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The node's place in the cluster's network.
+
+    `network_namespace` names the namespace that is the node (empty: the one the agent runs in). `blackholes` are the
+    ranges of pods and services: what no rule or route of ours takes must not leak outward.
+    """
+
+    network_namespace: str = ""
+    bridge: str = "orch0"
+    mtu: int = 1500
+    blackholes: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+
+class NetnsSandboxes:
+    """Sandboxes as Linux network namespaces, made with iproute2.
+
+    `ip -batch` is used rather than netlink sockets: entering another namespace means forking anyway, and three short
+    processes a pod (5 ms together) are little beside the container's start.
+    """
+
+    def __init__(self, settings: NetworkSettings, addresses: AddressBook) -> None:
+        self._settings = settings
+        self._addresses = addresses
+        self._ready: set[str] = set()
+        # Two changes of one bridge or of /run/netns at a time gain nothing and can meet each other half way.
+        self._lock = asyncio.Lock()
+
+    async def prepare(self) -> None:
+        """Create the bridge with the range's first address, the routes and the blackholes."""
+        settings = self._settings
+        bridge, gateway = settings.bridge, f"{self._addresses.gateway}/{self._addresses.prefix_length}"
+        known = await self._in_node(f"link show dev {bridge}", check=False)
+        if not known:
+            await self._in_node(f"link add name {bridge} mtu {settings.mtu} type bridge")
+        commands = [
+            "link set dev lo up",
+            f"address replace {gateway} dev {bridge}",
+            f"link set dev {bridge} up",
+            *(f"route replace blackhole {prefix}" for prefix in settings.blackholes),
+        ]
+        for route in settings.routes:
+            via = f" via {route.via}" if route.via else ""
+            device = f" dev {route.device}" if route.device else ""
+            commands.append(f"route replace {route.to}{via}{device}")
+        await self._in_node("\n".join(commands))
+        await _run(*self._enter_node(), "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+
+    async def ensure(self, uid: str) -> tuple[Sandbox, bool]:
+        """Return the pod's sandbox; one that a crash left half made is made anew."""
+        name = _namespace_of(uid)
+        path = _NAMESPACES / name
+        async with self._lock:
+            address = await asyncio.to_thread(self._addresses.take, uid)
+            sandbox = Sandbox(address=address, namespace=str(path))
+            if uid in self._ready and path.exists():
+                return sandbox, False
+            if path.exists() and await self._is_complete(name, address):
+                self._ready.add(uid)
+                return sandbox, False
+            await self._take_down(uid)
+            await self._set_up(uid, address)
+            self._ready.add(uid)
+            return sandbox, True
+
+    async def remove(self, uid: str) -> None:
+        """Remove namespace and interfaces, then give the address back."""
+        async with self._lock:
+            self._ready.discard(uid)
+            await self._take_down(uid)
+            await asyncio.to_thread(self._addresses.release, uid)
+
+    async def owners(self) -> Sequence[str]:
+        """Return who holds an address: it is taken before and released after everything else."""
+        return self._addresses.owners()
+
+    async def _set_up(self, uid: str, address: str) -> None:
+        name, interface = _namespace_of(uid), _interface_of(uid)
+        mtu, bridge = self._settings.mtu, self._settings.bridge
+        await _run("ip", "netns", "add", name)
+        await self._in_node(
+            f"link add name {interface} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {name}\n"
+            f"link set dev {interface} master {bridge} up"
+        )
+        # The address comes last: its presence is what says that the sandbox is complete.
+        await _run(
+            "ip",
+            "-n",
+            name,
+            "-batch",
+            "-",
+            text="link set dev lo up\nlink set dev eth0 up\n"
+            f"address add {address}/{self._addresses.prefix_length} dev eth0\n"
+            f"route add default via {self._addresses.gateway}\n",
+        )
+
+    async def _is_complete(self, name: str, address: str) -> bool:
+        routes = await _run("ip", "-n", name, "route", "show", "default", check=False)
+        shown = await _run("ip", "-n", name, "-oneline", "address", "show", "dev", "eth0", check=False)
+        return f" {address}/" in shown and "default via" in routes
+
+    async def _take_down(self, uid: str) -> None:
+        name = _namespace_of(uid)
+        # The pair goes first and by itself: the kernel removes a namespace's interfaces only some time later.
+        await self._in_node(f"link delete dev {_interface_of(uid)}", check=False)
+        if (_NAMESPACES / name).exists():
+            await _run("ip", "netns", "delete", name)
+
+    def _enter_node(self) -> tuple[str, ...]:
+        namespace = self._settings.network_namespace
+        return ("nsenter", f"--net={_NAMESPACES / namespace}") if namespace else ()
+
+    async def _in_node(self, commands: str, *, check: bool = True) -> str:
+        namespace = self._settings.network_namespace
+        inside = ("-n", namespace) if namespace else ()
+        return await _run("ip", *inside, "-batch", "-", text=f"{commands}\n", check=check)
+
+
+def _namespace_of(uid: str) -> str:
+    return f"orch-{uid}"
+
+
+def _interface_of(uid: str) -> str:
+    """Return a name of at most 15 characters, the kernel's limit."""
+    return f"veth{hashlib.sha256(uid.encode()).hexdigest()[:11]}"
+
+
+async def _run(*command: str, text: str = "", check: bool = True) -> str:
+    """Run a program to its end and return its output; "" if it failed and `check` is off."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_COMMAND_TIMEOUT):
+            output, problem = await process.communicate(text.encode())
+    except BaseException as error:
+        process.kill()
+        await process.wait()
+        if isinstance(error, TimeoutError):
+            raise NetworkError(f"{' '.join(command)}: no end within {_COMMAND_TIMEOUT:.0f} s") from error
+        raise
+    if process.returncode == 0:
+        return output.decode()
+    reason = problem.decode().strip()
+    if check:
+        raise NetworkError(f"{' '.join(command)} ({text.strip()!r}): {reason}")
+    _LOG.debug("%s (%r) failed: %s", " ".join(command), text.strip(), reason)
+    return ""

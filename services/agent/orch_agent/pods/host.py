@@ -1,0 +1,76 @@
+"""What a pod worker has of its node: the runtime, the network, the clock, and where to tell what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+from orch.clock import Clock
+from orch.objects.pods import Pod
+from orch_pb.v1 import object_pb2
+
+from orch_agent.network.sandbox import Sandboxes
+from orch_agent.pods.environment import ObjectReader
+from orch_agent.pods.files import PodFiles
+from orch_agent.pods.images import Images
+from orch_agent.pods.slot import BackOffTimes
+from orch_agent.runtimes.protocol import Runtime
+
+EventType = Literal["Normal", "Warning"]
+
+
+class Outlet(Protocol):
+    """Where workers tell what happened. Neither call waits or fails."""
+
+    def report(
+        self, node: str, pod: Pod, status: bytes, *, terminated: bool, trace: object_pb2.TraceContext | None
+    ) -> None:
+        """Pass on the newest status of a pod; it replaces one that was not sent yet."""
+        ...
+
+    def event(self, pod: Pod, container: str, kind: EventType, reason: str, message: str) -> None:
+        """Record an event about the pod, or one of its containers."""
+        ...
+
+
+class PodSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How pods are run on this node."""
+
+    back_off: BackOffTimes = BackOffTimes()
+    pids_limit: int = 4096
+
+
+class PodHost:
+    """One node, as its pod workers know it."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        host_ip: str,
+        allocatable: Mapping[str, str],
+        memory_capacity: int,
+        runtime: Runtime,
+        scheme: str,
+        sandboxes: Sandboxes,
+        files: Path | None,
+        reader: ObjectReader,
+        outlet: Outlet,
+        clock: Clock,
+        settings: PodSettings = PodSettings(),  # noqa: B008 - frozen
+    ) -> None:
+        self.node = node
+        self.host_ip = host_ip
+        self.allocatable = allocatable
+        self.memory_capacity = memory_capacity
+        self.runtime = runtime
+        self.scheme = scheme
+        self.sandboxes = sandboxes
+        self.files = PodFiles(files)
+        self.images = Images(runtime)
+        self.reader = reader
+        self.outlet = outlet
+        self.clock = clock
+        self.settings = settings

@@ -1,0 +1,226 @@
+"""Starts one container: its image by policy, its settings, the container itself. What fails is left in its slot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from orch import telemetry
+from orch.errors import ApiError, UnavailableError
+from orch.objects.pods import Container, Pod, SecurityContext
+from prometheus_client import Counter, Histogram
+
+from orch_agent.network.sandbox import Sandbox
+from orch_agent.pods.backoff import BackOff
+from orch_agent.pods.environment import ConfigurationError, Facts, expand, resolve
+from orch_agent.pods.host import EventType, PodHost
+from orch_agent.pods.images import NeverPulledError
+from orch_agent.pods.resources import limits_of
+from orch_agent.pods.slot import Retry, Role, Slot
+from orch_agent.runtimes.protocol import (
+    ContainerError,
+    ContainerInfo,
+    ContainerSpec,
+    Identity,
+    ImageError,
+    State,
+)
+
+START_ERROR_CODE: Final = 128
+
+_STARTED = Counter("orch_agent_containers_started_total", "Containers started.")
+_FAILED = Counter("orch_agent_container_failures_total", "Container starts that failed, by step.", ["step"])
+_START_SECONDS = Histogram(
+    "orch_agent_container_start_seconds", "From the decision to start a container until it runs, pull included."
+)
+
+
+class Launcher:
+    """Starts the containers of one pod. `tell` is called when the pod's status changed meanwhile."""
+
+    def __init__(self, host: PodHost, tell: Callable[[], None]) -> None:
+        self._host = host
+        self._tell = tell
+
+    async def launch(self, pod: Pod, slot: Slot, sandbox: Sandbox) -> None:
+        """Try to start `slot`: afterwards it runs, or holds why not and when to try again."""
+        host, name = self._host, slot.container.name
+        begun = host.clock.monotonic()
+        slot.count_restart(host.clock.now())
+        if slot.current is not None and slot.current.state is State.CREATED:
+            await host.runtime.remove(slot.current.id)
+            slot.current, slot.previous = slot.previous, None
+        try:
+            with telemetry.span("agent.pull image", attributes={"container": name, "image": slot.container.image}):
+                await self._have_image(pod, slot)
+            spec = await self._specify(pod, slot, sandbox)
+        except ImageError as error:
+            self._image_failed(pod, slot, error)
+            return
+        except (ConfigurationError, ApiError, UnavailableError) as error:
+            _FAILED.labels("configure").inc()
+            self._event(pod, slot, "Warning", "Failed", f"Error: {error}")
+            self._wait(slot, slot.settings, "CreateContainerConfigError", str(error))
+            return
+        if await self._create_and_start(pod, slot, spec):
+            _STARTED.inc()
+            _START_SECONDS.observe(host.clock.monotonic() - begun)
+
+    async def _have_image(self, pod: Pod, slot: Slot) -> None:
+        container, clock = slot.container, self._host.clock
+        begun = clock.monotonic()
+
+        def pulling() -> None:
+            self._event(pod, slot, "Normal", "Pulling", f'Pulling image "{container.image}"')
+            self._tell()
+
+        _, pulled = await self._host.images.ensure(container, pulling)
+        if pulled:
+            seconds = clock.monotonic() - begun
+            message = f'Successfully pulled image "{container.image}" in {seconds:.3g}s'
+        else:
+            message = f'Container image "{container.image}" already present on machine'
+        self._event(pod, slot, "Normal", "Pulled", message)
+
+    def _image_failed(self, pod: Pod, slot: Slot, error: ImageError) -> None:
+        _FAILED.labels("pull").inc()
+        image = slot.container.image
+        if isinstance(error, NeverPulledError):
+            reason, message = "ErrImageNeverPull", str(error)
+            self._event(pod, slot, "Warning", "ErrImageNeverPull", message)
+        else:
+            reason, message = "ErrImagePull", str(error)
+            self._event(pod, slot, "Warning", "Failed", f'Failed to pull image "{image}": {message}')
+        self._event(pod, slot, "Warning", "Failed", f"Error: {reason}")
+        self._wait(slot, slot.pulls, reason, message)
+
+    async def _specify(self, pod: Pod, slot: Slot, sandbox: Sandbox) -> ContainerSpec:
+        """Return what the container shall be. Raises ConfigurationError."""
+        host, container = self._host, slot.container
+        facts = Facts(host_ip=host.host_ip, pod_ip=sandbox.address, allocatable=host.allocatable)
+        variables = await resolve(pod, container, facts, host.reader)
+        context = container.security_context or SecurityContext()
+        of_pod = pod.spec.security_context or SecurityContext()
+        user = context.run_as_user if context.run_as_user is not None else of_pod.run_as_user
+        group = context.run_as_group if context.run_as_group is not None else of_pod.run_as_group
+        if context.run_as_non_root or of_pod.run_as_non_root:
+            await self._refuse_root(pod, container, user)
+        groups = of_pod.supplemental_groups
+        if of_pod.fs_group is not None:
+            groups = (*groups, of_pod.fs_group)
+        hostname = "" if pod.spec.host_network else (pod.spec.hostname or pod.metadata.name)[:63].rstrip("-.")
+        identity = Identity(
+            node=host.node,
+            namespace=pod.metadata.namespace,
+            pod=pod.metadata.name,
+            uid=pod.metadata.uid,
+            container=container.name,
+            attempt=slot.attempt + 1,
+        )
+        mounts = await host.files.prepare(
+            pod.metadata.uid, container, identity.attempt, address=sandbox.address, hostname=hostname or host.node
+        )
+        limits = limits_of(pod, container, memory_capacity=host.memory_capacity, pids=host.settings.pids_limit)
+        return ContainerSpec(
+            identity=identity,
+            image=container.image,
+            command=tuple(expand(part, variables) for part in container.command),
+            args=tuple(expand(part, variables) for part in container.args),
+            env=tuple(variables.items()),
+            working_dir=container.working_dir,
+            hostname=hostname,
+            network_namespace=sandbox.namespace,
+            limits=limits,
+            user=user,
+            group=group,
+            supplemental_groups=groups,
+            privileged=context.privileged,
+            read_only=context.read_only_root_filesystem,
+            stdin=container.stdin,
+            tty=container.tty,
+            mounts=mounts,
+            runs_to_completion=slot.role is Role.INIT,
+        )
+
+    async def _refuse_root(self, pod: Pod, container: Container, user: int | None) -> None:
+        """Raise ConfigurationError when a container that must not run as root would (kubelet's verifyRunAsNonRoot)."""
+        where = f'(pod: "{describe(pod)}", container: {container.name})'
+        if user is not None:
+            if user == 0:
+                raise ConfigurationError(f"container's runAsUser breaks non-root policy {where}")
+            return
+        of_image = (await self._host.runtime.image_user(container.image)).partition(":")[0]
+        if of_image in {"", "0", "root"}:
+            raise ConfigurationError(f"container has runAsNonRoot and image will run as root {where}")
+        if not of_image.isdecimal():
+            raise ConfigurationError(
+                f"container has runAsNonRoot and image has non-numeric user ({of_image}), "
+                f"cannot verify user is non-root {where}"
+            )
+
+    async def _create_and_start(self, pod: Pod, slot: Slot, spec: ContainerSpec) -> bool:
+        runtime, name = self._host.runtime, slot.container.name
+        attributes = {"container": name, "attempt": spec.identity.attempt}
+        try:
+            with telemetry.span("agent.create container", attributes=attributes):
+                made = await runtime.create(spec)
+        except ContainerError as error:
+            _FAILED.labels("create").inc()
+            await self._remove_unstarted(spec.identity)
+            self._event(pod, slot, "Warning", "Failed", f"Error: {error}")
+            self._wait(slot, slot.settings, "CreateContainerError", str(error))
+            return False
+        self._event(pod, slot, "Normal", "Created", f"Created container: {name}")
+        try:
+            with telemetry.span("agent.start container", attributes=attributes):
+                await runtime.start(made)
+                info = await runtime.inspect(made)
+        except ContainerError as error:
+            _FAILED.labels("start").inc()
+            await runtime.remove(made)
+            self._event(pod, slot, "Warning", "Failed", f"Error: {error}")
+            info = _never_started(made, spec, str(error), self._host.clock.now())
+        else:
+            self._event(pod, slot, "Normal", "Started", f"Started container {name}")
+        outdated = slot.previous
+        if info is not None:
+            slot.observe(info)
+        slot.retry, slot.replace = None, False
+        if outdated is not None and outdated is not slot.previous and outdated.id:
+            await runtime.remove(outdated.id)
+        return slot.running
+
+    async def _remove_unstarted(self, identity: Identity) -> None:
+        """Remove what a create that failed half way may have left under the same name."""
+        for info in await self._host.runtime.containers(identity.uid):
+            if info.identity == identity and info.state is State.CREATED:
+                await self._host.runtime.remove(info.id)
+
+    def _wait(self, slot: Slot, back_off: BackOff, reason: str, message: str) -> None:
+        now = self._host.clock.now()
+        back_off.next(slot.retry.until if slot.retry is not None else now, now)
+        slot.retry = Retry(reason, message, now, back_off.due(now))
+
+    def _event(self, pod: Pod, slot: Slot, kind: EventType, reason: str, message: str) -> None:
+        self._host.outlet.event(pod, slot.container.name, kind, reason, message)
+
+
+def describe(pod: Pod) -> str:
+    """Return the pod as kubelet writes it in messages: name_namespace(uid)."""
+    meta = pod.metadata
+    return f"{meta.name}_{meta.namespace}({meta.uid})"
+
+
+def _never_started(made: str, spec: ContainerSpec, problem: str, now: datetime) -> ContainerInfo:
+    """Return the end of a container that the runtime could not start, as containerd tells it."""
+    return ContainerInfo(
+        id=made,
+        identity=spec.identity,
+        state=State.EXITED,
+        image=spec.image,
+        exit_code=START_ERROR_CODE,
+        reason="StartError",
+        message=problem,
+        finished_at=now,
+    )

@@ -1,0 +1,263 @@
+"""One container of a pod over all its attempts: what the runtime last said of it, and whether and when it may run."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+from orch.clock import parse_rfc3339, rfc3339
+from orch.objects.pods import (
+    Container,
+    ContainerState,
+    ContainerStateRunning,
+    ContainerStateTerminated,
+    ContainerStateWaiting,
+    ContainerStatus,
+)
+
+from orch_agent.pods.backoff import BackOff
+from orch_agent.runtimes.protocol import ContainerInfo, Identity, State
+
+CRASH_LOOP: Final = "CrashLoopBackOff"
+LOST_EXIT_CODE: Final = 137
+LOST_REASON: Final = "ContainerStatusUnknown"
+LOST_MESSAGE: Final = "The container could not be located when the pod was terminated"
+
+
+class Role(enum.Enum):
+    """What a container is to its pod."""
+
+    INIT = "init"
+    SIDECAR = "sidecar"
+    MAIN = "main"
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Why a container waits, since when and until when."""
+
+    reason: str
+    message: str
+    since: datetime
+    until: datetime
+
+
+class BackOffTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds: the first and the longest delay of restarts, of pulls, and of settings that cannot be resolved."""
+
+    restart: tuple[float, float] = (10.0, 300.0)
+    pull: tuple[float, float] = (10.0, 300.0)
+    settings: tuple[float, float] = (2.0, 60.0)
+
+
+class Slot:
+    """A container's place in its pod."""
+
+    def __init__(self, container: Container, role: Role, times: BackOffTimes) -> None:
+        self.container = container
+        self.role = role
+        self.current: ContainerInfo | None = None
+        self.previous: ContainerInfo | None = None
+        self.retry: Retry | None = None
+        self.replace = False
+        """The running container is to give way to one made from a changed definition."""
+        self.messages: dict[str, str] = {}
+        """What ended containers left as termination message, by id."""
+        self.restarts = BackOff(*times.restart)
+        self.pulls = BackOff(*times.pull)
+        self.settings = BackOff(*times.settings)
+
+    @property
+    def attempt(self) -> int:
+        """The number of the latest attempt; -1 before the first."""
+        return self.current.identity.attempt if self.current is not None else -1
+
+    @property
+    def running(self) -> bool:
+        """Whether the container runs."""
+        return self.current is not None and self.current.state is State.RUNNING
+
+    @property
+    def exited(self) -> ContainerInfo | None:
+        """The latest attempt, if it has ended."""
+        return self.current if self.current is not None and self.current.state is State.EXITED else None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the latest attempt ended with code 0."""
+        return self.exited is not None and self.exited.exit_code == 0
+
+    def observe(self, info: ContainerInfo) -> None:
+        """Take in what the runtime says of the latest or a new attempt."""
+        if self.current is not None and info.identity.attempt != self.current.identity.attempt:
+            self.previous = self.current
+        self.current = info
+
+    def lose(self, now: datetime) -> None:
+        """Record that the runtime no longer knows the container."""
+        if self.current is not None:
+            self.current = msgspec.structs.replace(
+                self.current,
+                state=State.EXITED,
+                exit_code=LOST_EXIT_CODE,
+                finished_at=self.current.finished_at or now,
+                reason=LOST_REASON,
+                message=LOST_MESSAGE,
+            )
+
+    def adopt(self, found: Iterable[ContainerInfo], known: ContainerStatus | None, identity: Identity) -> None:
+        """Take over containers of an earlier agent process, oldest attempt first; else what the api knew of them."""
+        for info in sorted(found, key=lambda each: each.identity.attempt):
+            if self.current is not None:
+                self.previous = self.current
+            self.current = info
+        if self.current is None and known is not None:
+            self.current = _from_status(known, identity)
+
+    def wants_start(self, policy: str) -> bool:
+        """Tell whether the container is to be started by the pod's restart policy."""
+        if self.current is None or self.current.state is State.CREATED:
+            return True
+        if self.current.state is State.RUNNING:
+            return False
+        if self.replace or self.role is Role.SIDECAR:
+            return True
+        if self.role is Role.INIT:
+            return not self.succeeded and policy != "Never"
+        return policy == "Always" or (policy == "OnFailure" and not self.succeeded)
+
+    def due(self) -> datetime | None:
+        """Return when a start that is wanted may be tried; None: at once."""
+        if self.retry is not None:
+            return self.retry.until
+        if self.exited is not None and self.exited.finished_at is not None and not self.replace:
+            return self.restarts.due(self.exited.finished_at)
+        return None
+
+    def count_restart(self, now: datetime) -> None:
+        """Lengthen the delay before the next restart, as one begins now."""
+        exited = self.exited
+        if exited is None or exited.finished_at is None or self.replace:
+            return
+        if self.retry is None or self.retry.reason == CRASH_LOOP:
+            self.restarts.next(exited.finished_at, now)
+
+    def hold_back(self, now: datetime, pod: str) -> str:
+        """Turn to the reason that fits a wait that goes on; return it if it is new, else "".
+
+        It is CrashLoopBackOff or ImagePullBackOff; an ErrImagePull stays visible for its first seconds.
+        """
+        due = self.due()
+        if due is None or due <= now:
+            return ""
+        if self.retry is None:
+            name = self.container.name
+            message = f"back-off {go_duration(self.restarts.delay)} restarting failed container={name} pod={pod}"
+            self.retry = Retry(CRASH_LOOP, message, now, due)
+            return CRASH_LOOP
+        if self.retry.reason == "ErrImagePull" and now >= self.turn_at(self.retry):
+            image = self.container.image
+            message = f'Back-off pulling image "{image}": ErrImagePull: {self.retry.message}'
+            self.retry = Retry("ImagePullBackOff", message, now, due)
+            return "ImagePullBackOff"
+        return ""
+
+    @staticmethod
+    def turn_at(retry: Retry) -> datetime:
+        """Return when a wait is to be looked at again: when its reason changes, else at its end."""
+        if retry.reason != "ErrImagePull":
+            return retry.until
+        return retry.since + min(timedelta(seconds=2), (retry.until - retry.since) / 2)
+
+    def status(self, default_reason: str, scheme: str) -> ContainerStatus:
+        """Return the containerStatus. `default_reason` is why it waits when it was never tried; `scheme` is podman."""
+        current = self.current if self.current is not None and self.current.state is not State.CREATED else None
+        last = self._terminated(self.previous, scheme)
+        if current is not None and current.state is State.RUNNING:
+            state = ContainerState(running=ContainerStateRunning(started_at=_time(current.started_at)))
+        elif current is not None and self.retry is None:
+            state = ContainerState(terminated=self._terminated(current, scheme))
+        else:
+            reason, message = (self.retry.reason, self.retry.message) if self.retry else (default_reason, "")
+            state = ContainerState(waiting=ContainerStateWaiting(reason=reason, message=message))
+            last = self._terminated(current, scheme) or last
+        return ContainerStatus(
+            name=self.container.name,
+            state=state,
+            last_state=ContainerState(terminated=last),
+            ready=self.succeeded if self.role is Role.INIT else self.running,
+            restart_count=max(self.attempt, 0),
+            image=self.container.image,
+            image_id=current.image_id if current is not None else "",
+            container_id=f"{scheme}://{current.id}" if current is not None and current.id else "",
+            started=self.running,
+        )
+
+    def _terminated(self, info: ContainerInfo | None, scheme: str) -> ContainerStateTerminated | None:
+        if info is None or info.state is not State.EXITED:
+            return None
+        return ContainerStateTerminated(
+            exit_code=info.exit_code,
+            reason=info.reason or _reason(info),
+            message=info.message or self.messages.get(info.id, ""),
+            started_at=_time(info.started_at),
+            finished_at=_time(info.finished_at),
+            container_id=f"{scheme}://{info.id}" if info.id else "",
+        )
+
+
+def _reason(info: ContainerInfo) -> str:
+    if info.oom_killed:
+        return "OOMKilled"
+    return "Error" if info.exit_code else "Completed"
+
+
+def _time(moment: datetime | None) -> str:
+    return rfc3339(moment) if moment is not None else ""
+
+
+def _moment(text: str) -> datetime | None:
+    return parse_rfc3339(text) if text else None
+
+
+def _from_status(known: ContainerStatus, identity: Identity) -> ContainerInfo | None:
+    """Return the end of a container that the api knew and the runtime does not; None if it never ran."""
+    ended = known.state.terminated
+    if ended is None and known.state.running is None and known.last_state.terminated is None:
+        return None
+    ended = ended or known.last_state.terminated if known.state.running is None else None
+    identity = msgspec.structs.replace(identity, attempt=known.restart_count)
+    if ended is None:
+        return ContainerInfo(
+            id=known.container_id.rpartition("/")[2],
+            identity=identity,
+            state=State.EXITED,
+            image=known.image,
+            image_id=known.image_id,
+            exit_code=LOST_EXIT_CODE,
+            reason=LOST_REASON,
+            message=LOST_MESSAGE,
+            started_at=_moment(known.state.running.started_at if known.state.running is not None else ""),
+        )
+    return ContainerInfo(
+        id=ended.container_id.rpartition("/")[2],
+        identity=identity,
+        state=State.EXITED,
+        image=known.image,
+        image_id=known.image_id,
+        exit_code=ended.exit_code,
+        reason=ended.reason,
+        message=ended.message,
+        started_at=_moment(ended.started_at),
+        finished_at=_moment(ended.finished_at),
+    )
+
+
+def go_duration(seconds: float) -> str:
+    """Return a duration as Go prints it: 10s, 1m20s, 5m0s."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60}m{whole % 60}s"
+    return f"{whole // 60}m{whole % 60}s" if whole >= 60 else f"{whole}s"

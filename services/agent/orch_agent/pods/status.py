@@ -1,0 +1,166 @@
+"""A pod's status from the state of its containers, by kubelet's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, cast
+
+import msgspec
+from orch.objects.meta import Condition
+from orch.objects.pods import Pod, PodIP, PodStatus
+
+from orch_agent.pods.slot import Role, Slot
+
+FINAL_PHASES: Final = frozenset({"Succeeded", "Failed"})
+
+
+class End(msgspec.Struct, frozen=True):
+    """How a pod ended: its final phase and, when something ended it, why."""
+
+    phase: str
+    reason: str = ""
+    message: str = ""
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pod's status is made from, beside the pod itself. `end` is None while it lives."""
+
+    slots: Sequence[Slot]
+    scheme: str
+    host_ip: str
+    address: str
+    start_time: str
+    end: End | None
+    now: str
+    before: PodStatus
+
+
+def initialized(slots: Iterable[Slot]) -> bool:
+    """Tell whether the init containers are done: ended well, or (sidecars) running. Once mains ran, they were."""
+    slots = list(slots)
+    if any(slot.role is Role.MAIN and slot.current is not None for slot in slots):
+        return True
+    return all(slot.succeeded if slot.role is Role.INIT else slot.running for slot in slots if slot.role != Role.MAIN)
+
+
+def phase_of(slots: Sequence[Slot], policy: str) -> str:
+    """Return the phase of a pod that nobody ended (kubelet's getPhase)."""
+    if any(slot.role is Role.INIT and slot.exited and not slot.succeeded for slot in slots) and policy == "Never":
+        return "Failed"
+    if not initialized(slots):
+        return "Pending"
+    mains = [slot for slot in slots if slot.role is Role.MAIN]
+    if any(slot.exited is None and not slot.running for slot in mains):
+        return "Pending"
+    if any(slot.running for slot in mains) or policy == "Always":
+        return "Running"
+    if any(slot.wants_start(policy) for slot in mains):
+        return "Running"
+    return "Succeeded" if all(slot.succeeded for slot in mains) else "Failed"
+
+
+def stopped_phase(slots: Iterable[Slot]) -> str:
+    """Return the phase of a pod that was stopped: it succeeded only if every container says so."""
+    return "Succeeded" if all(slot.succeeded for slot in slots if slot.role is Role.MAIN) else "Failed"
+
+
+def compute(pod: Pod, scene: Scene) -> PodStatus:
+    """Return the whole status; conditions that are others' (PodScheduled) are kept."""
+    slots = scene.slots
+    phase = scene.end.phase if scene.end is not None else phase_of(slots, pod.spec.restart_policy)
+    waiting = "PodInitializing" if pod.spec.init_containers else "ContainerCreating"
+    statuses = {id(slot): slot.status(waiting, scene.scheme) for slot in slots}
+    return PodStatus(
+        phase=phase,
+        reason=scene.end.reason if scene.end is not None else "",
+        message=scene.end.message if scene.end is not None else "",
+        conditions=_conditions(pod, scene, phase),
+        host_ip=scene.host_ip,
+        pod_ip=scene.address,
+        pod_ips=(PodIP(ip=scene.address),) if scene.address else (),
+        start_time=scene.start_time,
+        init_container_statuses=tuple(statuses[id(slot)] for slot in slots if slot.role is not Role.MAIN),
+        container_statuses=tuple(statuses[id(slot)] for slot in slots if slot.role is Role.MAIN),
+        nominated_node_name=pod.status.nominated_node_name,
+        qos_class=pod.status.qos_class,
+    )
+
+
+def _conditions(pod: Pod, scene: Scene, phase: str) -> tuple[Condition, ...]:
+    slots = scene.slots
+    incomplete = [s.container.name for s in slots if s.role is Role.INIT and not s.succeeded]
+    incomplete += [s.container.name for s in slots if s.role is Role.SIDECAR and not s.running]
+    unready = [s.container.name for s in slots if s.role is not Role.INIT and not s.running]
+    ready = _readiness(phase, unready)
+    if phase == "Succeeded":
+        prepared = (True, "PodCompleted", "")
+    elif initialized(slots):
+        prepared = (True, "", "")
+    else:
+        prepared = (False, "ContainersNotInitialized", _listed("containers with incomplete status", incomplete))
+    wanted = {
+        "PodReadyToStartContainers": (bool(scene.address) and phase not in FINAL_PHASES, "", ""),
+        "Initialized": prepared,
+        "Ready": ready,
+        "ContainersReady": ready,
+    }
+    before = {condition.type: condition for condition in scene.before.conditions}
+    ours = [_condition(kind, verdict, before.get(kind), scene.now) for kind, verdict in wanted.items()]
+    return (*ours, *(condition for condition in pod.status.conditions if condition.type not in wanted))
+
+
+def _readiness(phase: str, unready: Sequence[str]) -> tuple[bool, str, str]:
+    if phase == "Succeeded":
+        return False, "PodCompleted", ""
+    if phase == "Failed":
+        return False, "PodFailed", ""
+    if unready:
+        return False, "ContainersNotReady", _listed("containers with unready status", unready)
+    return True, "", ""
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    return f"{what}: [{' '.join(names)}]"
+
+
+def _condition(kind: str, verdict: tuple[bool, str, str], before: Condition | None, now: str) -> Condition:
+    holds, reason, message = verdict
+    status = "True" if holds else "False"
+    same = before is not None and before.status == status and before.last_transition_time
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=message,
+        last_transition_time=before.last_transition_time if before is not None and same else now,
+    )
+
+
+def encode(pod: Pod, status: PodStatus) -> bytes:
+    """Return the status as JSON, with the fields that Kubernetes always writes even when they are zero."""
+    document = cast("dict[str, Any]", msgspec.to_builtins(status))
+    if status.host_ip:
+        document["hostIPs"] = [{"ip": status.host_ip}]
+    if pod.metadata.generation:
+        document["observedGeneration"] = pod.metadata.generation
+    for condition in document.get("conditions", ()):
+        condition.setdefault("lastProbeTime", None)
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        for container in document.get(kind, ()):
+            for field, zero in _ALWAYS:
+                container.setdefault(field, zero)
+            for moment in ("state", "lastState"):
+                ended = container.setdefault(moment, {}).get("terminated")
+                if ended is not None:
+                    ended.setdefault("exitCode", 0)
+                    ended.setdefault("startedAt", None)
+                    ended.setdefault("finishedAt", None)
+    return msgspec.json.encode(document)
+
+
+_ALWAYS: Final[tuple[tuple[str, object], ...]] = (
+    ("ready", False),
+    ("restartCount", 0),
+    ("image", ""),
+    ("imageID", ""),
+)

@@ -1,0 +1,444 @@
+"""One pod's life on its node: a task that takes one step at a time, from what is wanted and what is seen.
+
+    live ─▶ stop ─▶ settle ─▶ (wait for deletion) ─▶ remove
+
+`live` starts and restarts containers until the pod is to end: it is deleted, it has completed, or its deadline has
+passed. Each stage can be repeated, also by another agent process: what it finds done it leaves. A stage that fails
+is tried again with back-off; a deletion interrupts whatever `live` is doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from orch import telemetry
+from orch.clock import parse_rfc3339, rfc3339
+from orch.errors import OrchError
+from orch.objects.pods import Pod, PodStatus
+from orch_pb.v1 import object_pb2
+from prometheus_client import Counter
+
+from orch_agent.network.sandbox import NetworkError, Sandbox
+from orch_agent.pods import status
+from orch_agent.pods.host import PodHost
+from orch_agent.pods.launch import Launcher, describe
+from orch_agent.pods.slot import CRASH_LOOP, Role, Slot
+from orch_agent.runtimes.protocol import ContainerError, ContainerInfo, Identity, State
+
+_LOG: Final = logging.getLogger(__name__)
+_RETRIES = Counter(
+    "orch_agent_pod_retries_total", "Stages of pods that failed and were tried again, by stage.", ["stage"]
+)
+
+_FIRST_RETRY: Final = 1.0
+_LONGEST_RETRY: Final = 60.0
+_LOOK_AGAIN: Final = 60.0
+"""A running pod is looked at this often even when nothing is heard of it."""
+_STOP_POLL: Final = 1.0
+_KILL_PATIENCE: Final = 10.0
+_LEAST_GRACE: Final = 1
+_SIDECAR_GRACE: Final = 2.0
+_FOREVER: Final = 1 << 31
+
+
+class PodWorker:
+    """Brings one pod (one uid) to what it shall be.
+
+    `update` and `vanish` say what is wanted; `wake` that a container may have changed.
+    """
+
+    def __init__(
+        self,
+        host: PodHost,
+        pod: Pod,
+        *,
+        trace: object_pb2.TraceContext | None = None,
+        found: Sequence[ContainerInfo] = (),
+    ) -> None:
+        self.pod = pod
+        self.removed = False
+        """The pod has left nothing on this node."""
+        self._host = host
+        self._trace = trace
+        self._adopted = bool(found) or bool(pod.status.container_statuses)
+        self._wake = asyncio.Event()
+        self._stale = True
+        self._vanished = False
+        self._interrupt: asyncio.Timeout | None = None
+        self._end: status.End | None = None
+        self._sandbox: Sandbox | None = None
+        self._launcher = Launcher(host, self._tell)
+        self._stop_announced: set[str] = set()
+        self._before: PodStatus = pod.status
+        self._told = b""
+        self._start_time = pod.status.start_time or rfc3339(host.clock.now())
+        self._slots = self._make_slots(found)
+        if pod.status.phase in status.FINAL_PHASES:
+            self._end = status.End(pod.status.phase, pod.status.reason, pod.status.message)
+
+    # -- what is wanted ------------------------------------------------------------------------------------------
+
+    def update(self, pod: Pod, trace: object_pb2.TraceContext | None) -> None:
+        """Take in a newer state of the pod object."""
+        self.pod = pod
+        self._trace = trace or self._trace
+        containers = {container.name: container for container in (*pod.spec.init_containers, *pod.spec.containers)}
+        for slot in self._slots:
+            slot.container = containers.get(slot.container.name, slot.container)
+        if self._deleted:
+            self._interrupt_step()
+        self._wake.set()
+
+    def vanish(self) -> None:
+        """Take in that the pod object is gone."""
+        self._vanished = True
+        self._interrupt_step()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look at the containers again."""
+        self._stale = True
+        self._wake.set()
+
+    def container(self, name: str, *, previous: bool = False) -> ContainerInfo | None:
+        """Return the latest attempt of a container, or the one before; None if there is none."""
+        for slot in self._slots:
+            if slot.container.name == name:
+                return slot.previous if previous else slot.current
+        return None
+
+    @property
+    def _deleted(self) -> bool:
+        return self._vanished or bool(self.pod.metadata.deletion_timestamp)
+
+    @property
+    def _ending(self) -> bool:
+        return self._deleted or self._end is not None
+
+    # -- the life ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Live the pod's life; return when nothing of it is left on this node."""
+        if not self._ending and not self._adopted:
+            attributes = {"namespace": self.pod.metadata.namespace, "pod": self.pod.metadata.name}
+            with telemetry.span("agent.start pod", parent=self._trace, attributes=attributes):
+                await self._persist("start", self._live_until_started)
+        await self._persist("live", self._live)
+        await self._persist("stop", self._stop)
+        await self._persist("settle", self._settle)
+        while not self._deleted:
+            await self._pause(_LOOK_AGAIN)
+        await self._persist("remove", self._remove)
+        self.removed = True
+        self._tell(terminated=True)
+
+    async def _persist(self, name: str, stage: Callable[[], Awaitable[None]]) -> None:
+        """Repeat a stage until it succeeds."""
+        delay = _FIRST_RETRY
+        while True:
+            try:
+                await stage()
+            except OrchError as error:
+                _RETRIES.labels(name).inc()
+                _LOG.warning("pod %s: %s failed, next try in %.0f s: %s", describe(self.pod), name, delay, error)
+                self._stale = True
+                await self._pause(delay)
+                delay = min(delay * 2, _LONGEST_RETRY)
+            else:
+                return
+
+    async def _live_until_started(self) -> None:
+        self._tell()
+        while not self._ending and not all(slot.current for slot in self._slots if slot.role is Role.MAIN):
+            await self._interruptible(self._step)
+            if not self._ending:
+                self._tell()
+
+    async def _live(self) -> None:
+        while not self._ending:
+            await self._interruptible(self._step)
+            if not self._ending:
+                self._tell()
+
+    async def _interruptible(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step; a deletion ends it early, and the loop around it sees why."""
+        try:
+            async with asyncio.timeout(None) as self._interrupt:
+                await step()
+        except TimeoutError:
+            if self._interrupt is None or not self._interrupt.expired():
+                raise
+        finally:
+            self._interrupt = None
+
+    def _interrupt_step(self) -> None:
+        if self._interrupt is not None and not self._interrupt.expired():
+            self._interrupt.reschedule(asyncio.get_running_loop().time())
+
+    # -- live ----------------------------------------------------------------------------------------------------
+
+    async def _step(self) -> None:
+        """Do the first thing that is to be done, or wait until there may be one."""
+        self._wake.clear()
+        if self._stale:
+            self._stale = False
+            await self._refresh()
+        left = self._until_deadline()
+        if left <= 0:
+            message = "Pod was active on the node longer than the specified deadline"
+            self._end = status.End("Failed", "DeadlineExceeded", message)
+            return
+        phase = status.phase_of(self._slots, self.pod.spec.restart_policy)
+        if phase in status.FINAL_PHASES:
+            self._end = status.End(phase)
+            return
+        if self._sandbox is None:
+            await self._make_sandbox()
+            return
+        slot = self._next_slot()
+        if slot is None:
+            self._tell()
+            await self._pause(min(left, self._until_next_turn()))
+        elif slot.running:
+            await self._replace(slot)
+        else:
+            await self._launcher.launch(self.pod, slot, self._sandbox)
+
+    def _next_slot(self) -> Slot | None:
+        """Return the container to start or to replace now: init containers in order, then all others."""
+        for slot in self._slots:
+            if slot.running and slot.current is not None and slot.current.image != slot.container.image:
+                return slot
+        up = status.initialized(self._slots)
+        for slot in self._slots:
+            skipped = slot.role is Role.INIT and up
+            if not skipped and slot.wants_start(self.pod.spec.restart_policy) and self._is_due(slot):
+                return slot
+            done = slot.succeeded if slot.role is Role.INIT else slot.running
+            if slot.role is not Role.MAIN and not up and not done:
+                return None
+        return None
+
+    def _is_due(self, slot: Slot) -> bool:
+        now = self._host.clock.now()
+        turned = slot.hold_back(now, describe(self.pod))
+        name, image = slot.container.name, slot.container.image
+        if turned == CRASH_LOOP:
+            message = f"Back-off restarting failed container {name} in pod {describe(self.pod)}"
+            self._host.outlet.event(self.pod, name, "Warning", "BackOff", message)
+        elif turned:
+            self._host.outlet.event(self.pod, name, "Normal", "BackOff", f'Back-off pulling image "{image}"')
+            self._host.outlet.event(self.pod, name, "Warning", "Failed", f"Error: {turned}")
+        due = slot.due()
+        return due is None or due <= now
+
+    def _until_next_turn(self) -> float:
+        now = self._host.clock.now()
+        turns = [slot.turn_at(slot.retry) for slot in self._slots if slot.retry is not None]
+        return min([_LOOK_AGAIN, *((turn - now).total_seconds() for turn in turns if turn > now)])
+
+    def _until_deadline(self) -> float:
+        seconds = self.pod.spec.active_deadline_seconds
+        if seconds is None:
+            return float(_FOREVER)
+        end = parse_rfc3339(self._start_time) + timedelta(seconds=seconds)
+        return (end - self._host.clock.now()).total_seconds()
+
+    async def _make_sandbox(self) -> None:
+        if self.pod.spec.host_network:
+            self._sandbox = Sandbox(address=self._host.host_ip)
+            return
+        try:
+            with telemetry.span("agent.create sandbox"):
+                self._sandbox, made = await self._host.sandboxes.ensure(self.pod.metadata.uid)
+        except NetworkError as error:
+            message = f"Failed to create pod sandbox: {error}"
+            self._host.outlet.event(self.pod, "", "Warning", "FailedCreatePodSandBox", message)
+            raise
+        if made:
+            # Containers that still run do so in a network that is gone: nobody can reach them.
+            cut_off = [slot for slot in self._slots if slot.running]
+            await self._end_containers(cut_off, self._host.clock.now() + timedelta(seconds=self._grace_seconds()))
+
+    async def _replace(self, slot: Slot) -> None:
+        name = slot.container.name
+        message = f"Container {name} definition changed, will be restarted"
+        self._host.outlet.event(self.pod, name, "Normal", "Killing", message)
+        await self._end_containers([slot], self._host.clock.now() + timedelta(seconds=self._grace_seconds()))
+        slot.replace = True
+
+    async def _refresh(self) -> None:
+        """Look again at the containers that were running."""
+        for slot in self._slots:
+            if slot.current is not None and slot.running:
+                info = await self._host.runtime.inspect(slot.current.id)
+                if info is None:
+                    slot.lose(self._host.clock.now())
+                else:
+                    slot.observe(info)
+                    await self._read_message(slot)
+
+    async def _read_message(self, slot: Slot) -> None:
+        exited = slot.exited
+        if exited is not None and exited.id not in slot.messages:
+            words = await self._host.files.termination_message(
+                self.pod.metadata.uid, slot.container.name, exited.identity.attempt
+            )
+            slot.messages = {
+                key: text for key, text in slot.messages.items() if slot.previous and key == slot.previous.id
+            }
+            slot.messages[exited.id] = words
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    async def _stop(self) -> None:
+        """End what runs: the main and init containers together, then the sidecars, the last one first."""
+        await self._relist()
+        began = self._host.clock.now()
+
+        def deadline() -> datetime:
+            return began + timedelta(seconds=self._grace_seconds())
+
+        await self._stop_slots([slot for slot in self._slots if slot.role is not Role.SIDECAR], deadline)
+        for slot in reversed(self._slots):
+            if slot.role is Role.SIDECAR:
+                least = self._host.clock.now() + timedelta(seconds=_SIDECAR_GRACE)
+                await self._stop_slots([slot], lambda least=least: max(deadline(), least))
+
+    def _grace_seconds(self) -> int:
+        """Return the grace period as it is wanted now; a second deletion may shorten it while it runs."""
+        meta, spec = self.pod.metadata, self.pod.spec
+        grace = meta.deletion_grace_period_seconds if meta.deletion_timestamp else None
+        if grace is None:
+            grace = spec.termination_grace_period_seconds
+        return max(30 if grace is None else grace, _LEAST_GRACE)
+
+    async def _stop_slots(self, slots: Sequence[Slot], deadline: Callable[[], datetime]) -> None:
+        running = [slot for slot in slots if slot.current is not None and slot.running]
+        for slot in running:
+            name = slot.container.name
+            if name not in self._stop_announced:
+                self._stop_announced.add(name)
+                self._host.outlet.event(self.pod, name, "Normal", "Killing", f"Stopping container {name}")
+        await self._end_containers(running, deadline)
+
+    async def _end_containers(self, slots: Sequence[Slot], deadline: datetime | Callable[[], datetime]) -> None:
+        """Ask containers to end; kill at the deadline those that still run. Raises ContainerError if they stay."""
+        runtime, clock = self._host.runtime, self._host.clock
+        until = deadline if callable(deadline) else lambda: deadline
+        running = [slot for slot in slots if slot.running]
+        for slot in running:
+            if slot.current is not None:
+                await runtime.terminate(slot.current.id)
+        while running := await self._still_running(running):
+            left = (until() - clock.now()).total_seconds()
+            if left <= 0:
+                break
+            await self._pause(min(left, _STOP_POLL))
+        killed = clock.now()
+        for slot in running:
+            if slot.current is not None:
+                await runtime.kill(slot.current.id)
+        while running := await self._still_running(running):
+            if (clock.now() - killed).total_seconds() > _KILL_PATIENCE:
+                names = ", ".join(slot.container.name for slot in running)
+                raise ContainerError(f"still running {_KILL_PATIENCE:.0f} s after SIGKILL: {names}")
+            await self._pause(_STOP_POLL)
+
+    async def _still_running(self, slots: Sequence[Slot]) -> list[Slot]:
+        self._wake.clear()
+        self._stale = False
+        await self._refresh()
+        return [slot for slot in slots if slot.running]
+
+    async def _relist(self) -> None:
+        """Take in all containers of the pod, also one that an interrupted step left behind."""
+        slots = {slot.container.name: slot for slot in self._slots}
+        for info in sorted(
+            await self._host.runtime.containers(self.pod.metadata.uid), key=lambda each: each.identity.attempt
+        ):
+            slot = slots.get(info.identity.container)
+            if info.state is State.CREATED or slot is None:
+                await self._host.runtime.remove(info.id)
+            elif info.identity.attempt >= slot.attempt:
+                slot.observe(info)
+                await self._read_message(slot)
+
+    async def _settle(self) -> None:
+        """Take the network down and tell the final state; the containers stay for their logs until the deletion."""
+        if not self.pod.spec.host_network:
+            await self._host.sandboxes.remove(self.pod.metadata.uid)
+        self._sandbox = None
+        for slot in self._slots:
+            slot.retry = None
+        if self._end is None:
+            self._end = status.End(status.stopped_phase(self._slots), self.pod.status.reason, self.pod.status.message)
+        self._tell()
+
+    async def _remove(self) -> None:
+        for info in await self._host.runtime.containers(self.pod.metadata.uid):
+            await self._host.runtime.remove(info.id)
+        await self._host.files.remove(self.pod.metadata.uid)
+
+    # -- what is told --------------------------------------------------------------------------------------------
+
+    def _tell(self, *, terminated: bool = False) -> None:
+        """Report the pod's status if it changed and there is still an object to hold it."""
+        if self._vanished:
+            return
+        address = self._sandbox.address if self._sandbox is not None else ""
+        scene = status.Scene(
+            slots=self._slots,
+            scheme=self._host.scheme,
+            host_ip=self._host.host_ip,
+            address=address or (self._before.pod_ip if self._end is not None else ""),
+            start_time=self._start_time,
+            end=self._end,
+            now=rfc3339(self._host.clock.now()),
+            before=self._before,
+        )
+        self._before = status.compute(self.pod, scene)
+        told = status.encode(self.pod, self._before)
+        if told == self._told and not terminated:
+            return
+        self._told = told
+        trace = telemetry.current_trace() or self._trace
+        self._host.outlet.report(self._host.node, self.pod, told, terminated=terminated, trace=trace)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait to be woken, at most `seconds`."""
+        if self._wake.is_set() or seconds <= 0:
+            self._wake.clear()
+            return
+        alarm = asyncio.ensure_future(self._host.clock.sleep(seconds))
+        alarm.add_done_callback(self._alarmed)
+        try:
+            await self._wake.wait()
+        finally:
+            alarm.cancel()
+        self._wake.clear()
+
+    def _alarmed(self, alarm: asyncio.Future[None]) -> None:
+        if not alarm.cancelled():
+            self._stale = True
+            self._wake.set()
+
+    def _make_slots(self, found: Sequence[ContainerInfo]) -> list[Slot]:
+        spec, times = self.pod.spec, self._host.settings.back_off
+        slots = [
+            Slot(container, Role.SIDECAR if container.restart_policy == "Always" else Role.INIT, times)
+            for container in spec.init_containers
+        ]
+        slots += [Slot(container, Role.MAIN, times) for container in spec.containers]
+        statuses = (*self.pod.status.init_container_statuses, *self.pod.status.container_statuses)
+        known = {each.name: each for each in statuses}
+        meta = self.pod.metadata
+        for slot in slots:
+            name = slot.container.name
+            identity = Identity(self._host.node, meta.namespace, meta.name, meta.uid, name)
+            slot.adopt([info for info in found if info.identity.container == name], known.get(name), identity)
+        return slots

@@ -1,0 +1,1 @@
+"""Container runtimes: what a node agent runs containers with."""

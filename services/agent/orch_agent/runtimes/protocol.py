@@ -1,0 +1,284 @@
+"""What the agent needs of a container runtime. `podman.py` is the real one, `simulated.py` its twin.
+
+One contract suite (tests/contract/runtimes) runs over both. A runtime knows containers and images; pods, restarts and
+grace periods are the worker's business.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Final, Protocol
+
+import msgspec
+from orch.errors import OrchError
+
+STDIN: Final = 0
+STDOUT: Final = 1
+STDERR: Final = 2
+
+LABEL_NODE: Final = "orch.dev/node"
+LABEL_NAMESPACE: Final = "orch.dev/pod-namespace"
+LABEL_POD: Final = "orch.dev/pod-name"
+LABEL_UID: Final = "orch.dev/pod-uid"
+LABEL_CONTAINER: Final = "orch.dev/container-name"
+LABEL_ATTEMPT: Final = "orch.dev/attempt"
+LABEL_IMAGE: Final = "orch.dev/image"
+
+
+class ContainerError(OrchError):
+    """The runtime refused or failed an operation on a container; the message is the runtime's."""
+
+
+class ImageError(OrchError):
+    """An image cannot be had; the message is the runtime's."""
+
+
+class Identity(msgspec.Struct, frozen=True, gc=False):
+    """Whose container it is. `attempt` counts from 0; each restart is a new container."""
+
+    node: str
+    namespace: str
+    pod: str
+    uid: str
+    container: str
+    attempt: int = 0
+
+    def labels(self) -> dict[str, str]:
+        """Return the labels that `from_labels` reads back."""
+        return {
+            LABEL_NODE: self.node,
+            LABEL_NAMESPACE: self.namespace,
+            LABEL_POD: self.pod,
+            LABEL_UID: self.uid,
+            LABEL_CONTAINER: self.container,
+            LABEL_ATTEMPT: str(self.attempt),
+        }
+
+    @staticmethod
+    def from_labels(labels: Mapping[str, str]) -> Identity | None:
+        """Return the identity that a container's labels hold; None for a container that is not orch's."""
+        if LABEL_UID not in labels or LABEL_CONTAINER not in labels:
+            return None
+        return Identity(
+            node=labels.get(LABEL_NODE, ""),
+            namespace=labels.get(LABEL_NAMESPACE, ""),
+            pod=labels.get(LABEL_POD, ""),
+            uid=labels[LABEL_UID],
+            container=labels[LABEL_CONTAINER],
+            attempt=int(labels.get(LABEL_ATTEMPT, "0")),
+        )
+
+    @property
+    def runtime_name(self) -> str:
+        """The container's name in the runtime, as dockershim used to write it."""
+        return f"k8s_{self.container}_{self.pod}_{self.namespace}_{self.uid}_{self.attempt}"
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Cgroup settings. 0 means unlimited; quota and period in microseconds, memory in bytes."""
+
+    cpu_shares: int = 2
+    cpu_quota: int = 0
+    cpu_period: int = 100_000
+    memory: int = 0
+    pids: int = 0
+    oom_score_adj: int = 0
+
+
+class Mount(msgspec.Struct, frozen=True, kw_only=True):
+    """A file or folder of the node shown inside a container."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container shall be. An empty command or args is the image's own.
+
+    `network_namespace` is a path, empty for the node's own network. `runs_to_completion` tells a simulation that
+    nothing would ever come after this container unless it ends.
+    """
+
+    identity: Identity
+    image: str
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    working_dir: str = ""
+    hostname: str = ""
+    network_namespace: str = ""
+    limits: Limits = Limits()
+    user: int | None = None
+    group: int | None = None
+    supplemental_groups: tuple[int, ...] = ()
+    privileged: bool = False
+    read_only: bool = False
+    stdin: bool = False
+    tty: bool = False
+    mounts: tuple[Mount, ...] = ()
+    runs_to_completion: bool = False
+
+
+class State(enum.Enum):
+    """Where a container is in its life."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+class ContainerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A container as the runtime sees it. Times are None until the moment has come.
+
+    `image` is the name it was created by; `reason` is set when more is known of its end than the exit code says.
+    """
+
+    id: str
+    identity: Identity
+    state: State
+    image: str = ""
+    image_id: str = ""
+    exit_code: int = 0
+    oom_killed: bool = False
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    reason: str = ""
+    message: str = ""
+
+
+class LogLine(msgspec.Struct, frozen=True, gc=False):
+    """What a container wrote: a line with its newline, or a part of a very long one without.
+
+    `time` is RFC 3339 with nanoseconds.
+    """
+
+    time: str
+    stream: int
+    data: bytes
+
+
+class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which lines. With `follow`, those to come as well, until the container ends. `tail` None: all there are."""
+
+    follow: bool = False
+    tail: int | None = None
+    since: datetime | None = None
+
+
+class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A command to run inside a running container."""
+
+    command: tuple[str, ...]
+    stdin: bool = False
+    tty: bool = False
+
+
+class ExecSession(Protocol):
+    """A command that runs inside a container. With a terminal, all output is STDOUT."""
+
+    async def write(self, data: bytes) -> None:
+        """Feed its standard input."""
+        ...
+
+    async def end_input(self) -> None:
+        """Close its standard input."""
+        ...
+
+    async def resize(self, width: int, height: int) -> None:
+        """Set the size of its terminal."""
+        ...
+
+    def output(self) -> AsyncGenerator[tuple[int, bytes]]:
+        """Yield what it writes as (STDOUT or STDERR, data) until it ends."""
+        ...
+
+    async def exit_code(self) -> int:
+        """Return its exit code; to be asked once its output has ended."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of it; its input and output are closed."""
+        ...
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """What a container has used: CPU time since its start, and its memory's working set in bytes."""
+
+    identity: Identity
+    cpu_nanos: int
+    memory_bytes: int
+
+
+ChangeHandler = Callable[[str], None]
+"""Called with the uid of a pod of which a container changed by itself; with "" when it could be any pod."""
+
+
+class Runtime(Protocol):
+    """Runs containers on one node.
+
+    Methods raise ContainerError or ImageError when the runtime refuses, UnavailableError when it cannot be reached.
+    A cancelled create or start leaves a container that `containers` lists, or none.
+    """
+
+    async def run(self, on_change: ChangeHandler) -> None:
+        """Watch the containers for ever and call `on_change`, from the event loop."""
+        ...
+
+    async def version(self) -> str:
+        """Return name and version as in nodeInfo.containerRuntimeVersion: "podman://4.3.1"."""
+        ...
+
+    async def image_id(self, image: str) -> str:
+        """Return the id of an image that is here, "" when it is not."""
+        ...
+
+    async def image_user(self, image: str) -> str:
+        """Return the user that an image's containers run as by default, "" for root."""
+        ...
+
+    async def pull(self, image: str) -> str:
+        """Fetch an image and return its id. Raises ImageError."""
+        ...
+
+    async def create(self, spec: ContainerSpec) -> str:
+        """Create a container and return its id."""
+        ...
+
+    async def start(self, container: str) -> None:
+        """Start a created container."""
+        ...
+
+    async def terminate(self, container: str) -> None:
+        """Ask a container to end by its stop signal (the image's, else SIGTERM); nothing if it has ended."""
+        ...
+
+    async def kill(self, container: str) -> None:
+        """End a container by SIGKILL; nothing if it has ended."""
+        ...
+
+    async def remove(self, container: str) -> None:
+        """Remove a container and its logs, ending it if it runs; nothing if it is gone."""
+        ...
+
+    async def containers(self, uid: str = "") -> Sequence[ContainerInfo]:
+        """Return the containers of one pod, or ("") all that are orch's, in no order."""
+        ...
+
+    async def inspect(self, container: str) -> ContainerInfo | None:
+        """Return the container's state, None when it is gone."""
+        ...
+
+    def logs(self, container: str, query: LogQuery) -> AsyncGenerator[LogLine]:
+        """Yield what the container wrote, in order."""
+        ...
+
+    async def exec(self, container: str, spec: ExecSpec) -> ExecSession:
+        """Run a command inside a running container."""
+        ...
+
+    async def usage(self) -> Sequence[Usage]:
+        """Return what the running containers have used."""
+        ...

@@ -1,0 +1,287 @@
+"""Containers as records moved by the clock: a runtime for thousands of nodes in one process, and for tests.
+
+What a container does is chosen by its environment: SIMULATED_RUN_SECONDS (it ends by itself after that time; without
+it, it runs until it is stopped, or not at all if it is meant to run to completion), SIMULATED_EXIT_CODE (of such an
+end), SIMULATED_STOP_SECONDS (how long it takes after its stop signal), SIMULATED_START_ERROR (it cannot be started),
+SIMULATED_OOM (its end is an OOM kill). An image whose tag is `missing` cannot be pulled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from orch.clock import Clock, rfc3339_micro
+
+from orch_agent.runtimes.protocol import (
+    STDERR,
+    STDOUT,
+    ChangeHandler,
+    ContainerError,
+    ContainerInfo,
+    ContainerSpec,
+    ExecSession,
+    ExecSpec,
+    ImageError,
+    LogLine,
+    LogQuery,
+    State,
+    Usage,
+)
+
+_FOLLOW_INTERVAL: Final = 0.25
+_MEMORY: Final = 16 << 20
+_CPU_SHARE: Final = 0.01
+
+
+class _Container:
+    """One simulated container: its record, its settings, what it wrote, and the task that will end it."""
+
+    __slots__ = ("behaviour", "ending", "info", "lines", "spec")
+
+    def __init__(self, spec: ContainerSpec, info: ContainerInfo) -> None:
+        self.spec = spec
+        self.info = info
+        self.behaviour: Mapping[str, str] = dict(spec.env)
+        self.lines: list[tuple[datetime, LogLine]] = []
+        self.ending: asyncio.Task[None] | None = None
+
+
+class SimulatedRuntime:
+    """The runtime of one simulated node."""
+
+    def __init__(self, clock: Clock, *, pull_seconds: float = 0, start_seconds: float = 0) -> None:
+        self._clock = clock
+        self._pull_seconds = pull_seconds
+        self._start_seconds = start_seconds
+        self._images: dict[str, str] = {}
+        self._containers: dict[str, _Container] = {}
+        self._by_uid: dict[str, dict[str, _Container]] = {}
+        self._on_change: ChangeHandler = _ignore
+
+    async def run(self, on_change: ChangeHandler) -> None:
+        """Report changes until cancelled, then leave no timer behind."""
+        self._on_change = on_change
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._on_change = _ignore
+            for container in self._containers.values():
+                if container.ending is not None:
+                    container.ending.cancel()
+
+    async def version(self) -> str:
+        """Return simulated://1."""
+        return "simulated://1"
+
+    async def image_id(self, image: str) -> str:
+        """Return the id of an image that was pulled."""
+        return self._images.get(image, "")
+
+    async def image_user(self, image: str) -> str:
+        """Return "": simulated images run as root."""
+        del image
+        return ""
+
+    async def pull(self, image: str) -> str:
+        """Know the image, after the time that a pull takes."""
+        if self._pull_seconds:
+            await self._clock.sleep(self._pull_seconds)
+        if image.endswith(":missing"):
+            raise ImageError(f"initializing source docker://{image}: manifest unknown")
+        digest = hashlib.sha256(image.encode()).hexdigest()
+        return self._images.setdefault(image, f"sha256:{digest}")
+
+    async def create(self, spec: ContainerSpec) -> str:
+        """Add a record."""
+        identity = spec.identity
+        if spec.image not in self._images:
+            raise ContainerError(f"{spec.image}: image not known")
+        name = hashlib.sha256(identity.runtime_name.encode()).hexdigest()
+        if name in self._containers:
+            raise ContainerError(f'the container name "{identity.runtime_name}" is already in use')
+        info = ContainerInfo(
+            id=name, identity=identity, state=State.CREATED, image=spec.image, image_id=self._images[spec.image]
+        )
+        container = _Container(spec, info)
+        self._containers[name] = container
+        self._by_uid.setdefault(identity.uid, {})[name] = container
+        return name
+
+    async def start(self, container: str) -> None:
+        """Let it run; schedule its end if it has one."""
+        record = self._require(container)
+        if self._start_seconds:
+            await self._clock.sleep(self._start_seconds)
+        if "SIMULATED_START_ERROR" in record.behaviour:
+            raise ContainerError(record.behaviour["SIMULATED_START_ERROR"])
+        record.info = msgspec.structs.replace(record.info, state=State.RUNNING, started_at=self._clock.now())
+        self._write(record, STDOUT, f"{record.info.identity.container} started\n")
+        seconds = record.behaviour.get("SIMULATED_RUN_SECONDS")
+        if seconds is not None or record.spec.runs_to_completion:
+            code = int(record.behaviour.get("SIMULATED_EXIT_CODE", "0"))
+            self._end_later(record, float(seconds or 0), code)
+
+    async def terminate(self, container: str) -> None:
+        """End it with code 0, after the time that it takes to stop."""
+        record = self._require(container)
+        if record.info.state is State.RUNNING:
+            self._end_later(record, float(record.behaviour.get("SIMULATED_STOP_SECONDS", "0")), 0)
+
+    async def kill(self, container: str) -> None:
+        """End it with code 137."""
+        record = self._require(container)
+        if record.info.state is State.RUNNING:
+            self._end(record, 137)
+
+    async def remove(self, container: str) -> None:
+        """Forget it."""
+        record = self._containers.pop(container, None)
+        if record is None:
+            return
+        if record.ending is not None:
+            record.ending.cancel()
+        record.info = msgspec.structs.replace(record.info, state=State.EXITED)
+        siblings = self._by_uid[record.info.identity.uid]
+        del siblings[container]
+        if not siblings:
+            del self._by_uid[record.info.identity.uid]
+
+    async def containers(self, uid: str = "") -> Sequence[ContainerInfo]:
+        """Return the records."""
+        found = self._by_uid.get(uid, {}) if uid else self._containers
+        return [container.info for container in found.values()]
+
+    async def inspect(self, container: str) -> ContainerInfo | None:
+        """Return the record."""
+        record = self._containers.get(container)
+        return record.info if record is not None else None
+
+    async def logs(self, container: str, query: LogQuery) -> AsyncGenerator[LogLine]:
+        """Yield what the simulation wrote in the container's name."""
+        record = self._require(container)
+        since = query.since
+        lines = [line for written, line in record.lines if since is None or written >= since]
+        reached = len(record.lines)
+        for line in lines if query.tail is None else lines[max(len(lines) - query.tail, 0) :]:
+            yield line
+        while query.follow:
+            ended = record.info.state is State.EXITED
+            for _, line in record.lines[reached:]:
+                reached += 1
+                yield line
+            if ended:
+                return
+            await self._clock.sleep(_FOLLOW_INTERVAL)
+
+    async def exec(self, container: str, spec: ExecSpec) -> ExecSession:
+        """Run `echo`, `cat`, `env`, `true`, `false` and `exit N`; anything else is not found."""
+        record = self._require(container)
+        if record.info.state is not State.RUNNING:
+            raise ContainerError("can only create exec sessions on running containers: container state improper")
+        return _SimulatedExec(spec, record.spec)
+
+    async def usage(self) -> Sequence[Usage]:
+        """Return a steady, small use."""
+        now = self._clock.now()
+        return [
+            Usage(
+                record.info.identity,
+                int((now - record.info.started_at).total_seconds() * _CPU_SHARE * 1e9),
+                _MEMORY,
+            )
+            for record in self._containers.values()
+            if record.info.state is State.RUNNING and record.info.started_at is not None
+        ]
+
+    def _require(self, container: str) -> _Container:
+        record = self._containers.get(container)
+        if record is None:
+            raise ContainerError(f"no container with ID {container} found: no such container")
+        return record
+
+    def _write(self, record: _Container, stream: int, text: str) -> None:
+        now = self._clock.now()
+        record.lines.append((now, LogLine(rfc3339_micro(now), stream, text.encode())))
+
+    def _end_later(self, record: _Container, seconds: float, code: int) -> None:
+        if record.ending is not None:
+            record.ending.cancel()
+            record.ending = None
+        if seconds <= 0:
+            self._end(record, code)
+        else:
+            record.ending = asyncio.create_task(self._end_after(record, seconds, code))
+
+    async def _end_after(self, record: _Container, seconds: float, code: int) -> None:
+        await self._clock.sleep(seconds)
+        record.ending = None
+        self._end(record, code)
+
+    def _end(self, record: _Container, code: int) -> None:
+        if record.ending is not None:
+            record.ending.cancel()
+            record.ending = None
+        oom = "SIMULATED_OOM" in record.behaviour
+        record.info = msgspec.structs.replace(
+            record.info,
+            state=State.EXITED,
+            exit_code=137 if oom else code,
+            oom_killed=oom,
+            finished_at=self._clock.now(),
+        )
+        self._on_change(record.info.identity.uid)
+
+
+class _SimulatedExec:
+    """A command whose whole effect is computed when its output is read."""
+
+    def __init__(self, spec: ExecSpec, container: ContainerSpec) -> None:
+        self._spec = spec
+        self._container = container
+        self._input: asyncio.Queue[bytes] = asyncio.Queue(maxsize=64)
+        self._code = 0
+
+    async def write(self, data: bytes) -> None:
+        """Queue input for `cat`."""
+        await self._input.put(data)
+
+    async def end_input(self) -> None:
+        """Mark the end of the input."""
+        await self._input.put(b"")
+
+    async def resize(self, width: int, height: int) -> None:
+        """Do nothing: there is no terminal."""
+
+    async def output(self) -> AsyncGenerator[tuple[int, bytes]]:
+        """Yield what the command writes."""
+        program, *arguments = self._spec.command
+        if program == "echo":
+            yield STDOUT, (" ".join(arguments) + "\n").encode()
+        elif program == "cat":
+            while self._spec.stdin and (data := await self._input.get()):
+                yield STDOUT, data
+        elif program == "env":
+            yield STDOUT, "".join(f"{name}={value}\n" for name, value in self._container.env).encode()
+        elif program in {"true", "false"}:
+            self._code = int(program == "false")
+        elif program == "exit":
+            self._code = int(arguments[0]) if arguments else 0
+        else:
+            self._code = 127
+            yield STDERR, f"{program}: not found\n".encode()
+
+    async def exit_code(self) -> int:
+        """Return the code that the command chose."""
+        return self._code
+
+    async def close(self) -> None:
+        """Do nothing: nothing is held."""
+
+
+def _ignore(_uid: str) -> None:
+    """Stand in for a handler until there is one."""
