@@ -5,13 +5,20 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from functools import cache
+from typing import Any, Final, Protocol
 
 import msgspec
-from orch_pb.v1 import object_pb2, rpc_pb2
+from orch_pb.v1 import rpc_pb2
 
+from orch.bus import rpc
+from orch.bus.protocol import Bus
+from orch.errors import ApiError, BusError
+from orch.objects.meta import View
 from orch.objects.scheme import Kind, ObjectT
+from orch.telemetry import current_trace
 
 Body = Mapping[str, Any] | msgspec.Struct
 """What is sent as an object or a patch: encoded as JSON; msgspec.Raw inside is copied as it is."""
@@ -88,6 +95,156 @@ class FenceSource(Protocol):
         ...
 
 
-def trace_context() -> object_pb2.TraceContext | None:
-    """Return the current span's context for a message, None outside any span."""
-    raise NotImplementedError
+class Preconditions(View, frozen=True):
+    """What must hold for a deletion to happen (metav1.Preconditions)."""
+
+    uid: str = ""
+    resource_version: str = ""
+
+
+class DeleteOptions(View, frozen=True, tag_field="kind", tag="DeleteOptions"):
+    """metav1.DeleteOptions."""
+
+    api_version: str
+    preconditions: Preconditions | None = None
+    grace_period_seconds: int | None = None
+    propagation_policy: str = ""
+
+
+class BusClient:
+    """A Client over the bus: protobuf requests to whichever api process is free."""
+
+    def __init__(self, bus: Bus, *, fence: FenceSource | None = None, timeout: float = 5) -> None:
+        self._bus = bus
+        self._fence = fence
+        self._timeout = timeout
+
+    async def get(self, kind: Kind[ObjectT], namespace: str, name: str) -> ObjectT:
+        """Return the object, read consistently."""
+        request = rpc_pb2.GetRequest(ref=_ref(kind, namespace, name), trace=current_trace())
+        reply = await rpc.call(self._bus, "get", request, rpc_pb2.WriteReply, timeout=self._timeout)
+        return _decode(kind, _checked(reply).json)
+
+    async def list(
+        self, kind: Kind[ObjectT], namespace: str = "", *, label_selector: str = "", field_selector: str = ""
+    ) -> list[ObjectT]:
+        """Return the objects of one namespace, or ("") of all, read consistently, page by page."""
+        request = rpc_pb2.ListRequest(
+            ref=_ref(kind, namespace, ""),
+            label_selector=label_selector,
+            field_selector=field_selector,
+            limit=_PAGE,
+            trace=current_trace(),
+        )
+        found: builtins.list[ObjectT] = []
+        while True:
+            reply = await rpc.call(self._bus, "list", request, rpc_pb2.ListReply, timeout=self._timeout)
+            _check(reply.status)
+            found.extend(_decode(kind, item) for item in reply.items)
+            if not reply.continue_token:
+                return found
+            request.continue_token = reply.continue_token
+
+    async def create(self, kind: Kind[ObjectT], namespace: str, body: Body) -> ObjectT:
+        """Create an object; `metadata.name` or `metadata.generateName` is in `body`."""
+        return _decode(kind, await self._write(rpc_pb2.CREATE, _ref(kind, namespace, ""), body))
+
+    async def update(
+        self, kind: Kind[ObjectT], namespace: str, name: str, body: Body, *, subresource: str = ""
+    ) -> ObjectT:
+        """Replace the object or a subresource. With metadata.resourceVersion, only that version."""
+        return _decode(kind, await self._write(rpc_pb2.UPDATE, _ref(kind, namespace, name, subresource), body))
+
+    async def patch(
+        self,
+        kind: Kind[ObjectT],
+        namespace: str,
+        name: str,
+        patch: Body,
+        *,
+        subresource: str = "",
+        strategic: bool = False,
+    ) -> ObjectT:
+        """Apply a JSON merge patch (or strategic merge patch); see Client."""
+        verb = rpc_pb2.STRATEGIC_MERGE_PATCH if strategic else rpc_pb2.MERGE_PATCH
+        return _decode(kind, await self._write(verb, _ref(kind, namespace, name, subresource), patch))
+
+    async def delete(
+        self,
+        kind: Kind[ObjectT],
+        namespace: str,
+        name: str,
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        grace_period: int | None = None,
+        propagation: str = "",
+    ) -> None:
+        """Delete the object, only if `uid` and `resource_version` match when given. NotFoundError if it is gone."""
+        conditions = Preconditions(uid=uid, resource_version=resource_version) if uid or resource_version else None
+        options = DeleteOptions(
+            api_version="v1",
+            preconditions=conditions,
+            grace_period_seconds=grace_period,
+            propagation_policy=propagation,
+        )
+        await self._write(rpc_pb2.DELETE, _ref(kind, namespace, name), options)
+
+    async def bind(self, bindings: Sequence[rpc_pb2.Binding]) -> list[rpc_pb2.WriteReply]:
+        """Bind pods to nodes in one batch; each succeeds or fails alone (`status` holds its failure)."""
+        request = rpc_pb2.BindRequest(bindings=bindings, fence=self._proof())
+        trace = current_trace()
+        for binding in request.bindings:
+            if trace is not None and not binding.HasField("trace"):
+                binding.trace.CopyFrom(trace)
+        reply = await rpc.call(self._bus, "bind", request, rpc_pb2.BindReply, timeout=self._timeout)
+        if len(reply.results) != len(bindings):
+            raise BusError(f"the api answered {len(reply.results)} results for {len(bindings)} bindings")
+        return list(reply.results)
+
+    async def _write(self, verb: rpc_pb2.WriteVerb, ref: rpc_pb2.ObjectRef, body: Body) -> bytes:
+        request = rpc_pb2.WriteRequest(
+            verb=verb, ref=ref, body=msgspec.json.encode(body), fence=self._proof(), trace=current_trace()
+        )
+        reply = await rpc.call(self._bus, "write", request, rpc_pb2.WriteReply, timeout=self._timeout)
+        return _checked(reply).json
+
+    def _proof(self) -> rpc_pb2.Fence | None:
+        return self._fence.fence() if self._fence is not None else None
+
+
+_PAGE: Final = 500
+"""Objects in one answer: some megabytes at most, as the bus takes."""
+
+
+def _ref(kind: Kind[Any], namespace: str, name: str, subresource: str = "") -> rpc_pb2.ObjectRef:
+    return rpc_pb2.ObjectRef(
+        group=kind.group,
+        version=kind.version,
+        resource=kind.resource,
+        namespace=namespace,
+        name=name,
+        subresource=subresource,
+    )
+
+
+def _check(status: bytes) -> None:
+    if status:
+        raise ApiError.decode(status)
+
+
+def _checked(reply: rpc_pb2.WriteReply) -> rpc_pb2.WriteReply:
+    _check(reply.status)
+    return reply
+
+
+@cache
+def _decoder(view: type[ObjectT]) -> msgspec.json.Decoder[ObjectT]:
+    return msgspec.json.Decoder(view)
+
+
+def _decode(kind: Kind[ObjectT], json: bytes) -> ObjectT:
+    try:
+        return _decoder(kind.view).decode(json)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BusError(f"the api's answer is not a {kind.name}: {error}") from error

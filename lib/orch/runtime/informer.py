@@ -43,7 +43,8 @@ _DELETED: Final = object_pb2.ChangeType.DELETED
 _EVENTS_PER_TURN: Final = 256
 """After so many events other tasks get their turn, even when more are waiting."""
 _TOMBSTONES: Final = 8192
-_SLOWEST_RESTART: Final = 5.0
+_FIRST_DELAY: Final = 0.1
+_LAST_DELAY: Final = 5.0
 
 
 class Item(msgspec.Struct, Generic[T], frozen=True):
@@ -162,17 +163,18 @@ class Informer(Generic[T]):
 
     async def run(self) -> None:
         """Follow the bus for ever."""
-        delay = 0.1
+        loop = asyncio.get_running_loop()
+        delay = _FIRST_DELAY
         try:
             while True:
+                begun = loop.time()
                 try:
                     await self._follow()
-                    delay = 0.1
                 except UnavailableError as error:
-                    _LOG.warning("following %s failed, again in %.1f s: %s", self.kind.resource, delay, error)
+                    _LOG.warning("following %s failed: %s", self.kind.resource, error)
                 _RESTARTS.labels(self.kind.resource).inc()
+                delay = _FIRST_DELAY if loop.time() - begun > 2 * _LAST_DELAY else min(delay * 2, _LAST_DELAY)
                 await asyncio.sleep(delay)
-                delay = min(delay * 2, _SLOWEST_RESTART)
         finally:
             self._stop_grace()
 
