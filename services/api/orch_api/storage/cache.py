@@ -19,7 +19,7 @@ from prometheus_client import Counter, Gauge
 
 from orch import errors
 from orch.clock import Clock, SystemClock
-from orch.errors import Cause, CompactedError, OrchError, StatusDetails, UnavailableError
+from orch.errors import Cause, CompactedError, OrchError, StatusDetails, StoreError, UnavailableError
 from orch.store import keys
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Event, Store, WatchBatch, last_version, split_version, version_of
@@ -31,6 +31,7 @@ __all__ = ["CacheEvent", "Cached", "ObjectCache", "Subscription"]
 log = logging.getLogger(__name__)
 
 OBJECTS: Final = Gauge("apiserver_storage_objects", "Objects in the store by resource", ("resource",))
+UNREADABLE: Final = Counter("orch_cache_unreadable", "Stored values that are no objects and were left out")
 RESTARTS: Final = Counter("orch_cache_restarts", "Times that the cache had to list the store anew")
 
 _EVERYTHING: Final = (b"/orch/", b"/orch0")
@@ -76,7 +77,7 @@ class _Shelf:
     def _touch(self, namespace: str, version: int) -> None:
         self._ordered.pop(namespace, None)
         self._all = None
-        self.changed = version
+        self.changed = max(self.changed, version)
 
     def items(self) -> Iterator[Cached]:
         return itertools.chain.from_iterable(space.values() for space in self.namespaces.values())
@@ -263,8 +264,9 @@ class ObjectCache:
                 seen.add(key)
                 known = self.get(key)
                 if known is None or known.revision != item.mod_revision:
-                    state = self._reader.read_item(_interned(key), item)
-                    events.append(CacheEvent("ADDED" if known is None else "MODIFIED", state, known, now))
+                    state = self._read(_interned(key), item.value, item.mod_revision)
+                    if state is not None:
+                        events.append(CacheEvent("ADDED" if known is None else "MODIFIED", state, known, now))
             more = page.more
             if page.items:
                 start = page.items[-1].key + b"\x00"
@@ -299,9 +301,19 @@ class ObjectCache:
                 return None
             gone = deleted_state(known, version_of(event.revision, event.index))
             return CacheEvent("DELETED", gone, known, now)
-        state = self._reader.read(_interned(key) if known is None else known.key, event.value, event.revision)
+        state = self._read(_interned(key) if known is None else known.key, event.value, event.revision)
+        if state is None:
+            return None
         kind: Literal["ADDED", "MODIFIED"] = "ADDED" if known is None else "MODIFIED"
         return CacheEvent(kind, state, known, now)
+
+    def _read(self, key: ObjectKey, value: bytes, revision: int) -> Cached | None:
+        try:
+            return self._reader.read(key, value, revision)
+        except StoreError as error:
+            UNREADABLE.inc()
+            log.error("the cache leaves out what it cannot read: %s", error)  # noqa: TRY400 - the text says it all
+            return None
 
     def _place(self, event: CacheEvent, *, record: bool = True) -> None:
         item, previous = event.item, event.previous

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 import msgspec
+from google.protobuf.message import DecodeError
 
-from orch.errors import TooLargeError
+from orch.errors import StoreError, TooLargeError
 from orch.store.keys import ObjectKey
 from orch.store.protocol import KeyValue, split_version, version_of
 from orch_pb.v1.object_pb2 import StoredObject, TraceContext
@@ -134,12 +135,15 @@ class StateReader:
         self._shared: dict[bytes, Mapping[str, str]] = {}
 
     def read(self, key: ObjectKey, value: bytes, revision: int) -> Cached:
-        """Return the state that `value`, written at the store's `revision`, holds."""
-        stored = StoredObject.FromString(value)
-        version = version_of(revision, stored.index)
-        json = splice(stored.json, stored.version_offset, version)
-        trace = stored.trace.SerializeToString() if stored.HasField("trace") else b""
-        return self.state(key, json, version, trace)
+        """Return the state that `value`, written at the store's `revision`, holds. Raises StoreError for other values."""
+        try:
+            stored = StoredObject.FromString(value)
+            version = version_of(revision, stored.index)
+            json = splice(stored.json, stored.version_offset, version)
+            trace = stored.trace.SerializeToString() if stored.HasField("trace") else b""
+            return self.state(key, json, version, trace)
+        except (DecodeError, msgspec.MsgspecError) as error:
+            raise StoreError(f"the value of {key} is no stored object: {error}") from error
 
     def read_item(self, key: ObjectKey, item: KeyValue) -> Cached:
         """Return the state of a key that was read."""

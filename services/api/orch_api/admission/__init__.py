@@ -1,0 +1,6 @@
+"""Admission: what may be said about a write beyond its own validity, and by whom."""
+
+from orch_api.admission.chain import Admission, Chain, Request
+from orch_api.admission.namespaces import NamespaceLifecycle
+
+__all__ = ["Admission", "Chain", "NamespaceLifecycle", "Request"]

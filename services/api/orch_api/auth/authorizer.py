@@ -1,0 +1,151 @@
+"""What each built-in identity may do. Users other than the built-in ones are refused until RBAC follows.
+
+A node may read its own Node, the pods that are bound to it, and the ConfigMaps and Secrets which those pods refer to;
+that follows Kubernetes' node authorizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from orch.errors import ForbiddenError, StatusDetails
+from orch_api.auth.identity import AUTHENTICATED, MASTERS, Caller
+from orch_api.registry import Resource
+from orch_api.storage.cache import Cached, ObjectCache
+from orch_api.storage.objects import to_document
+
+_READ: Final = frozenset({"get", "list", "watch"})
+_WRITE: Final = frozenset({"create", "update", "patch"})
+_ANY: Final = frozenset({"*"})
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """Permits `verbs` on `resources`, each written "plural.group" or "plural.group/subresource"; "*" permits all."""
+
+    verbs: frozenset[str]
+    resources: frozenset[str]
+
+    def permits(self, verb: str, resource: str) -> bool:
+        """Return whether this rule permits `verb` on `resource`."""
+        return (verb in self.verbs or "*" in self.verbs) and (resource in self.resources or "*" in self.resources)
+
+
+_EVENTS: Final = Rule(_WRITE, frozenset({"events."}))
+_LEASES: Final = Rule(_READ | _WRITE, frozenset({"leases.coordination.k8s.io"}))
+
+RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
+    "system:apiserver": (Rule(_ANY, _ANY),),
+    "system:kube-controller-manager": (Rule(_ANY, _ANY),),
+    "system:kube-scheduler": (
+        Rule(
+            _READ,
+            frozenset(
+                {"pods.", "nodes.", "namespaces.", "services.", "replicasets.apps", "deployments.apps", "events."}
+            ),
+        ),
+        Rule(frozenset({"create"}), frozenset({"pods./binding"})),
+        Rule(frozenset({"update", "patch"}), frozenset({"pods./status"})),
+        Rule(frozenset({"delete"}), frozenset({"pods."})),
+        _EVENTS,
+        _LEASES,
+    ),
+}
+"""The rules of each user that a service runs under."""
+
+PUBLIC_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz", "/version", "/version/"})
+_DISCOVERY_PREFIXES: Final = ("/api", "/apis", "/openapi", "/docs", *sorted(PUBLIC_PATHS))
+
+
+class Authorizer:
+    """Decides by the built-in rules; nodes by what the cache says of their pods."""
+
+    def __init__(self, cache: ObjectCache) -> None:
+        self._cache = cache
+
+    def authorize(
+        self, caller: Caller, verb: str, resource: Resource, namespace: str, name: str, subresource: str = ""
+    ) -> None:
+        """Return if `caller` may. Raises ForbiddenError, worded as Kubernetes."""
+        if MASTERS in caller.groups:
+            return
+        qualified = f"{resource.plural}.{resource.group}"
+        if subresource:
+            qualified = f"{qualified}/{subresource}"
+        if any(rule.permits(verb, qualified) for rule in RULES.get(caller.user, ())):
+            return
+        if caller.node and self._node_may(caller.node, verb, qualified, namespace, name):
+            return
+        raise _forbidden(caller, verb, resource, namespace, name, subresource)
+
+    def authorize_path(self, caller: Caller, verb: str, path: str) -> None:
+        """Return if `caller` may read a path that is no resource's. Raises ForbiddenError."""
+        if path in PUBLIC_PATHS or MASTERS in caller.groups:
+            return
+        discovery = any(path == prefix or path.startswith(f"{prefix}/") for prefix in _DISCOVERY_PREFIXES)
+        if AUTHENTICATED in caller.groups and verb == "get" and discovery:
+            return
+        raise ForbiddenError(f'forbidden: User "{caller.user}" cannot {verb} path "{path}"', StatusDetails())
+
+    def _node_may(self, node: str, verb: str, resource: str, namespace: str, name: str) -> bool:
+        if resource == "events.":
+            return verb in _WRITE
+        if verb != "get" or not name:
+            return False
+        if resource == "nodes.":
+            return name == node
+        pods = (pod for pod in self._cache.pods_of(node) if pod.key.namespace == namespace)
+        if resource == "pods.":
+            return any(pod.key.name == name for pod in pods)
+        if resource in {"configmaps.", "secrets."}:
+            wanted = name.encode()
+            kind = "configMap" if resource == "configmaps." else "secret"
+            return any(wanted in pod.json and name in references(pod, kind) for pod in pods)
+        return False
+
+
+def references(pod: Cached, kind: str) -> frozenset[str]:
+    """Return the names of the "configMap" or "secret" objects that a pod's environment, volumes and pulls refer to."""
+    spec: Mapping[str, Any] = to_document(pod.json).get("spec") or {}
+    return frozenset(_references(spec, kind))
+
+
+def _references(spec: Mapping[str, Any], kind: str) -> Iterator[str]:
+    containers = [
+        container
+        for field in ("initContainers", "containers", "ephemeralContainers")
+        for container in spec.get(field) or ()
+    ]
+    for container in containers:
+        for variable in container.get("env") or ():
+            yield from _name((variable.get("valueFrom") or {}).get(f"{kind}KeyRef"))
+        for source in container.get("envFrom") or ():
+            yield from _name(source.get(f"{kind}Ref"))
+    for volume in spec.get("volumes") or ():
+        yield from _volume(volume, kind)
+    if kind == "secret":
+        for reference in spec.get("imagePullSecrets") or ():
+            yield from _name(reference)
+
+
+def _volume(volume: Mapping[str, Any], kind: str) -> Iterator[str]:
+    name_field = "secretName" if kind == "secret" else "name"
+    yield from _name(volume.get(kind), name_field)
+    for source in (volume.get("projected") or {}).get("sources") or ():
+        yield from _name(source.get(kind))
+
+
+def _name(reference: Mapping[str, Any] | None, field: str = "name") -> Iterator[str]:
+    if reference and (name := reference.get(field)):
+        yield name
+
+
+def _forbidden(
+    caller: Caller, verb: str, resource: Resource, namespace: str, name: str, subresource: str
+) -> ForbiddenError:
+    what = f"{resource.plural}/{subresource}" if subresource else resource.plural
+    scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+    problem = f'User "{caller.user}" cannot {verb} resource "{what}" in API group "{resource.group}" {scope}'
+    return ForbiddenError.of(resource.plural, resource.group, name, problem)

@@ -1,0 +1,33 @@
+"""The api's settings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from orch.config import Duration, EtcdConfig, NatsConfig, TelemetryConfig
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of the api service. Empty files are absent: no client certificates, no tokens."""
+
+    address: str = "0.0.0.0"  # noqa: S104 - users reach the api from elsewhere
+    port: Port = 6443
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+    client_ca_file: str = ""
+    token_file: str = ""
+    processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Processes that share the port."""
+    service_cidr: str = "10.96.0.0/16"
+    """The range of the services' cluster addresses."""
+    compaction_interval: Duration = 300.0
+    """How often the store's old revisions are forgotten, and how long they are kept."""
+    event_ttl: Duration = 3600.0
+    """How long Event objects are kept."""
+    etcd: EtcdConfig = EtcdConfig()
+    nats: NatsConfig = NatsConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()

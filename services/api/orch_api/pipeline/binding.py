@@ -1,0 +1,141 @@
+"""Binding pods to nodes: a batch in one group commit, each pod for itself (pods/binding's BindingREST)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+from orch import telemetry
+from orch.clock import rfc3339
+from orch.errors import ApiError, BadRequestError, Cause, ConflictError, InvalidError
+from orch.store.keys import ObjectKey
+from orch.store.protocol import Compare
+from orch_api.auth.identity import Caller
+from orch_api.pipeline.deletion import success
+from orch_api.pipeline.parts import Document, Outcome, Parts, WriteOptions, check_kind, check_namespace, metadata_of
+from orch_api.registry import Resource
+from orch_api.storage.commit import Change
+from orch_api.storage.objects import Cached, Encoded, encode, to_document
+from orch_pb.v1.object_pb2 import TraceContext
+from orch_pb.v1.rpc_pb2 import Binding, WriteReply
+
+_WHAT = "pods/binding"
+
+
+class Binder:
+    """Binds pods."""
+
+    def __init__(self, parts: Parts, pods: Resource) -> None:
+        self._parts = parts
+        self._pods = pods
+
+    async def bind(
+        self, caller: Caller, bindings: Sequence[Binding], fence: Compare | None
+    ) -> list[WriteReply]:
+        """Bind each pod that is still unbound and the one that was meant; outcomes in order."""
+        with telemetry.span("api.bind pods", attributes={"bindings": len(bindings)}):
+            outcomes = await self._bind(caller, bindings, fence)
+        replies: list[WriteReply] = []
+        for outcome in outcomes:
+            if isinstance(outcome, ApiError):
+                replies.append(WriteReply(status=outcome.encode()))
+            else:
+                replies.append(WriteReply(revision=outcome))
+        return replies
+
+    async def bind_one(
+        self, caller: Caller, namespace: str, name: str, body: bytes, options: WriteOptions
+    ) -> Outcome:
+        """Bind one pod as a Binding document says. Raises ApiError."""
+        schema = self._parts.schemas.of("", "v1", "Binding")
+        document, warnings = schema.decode(body, options.field_validation)
+        check_kind(document, "v1", "Binding")
+        metadata = metadata_of(document)
+        check_namespace(metadata, self._pods, namespace)
+        if metadata.get("name", name) != name:
+            raise BadRequestError("name in URL does not match name in Binding object")
+        target: dict[str, Any] = document.get("target") or {}
+        _check_target(name, target)
+        binding = Binding(
+            namespace=namespace,
+            name=name,
+            uid=metadata.get("uid") or "",
+            node=target["name"],
+            revision=int(metadata.get("resourceVersion") or 0),
+            trace=options.origin(),
+        )
+        if options.dry_run:
+            self._parts.authorizer.authorize(caller, "create", self._pods, namespace, name, "binding")
+            return Outcome(_SUCCESS, 0, created=True, deleted=True, warnings=tuple(warnings))
+        (outcome,) = await self._bind(caller, [binding], options.fence)
+        if isinstance(outcome, ApiError):
+            raise outcome
+        return Outcome(_SUCCESS, outcome, created=True, deleted=True, warnings=tuple(warnings))
+
+    async def _bind(
+        self, caller: Caller, bindings: Sequence[Binding], fence: Compare | None
+    ) -> list[int | ApiError]:
+        parts, pods = self._parts, self._pods
+        for namespace in {binding.namespace for binding in bindings}:
+            parts.authorizer.authorize(caller, "create", pods, namespace, "", "binding")
+        now = rfc3339(parts.clock.now())
+        changes = [
+            Change(pods, ObjectKey("", "pods", binding.namespace, binding.name), _Decision(binding, now))
+            for binding in bindings
+        ]
+        done = await parts.committer.change_all(changes, fence=fence)
+        return [one if isinstance(one, ApiError) else one.version for one in done]
+
+
+_SUCCESS = success(None)
+
+
+class _Decision:
+    """What binding one pod makes of its current state."""
+
+    __slots__ = ("_binding", "_now")
+
+    def __init__(self, binding: Binding, now: str) -> None:
+        self._binding = binding
+        self._now = now
+
+    def __call__(self, item: Cached) -> Encoded:
+        binding = self._binding
+        if binding.uid and binding.uid != item.uid:
+            problem = f"Precondition failed: UID in precondition: {binding.uid}, UID in object meta: {item.uid}"
+            raise ConflictError.of(_WHAT, "", binding.name, problem)
+        if item.node:
+            problem = f'pod {binding.name} is already assigned to node "{item.node}"'
+            raise ConflictError.of(_WHAT, "", binding.name, problem)
+        if binding.revision and binding.revision != item.version:
+            raise ConflictError.of(_WHAT, "", binding.name)
+        document = to_document(item.json)
+        if document["metadata"].get("deletionTimestamp"):
+            problem = f"pod {binding.name} is being deleted, cannot be assigned to a host"
+            raise ConflictError.of(_WHAT, "", binding.name, problem)
+        document["spec"]["nodeName"] = binding.node
+        status: Document = document.get("status") or {}
+        document["status"] = status
+        condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": self._now, "lastProbeTime": None}
+        others = [one for one in status.get("conditions") or () if one.get("type") != "PodScheduled"]
+        status["conditions"] = [*others, condition]
+        return encode(document, self._origin(item))
+
+    def _origin(self, item: Cached) -> TraceContext | None:
+        if self._binding.HasField("trace"):
+            return self._binding.trace
+        return TraceContext.FromString(item.trace) if item.trace else None
+
+
+def _check_target(name: str, target: dict[str, Any]) -> None:
+    causes: list[Cause] = []
+    if target.get("kind") not in {None, "", "Node"}:
+        message = f'Unsupported value: "{target["kind"]}": supported values: "Node", ""'
+        causes.append(Cause("FieldValueNotSupported", message, "target.kind"))
+    if not target.get("name"):
+        causes.append(Cause("FieldValueRequired", "Required value", "target.name"))
+    if causes:
+        raise InvalidError.of("Binding", "", name, causes)
+
+

@@ -1,0 +1,258 @@
+"""Updating and patching objects and their subresources (rest.BeforeUpdate, Store.Update and the patch handler)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+from orch import telemetry
+from orch.errors import ApiError, BadRequestError, Cause, ConflictError, MethodNotAllowedError
+from orch_api.admission import Request
+from orch_api.auth.identity import Caller
+from orch_api.patch import json_patch, merge, strategic
+from orch_api.pipeline import scale
+from orch_api.pipeline.parts import (
+    Document,
+    Outcome,
+    Parts,
+    WriteOptions,
+    check_kind,
+    check_namespace,
+    key_of,
+    metadata_of,
+    refuse_invalid,
+)
+from orch_api.registry import Resource
+from orch_api.schema import KindSchema
+from orch_api.storage.claims import NOTHING, Holding
+from orch_api.storage.commit import Verdict
+from orch_api.storage.objects import Cached, Encoded, encode, to_document, to_json
+from orch_api.strategy import restore_meta, validate_meta, validate_meta_update
+
+PatchKind = Literal["merge", "strategic", "json"]
+SCALE = "scale"
+
+
+class ChangeRequest(msgspec.Struct, frozen=True):
+    """Who changes what; `produce` makes the wanted document of the current one, afresh each time it is called."""
+
+    caller: Caller
+    resource: Resource
+    namespace: str
+    name: str
+    subresource: str
+    options: WriteOptions
+    produce: Callable[[Document], Document]
+
+
+class Changing:
+    """Updates and patches objects."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def update(
+        self,
+        caller: Caller,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: bytes,
+        options: WriteOptions,
+        subresource: str,
+    ) -> Outcome:
+        """Replace an object or a subresource. Raises ApiError."""
+        with telemetry.span(f"api.update {resource.plural}", parent=options.trace):
+            self._authorize(caller, "update", resource, namespace, name, subresource)
+            schema = self._schema(resource, subresource)
+            document, warnings = schema.decode(body, options.field_validation)
+            decoded = [document]  # each attempt changes its document, so a second attempt decodes again
+
+            def produce(current: Document) -> Document:
+                wanted = decoded.pop() if decoded else schema.decode(body, "Ignore")[0]
+                return wanted if subresource != SCALE else self._scaled(resource, current, wanted)
+
+            if subresource == SCALE:
+                check_kind(document, scale.API_VERSION, scale.KIND)
+            request = ChangeRequest(caller, resource, namespace, name, subresource, options, produce)
+            return await self._change(request, warnings)
+
+    async def patch(
+        self,
+        caller: Caller,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: bytes,
+        kind: PatchKind,
+        options: WriteOptions,
+        subresource: str,
+    ) -> Outcome:
+        """Apply a patch to an object or a subresource. Raises ApiError."""
+        with telemetry.span(f"api.patch {resource.plural}", parent=options.trace):
+            self._authorize(caller, "patch", resource, namespace, name, subresource)
+            schema = self._schema(resource, subresource)
+            apply = _patcher(patch, kind, schema)
+            warnings: list[str] = []
+
+            def produce(current: Document) -> Document:
+                base = scale.render(resource, current) if subresource == SCALE else current
+                wanted, found = schema.convert(apply(base), options.field_validation)
+                warnings[:] = found
+                return wanted if subresource != SCALE else self._scaled(resource, current, wanted)
+
+            request = ChangeRequest(caller, resource, namespace, name, subresource, options, produce)
+            return await self._change(request, warnings)
+
+    def _authorize(
+        self, caller: Caller, verb: str, resource: Resource, namespace: str, name: str, subresource: str
+    ) -> None:
+        served = resource.subresources[subresource].verbs if subresource in resource.subresources else resource.verbs
+        if (subresource and subresource not in resource.subresources) or verb not in served:
+            raise MethodNotAllowedError
+        self._parts.authorizer.authorize(caller, verb, resource, namespace, name, subresource)
+
+    def _schema(self, resource: Resource, subresource: str) -> KindSchema:
+        if subresource == SCALE:
+            return self._parts.schemas.of(scale.GROUP, scale.VERSION, scale.KIND)
+        return self._parts.schema(resource)
+
+    def _scaled(self, resource: Resource, current: Document, wanted: Document) -> Document:
+        scaled, _ = self._parts.schema(resource).convert(scale.apply(resource, current, wanted))
+        return scaled
+
+    async def _change(self, request: ChangeRequest, warnings: Sequence[str]) -> Outcome:
+        parts, resource, options = self._parts, request.resource, request.options
+        holding = NOTHING
+        new: Document = {}
+
+        async def decide(item: Cached) -> Encoded | Verdict:
+            nonlocal holding, new
+            await self._settle(resource, holding, committed=False)
+            holding = NOTHING
+            old = to_document(item.json)
+            new = request.produce(old)
+            _identify(request, new, old, item)
+            holding = await self._prepare(request, new, old)
+            if new == old:
+                return Verdict.KEEP
+            _validate(request, new, old)
+            await parts.admission.validate(self._admission(request, new, old))
+            return Verdict.REMOVE if may_be_removed(resource, new) else encode(new, options.origin())
+
+        key = key_of(resource, request.namespace, request.name)
+        try:
+            done = await parts.committer.change(
+                resource, key, decide, fence=options.fence, dry_run=options.dry_run
+            )
+        except ApiError:
+            await self._settle(resource, holding, committed=False)
+            raise
+        await self._settle(resource, holding, committed=True)
+        removed = done.made is Verdict.REMOVE
+        if removed and resource.strategy.allocates and not options.dry_run:
+            await parts.claims.release(resource, resource.strategy.claims(to_document(done.before.json)))
+        json = done.json
+        if removed or options.dry_run:
+            new["metadata"]["resourceVersion"] = str(done.version)
+            json = to_json(new)
+        if request.subresource == SCALE:
+            json = to_json(scale.render(resource, to_document(json)))
+        noted = tuple(resource.strategy.warnings(new)) if not request.subresource else ()
+        return Outcome(json, done.version, warnings=(*warnings, *noted))
+
+    async def _prepare(self, request: ChangeRequest, new: Document, old: Document) -> Holding:
+        """Default and admit the document, and keep of the old one what this write may not change."""
+        resource, strategy = request.resource, request.resource.strategy
+        strategy.default(new)
+        restore_meta(new, old)
+        await self._parts.admission.mutate(self._admission(request, new, old))
+        if request.subresource and request.subresource != SCALE:
+            strategy.prepare_subresource(request.subresource, new, old)
+            return NOTHING
+        strategy.prepare_update(new, old)
+        if not strategy.allocates:
+            return NOTHING
+        return await self._parts.claims.hold(resource, new, old, dry_run=request.options.dry_run)
+
+    def _admission(self, request: ChangeRequest, new: Document, old: Document) -> Request:
+        return Request(
+            request.caller,
+            "UPDATE",
+            request.resource,
+            request.subresource,
+            request.namespace,
+            request.name,
+            new,
+            old,
+            request.options.dry_run,
+        )
+
+    async def _settle(self, resource: Resource, holding: Holding, *, committed: bool) -> None:
+        if holding is not NOTHING:
+            await self._parts.claims.settle(resource, holding, committed=committed)
+
+
+def may_be_removed(resource: Resource, document: Document) -> bool:
+    """Return whether a deleted object waits for nothing any more: no finalizer, no grace period."""
+    metadata: Document = document["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
+        return False
+    if metadata.get("deletionGracePeriodSeconds"):
+        return False
+    return not ("finalize" in resource.subresources and (document.get("spec") or {}).get("finalizers"))
+
+
+def _identify(request: ChangeRequest, new: Document, old: Document, item: Cached) -> None:
+    """Check name, namespace, uid and version of the wanted document. Raises BadRequestError or ConflictError."""
+    resource = request.resource
+    check_kind(new, resource.api_version, resource.kind)
+    metadata = metadata_of(new)
+    name = metadata.get("name")
+    if not name:
+        metadata["name"] = request.name
+    elif name != request.name:
+        raise BadRequestError(
+            f"the name of the object ({name}) does not match the name on the URL ({request.name})"
+        )
+    check_namespace(metadata, resource, request.namespace)
+    metadata.pop("managedFields", None)
+    uid = metadata.get("uid")
+    if uid and uid != item.uid:
+        problem = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {item.uid}"
+        raise ConflictError.of(resource.plural, resource.group, request.name, problem)
+    version = metadata.get("resourceVersion")
+    if version and version != "0" and version != str(item.version):
+        raise ConflictError.of(resource.plural, resource.group, request.name)
+    metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
+
+
+def _validate(request: ChangeRequest, new: Document, old: Document) -> None:
+    """Raise InvalidError for what breaks a rule."""
+    resource, strategy = request.resource, request.resource.strategy
+    causes: list[Cause] = [*validate_meta(new, resource), *validate_meta_update(new, old)]
+    if request.subresource == "status":
+        causes += strategy.validate_status(new, old)
+    elif request.subresource in {"", SCALE}:
+        causes += strategy.validate(new)
+        causes += strategy.validate_update(new, old)
+    refuse_invalid(resource, request.name, causes)
+
+
+def _patcher(patch: bytes, kind: PatchKind, schema: KindSchema) -> Callable[[Document], Document]:
+    """Return what applies the patch. Raises BadRequestError for one that is malformed."""
+    try:
+        decoded = msgspec.json.decode(patch)
+    except msgspec.DecodeError as error:
+        raise BadRequestError(f"error decoding patch: {error}") from error
+    if kind == "json":
+        if not isinstance(decoded, list):
+            raise BadRequestError("error decoding patch: json: a JSON patch is a list of operations")
+        return lambda document: json_patch.apply(document, decoded)
+    if not isinstance(decoded, dict):
+        raise BadRequestError("error decoding patch: json: a merge patch is an object")
+    if kind == "merge":
+        return lambda document: merge.apply(document, decoded)
+    return lambda document: strategic.apply(document, decoded, schema)

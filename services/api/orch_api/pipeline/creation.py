@@ -1,0 +1,118 @@
+"""Creating objects (k8s.io/apiserver/pkg/registry: rest.BeforeCreate and Store.Create)."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from typing import Final
+
+from orch import telemetry
+from orch.clock import rfc3339
+from orch.errors import AlreadyExistsError, ApiError, BadRequestError
+from orch_api.admission import Request
+from orch_api.auth.identity import Caller
+from orch_api.pipeline.parts import (
+    Document,
+    Outcome,
+    Parts,
+    WriteOptions,
+    check_kind,
+    check_namespace,
+    key_of,
+    metadata_of,
+    refuse_invalid,
+)
+from orch_api.registry import Resource
+from orch_api.storage.claims import NOTHING
+from orch_api.storage.objects import Encoded, encode, to_json
+from orch_api.strategy import validate_meta
+
+_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
+_SUFFIX: Final = 5
+_MAX_PREFIX: Final = 63 - _SUFFIX
+_NAME_ATTEMPTS: Final = 8
+
+
+class Creation:
+    """Creates objects."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def create(
+        self, caller: Caller, resource: Resource, namespace: str, body: bytes, options: WriteOptions
+    ) -> Outcome:
+        """Store a new object. Raises ApiError."""
+        with telemetry.span(f"api.create {resource.plural}", parent=options.trace):
+            self._parts.authorizer.authorize(caller, "create", resource, namespace, "")
+            document, warnings = self._parts.schema(resource).decode(body, options.field_validation)
+            metadata = self._identify(resource, namespace, document)
+            generated = not metadata.get("name") and bool(metadata.get("generateName"))
+            for attempt in range(_NAME_ATTEMPTS):
+                if generated:
+                    metadata["name"] = generate_name(metadata["generateName"])
+                try:
+                    outcome = await self._store(caller, resource, namespace, document, options)
+                except AlreadyExistsError:
+                    if not generated or attempt == _NAME_ATTEMPTS - 1:
+                        raise
+                    continue
+                if warnings or outcome.warnings:
+                    return Outcome(
+                        outcome.json, outcome.version, created=True, warnings=(*warnings, *outcome.warnings)
+                    )
+                return outcome
+        raise AssertionError("the last attempt returns or raises")
+
+    def _identify(self, resource: Resource, namespace: str, document: Document) -> Document:
+        """Check what the document says of itself, and set what only the system sets."""
+        check_kind(document, resource.api_version, resource.kind)
+        metadata = metadata_of(document)
+        check_namespace(metadata, resource, namespace)
+        if metadata.get("resourceVersion"):
+            raise BadRequestError("resourceVersion should not be set on objects to be created")
+        for name in ("managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
+            metadata.pop(name, None)
+        metadata["uid"] = str(uuid.uuid4())
+        metadata["creationTimestamp"] = rfc3339(self._parts.clock.now())
+        return metadata
+
+    async def _store(
+        self, caller: Caller, resource: Resource, namespace: str, document: Document, options: WriteOptions
+    ) -> Outcome:
+        parts, strategy = self._parts, resource.strategy
+        name: str = document["metadata"].get("name") or ""
+        request = Request(caller, "CREATE", resource, "", namespace, name, document, None, options.dry_run)
+        strategy.default(document)
+        await parts.admission.mutate(request)
+        strategy.prepare_create(document)
+        holding = NOTHING
+        if strategy.allocates:
+            holding = await parts.claims.hold(resource, document, None, dry_run=options.dry_run)
+        try:
+            refuse_invalid(resource, name, [*validate_meta(document, resource), *strategy.validate(document)])
+            await parts.admission.validate(request)
+            encoded = encode(document, options.origin())
+            version = await self._commit(resource, namespace, name, encoded, options)
+        except ApiError:  # when the outcome is unknown the claim stays; repair releases it if the object is not there
+            if strategy.allocates:
+                await parts.claims.settle(resource, holding, committed=False)
+            raise
+        json = to_json(document) if options.dry_run else encoded.complete(version)
+        return Outcome(json, version, created=True, warnings=tuple(strategy.warnings(document)))
+
+    async def _commit(
+        self, resource: Resource, namespace: str, name: str, encoded: Encoded, options: WriteOptions
+    ) -> int:
+        key = key_of(resource, namespace, name)
+        if not options.dry_run:
+            return await self._parts.committer.create(resource, key, encoded, options.fence)
+        if await self._parts.committer.read(key) is not None:
+            raise AlreadyExistsError.of(resource.plural, resource.group, name)
+        return 0
+
+
+def generate_name(prefix: str) -> str:
+    """Return a name that begins with `prefix`: five more characters, 63 in all at most."""
+    suffix = "".join(random.choices(_ALPHABET, k=_SUFFIX))  # noqa: S311 - a collision is noticed and tried again
+    return prefix[:_MAX_PREFIX] + suffix

@@ -1,0 +1,133 @@
+"""The pipeline as its callers see it: HTTP and rpc."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orch.clock import Clock
+from orch.errors import MethodNotAllowedError, NotFoundError
+from orch.store.protocol import Compare, Store
+from orch_api.admission import Chain
+from orch_api.auth.authorizer import Authorizer
+from orch_api.auth.identity import Caller
+from orch_api.pipeline import scale
+from orch_api.pipeline.binding import Binder
+from orch_api.pipeline.changing import SCALE, Changing, PatchKind
+from orch_api.pipeline.creation import Creation
+from orch_api.pipeline.deletion import Deletion
+from orch_api.pipeline.parts import Outcome, Parts, WriteOptions, key_of
+from orch_api.registry import Registry, Resource
+from orch_api.schema import Schemas
+from orch_api.storage.cache import Cached, ObjectCache
+from orch_api.storage.claims import Claims
+from orch_api.storage.commit import Committer
+from orch_api.storage.objects import to_document, to_json
+from orch_pb.v1.rpc_pb2 import Binding, WriteReply
+
+
+class Pipeline:
+    """One path for every write. Every method raises ApiError, and UnavailableError when the store is away."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        schemas: Schemas,
+        store: Store,
+        cache: ObjectCache,
+        authorizer: Authorizer,
+        admission: Chain,
+        clock: Clock,
+    ) -> None:
+        committer = Committer(store, cache)
+        self._cache = cache
+        self.claims = Claims(store, cache, clock)
+        parts = Parts(registry, schemas, cache, committer, self.claims, authorizer, admission, clock)
+        self._creation = Creation(parts)
+        self._changing = Changing(parts)
+        self._deletion = Deletion(parts)
+        pods = registry.stored("", "pods")
+        self._binder = None if pods is None else Binder(parts, pods)
+
+    async def create(
+        self,
+        caller: Caller,
+        resource: Resource,
+        namespace: str,
+        body: bytes,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+        name: str = "",
+    ) -> Outcome:
+        """Create an object, or post to a subresource of the object `name`: a pod's binding."""
+        if not subresource and not name:
+            return await self._creation.create(caller, resource, namespace, body, options)
+        if subresource == "binding" and resource.plural == "pods" and self._binder is not None:
+            return await self._binder.bind_one(caller, namespace, name, body, options)
+        raise MethodNotAllowedError
+
+    async def update(
+        self,
+        caller: Caller,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: bytes,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+    ) -> Outcome:
+        """Replace an object, its status, its scale or a namespace's finalizers."""
+        return await self._changing.update(caller, resource, namespace, name, body, options, subresource)
+
+    async def patch(
+        self,
+        caller: Caller,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: bytes,
+        kind: PatchKind,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+    ) -> Outcome:
+        """Patch an object or a subresource; tried again on the newer state when another write came first."""
+        return await self._changing.patch(caller, resource, namespace, name, patch, kind, options, subresource)
+
+    async def delete(
+        self, caller: Caller, resource: Resource, namespace: str, name: str, body: bytes, options: WriteOptions
+    ) -> Outcome:
+        """Delete an object; `body` is DeleteOptions as JSON or empty."""
+        return await self._deletion.delete(caller, resource, namespace, name, body, options)
+
+    async def delete_collection(
+        self,
+        caller: Caller,
+        resource: Resource,
+        namespace: str,
+        label_selector: str,
+        field_selector: str,
+        body: bytes,
+        options: WriteOptions,
+    ) -> list[Cached]:
+        """Delete what the selectors select; return the objects as they were."""
+        return await self._deletion.delete_collection(
+            caller, resource, namespace, label_selector, field_selector, body, options
+        )
+
+    async def bind(self, caller: Caller, bindings: Sequence[Binding], fence: Compare | None) -> list[WriteReply]:
+        """Bind pods to nodes in one group commit; each succeeds or fails alone."""
+        if self._binder is None:
+            raise NotFoundError.path()
+        return await self._binder.bind(caller, bindings, fence)
+
+    async def get_subresource(self, resource: Resource, namespace: str, name: str, subresource: str) -> Outcome:
+        """Return a subresource that has a document of its own: the scale. The caller has authorized it."""
+        if subresource != SCALE or resource.scale is None:
+            raise NotFoundError.path()
+        await self._cache.catch_up()
+        item = self._cache.get(key_of(resource, namespace, name))
+        if item is None:
+            raise NotFoundError.of(resource.plural, resource.group, name)
+        return Outcome(to_json(scale.render(resource, to_document(item.json))), item.version)

@@ -1,0 +1,78 @@
+"""The scale subresource: autoscaling/v1 Scale as a view of objects that have replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from orch.errors import BadRequestError
+from orch_api.registry import Resource
+from orch_api.resource import ScalePaths
+from orch_api.strategy import Document
+
+GROUP: Final = "autoscaling"
+VERSION: Final = "v1"
+KIND: Final = "Scale"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+_META: Final = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+
+
+def render(resource: Resource, document: Document) -> Document:
+    """Return the Scale of an object."""
+    paths = _paths(resource)
+    metadata = document["metadata"]
+    status: Document = {"replicas": _at(document, paths.status_replicas) or 0}
+    if selector := selector_text(_at(document, paths.selector) or {}):
+        status["selector"] = selector
+    return {
+        "kind": KIND,
+        "apiVersion": API_VERSION,
+        "metadata": {name: metadata[name] for name in _META if name in metadata},
+        "spec": {"replicas": _at(document, paths.spec_replicas) or 0},
+        "status": status,
+    }
+
+
+def apply(resource: Resource, document: Document, scale: Document) -> Document:
+    """Return the object as `scale` wants it: other replicas, and the identity that it names as precondition."""
+    *parents, field = _paths(resource).spec_replicas
+    changed = dict(document)
+    inner = changed
+    for name in parents:
+        copied: Document = dict(inner.get(name) or {})
+        inner[name] = copied
+        inner = copied
+    inner[field] = (scale.get("spec") or {}).get("replicas") or 0
+    metadata: Document = scale.get("metadata") or {}
+    named = {name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion") if metadata.get(name)}
+    changed["metadata"] = {**document["metadata"], "resourceVersion": "", **named}
+    return changed
+
+
+def selector_text(selector: Mapping[str, Any]) -> str:
+    """Return a LabelSelector as the text that `kubectl get -l` takes."""
+    parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    for requirement in selector.get("matchExpressions") or ():
+        key, operator = requirement.get("key", ""), requirement.get("operator")
+        values = ",".join(sorted(requirement.get("values") or ()))
+        if operator == "Exists":
+            parts.append(key)
+        elif operator == "DoesNotExist":
+            parts.append(f"!{key}")
+        else:
+            parts.append(f"{key} {'in' if operator == 'In' else 'notin'} ({values})")
+    return ",".join(parts)
+
+
+def _paths(resource: Resource) -> ScalePaths:
+    if resource.scale is None:
+        raise BadRequestError(f"{resource.qualified} has no scale")
+    return resource.scale
+
+
+def _at(document: Document, path: tuple[str, ...]) -> Any:
+    value: Any = document
+    for name in path:
+        value = (value or {}).get(name)
+    return value

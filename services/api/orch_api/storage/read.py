@@ -1,0 +1,260 @@
+"""Lists and gets: from the cache where it has the state that was asked for, else from the store at that revision.
+
+The rules of resourceVersion, resourceVersionMatch and continue follow k8s.io/apiserver's storage and
+metainternalversion's validation of ListOptions. A continue token is Kubernetes' own: base64 of {"v", "rv", "start"}.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from orch.errors import BadRequestError, Cause, CompactedError, ExpiredError, InvalidError, NotFoundError
+from orch.store import keys
+from orch.store.keys import ObjectKey
+from orch.store.protocol import Store, split_version
+from orch_api.registry import Resource
+from orch_api.storage.cache import ObjectCache
+from orch_api.storage.objects import Cached, StateReader
+from orch_api.storage.selection import Selection, selection
+
+TOKEN_VERSION: Final = "meta.k8s.io/v1"
+_SNAPSHOTS: Final = 16
+_RANGE_PAGE: Final = 500
+_EXPIRED: Final = (
+    "The provided continue parameter is too old to display a consistent list result. "
+    "You must start a new list without the continue parameter."
+)
+_EXPIRED_VERSION: Final = "The resourceVersion for the provided list is too old."
+
+
+class ListOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list asks for. Empty texts and a limit of 0 are absent."""
+
+    label_selector: str = ""
+    field_selector: str = ""
+    limit: int = 0
+    continue_token: str = ""
+    resource_version: str = ""
+    match: str = ""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A list or a page of one. `remaining` counts what follows, None when that is not known."""
+
+    items: Sequence[Cached]
+    version: int
+    continue_token: str = ""
+    remaining: int | None = None
+
+
+class _Token(msgspec.Struct, frozen=True, kw_only=True):
+    v: str
+    rv: int
+    start: str
+
+
+def matcher(resource: Resource, label_selector: str, field_selector: str) -> Callable[[Cached], bool]:
+    """Return what tells whether a state is selected. Raises BadRequestError."""
+    return selection(resource, label_selector, field_selector)
+
+
+def parse_version(text: str) -> int:
+    """Return a resourceVersion as a number. Raises BadRequestError."""
+    if not (text.isascii() and text.isdigit()):
+        raise BadRequestError(
+            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
+    return int(text)
+
+
+class Reader:
+    """Serves reads; the caller has authorized them."""
+
+    def __init__(self, store: Store, cache: ObjectCache) -> None:
+        self._store = store
+        self._cache = cache
+        self._states = StateReader()
+        self._snapshots: OrderedDict[tuple[str, str, str, int], Sequence[Cached]] = OrderedDict()
+
+    async def get(self, resource: Resource, namespace: str, name: str, resource_version: str = "") -> Cached:
+        """Return an object: consistent, or with a resourceVersion not older than that. Raises NotFoundError."""
+        if not resource_version:
+            await self._cache.catch_up()
+        elif version := parse_version(resource_version):
+            await self._cache.wait_for(version)
+        item = self._cache.get(ObjectKey(resource.group, resource.plural, namespace, name))
+        if item is None:
+            raise NotFoundError.of(resource.plural, resource.group, name)
+        return item
+
+    async def list_page(self, resource: Resource, namespace: str, options: ListOptions) -> Page:
+        """Return a list or a page of one.
+
+        Raises BadRequestError and InvalidError for options that do not go together, ExpiredError (410) when the state
+        asked for is gone, TimeoutError (504) when it is still to come.
+        """
+        check_list_options(options)
+        selected = selection(resource, options.label_selector, options.field_selector)
+        if options.continue_token:
+            return await self._next_page(resource, namespace, selected, options)
+        version = parse_version(options.resource_version) if options.resource_version else None
+        if version is None:
+            await self._cache.catch_up()
+        elif version:
+            await self._cache.wait_for(version)
+            exact = options.match == "Exact" or (options.limit and not options.match)
+            if exact and self._cache.changed(resource.group, resource.plural) > version:
+                return await self._from_store(resource, namespace, selected, options.limit, version, "")
+            if exact:
+                return self._from_cache(resource, namespace, selected, options.limit, version, "")
+        return self._from_cache(resource, namespace, selected, options.limit, self._cache.version, "")
+
+    async def _next_page(
+        self, resource: Resource, namespace: str, selected: Selection, options: ListOptions
+    ) -> Page:
+        token = _decode_token(options.continue_token)
+        current = self._cache.changed(resource.group, resource.plural) <= token.rv <= self._cache.version
+        if current or (resource.group, resource.plural, namespace, token.rv) in self._snapshots:
+            return self._from_cache(resource, namespace, selected, options.limit, token.rv, token.start)
+        return await self._from_store(resource, namespace, selected, options.limit, token.rv, token.start)
+
+    def _from_cache(
+        self, resource: Resource, namespace: str, selected: Selection, limit: int, version: int, start: str
+    ) -> Page:
+        at = (resource.group, resource.plural, namespace, version)
+        items = self._snapshots.get(at)
+        if items is None:
+            items = self._candidates(resource, namespace, selected, whole=bool(limit))
+        first = _first_after(items, start, namespace) if start else 0
+        if not limit:
+            chosen = items if selected.everything and not first else [item for item in items[first:] if selected(item)]
+            return Page(chosen, version)
+        page: list[Cached] = []
+        position = first
+        for position in range(first, len(items)):
+            if selected(items[position]):
+                if len(page) == limit:
+                    break
+                page.append(items[position])
+        else:
+            return Page(page, version)
+        self._keep(at, items)
+        token = _encode_token(version, _start_after(page[-1], namespace))
+        return Page(page, version, token, len(items) - position if selected.everything else None)
+
+    def _candidates(
+        self, resource: Resource, namespace: str, selected: Selection, *, whole: bool
+    ) -> Sequence[Cached]:
+        """Return all that can be selected; less than everything only when no further pages depend on it."""
+        if not whole and selected.name and (namespace or not resource.namespaced):
+            item = self._cache.get(ObjectKey(resource.group, resource.plural, namespace, selected.name))
+            return () if item is None else (item,)
+        if not whole and selected.node:
+            pods = [pod for pod in self._cache.pods_of(selected.node) if not namespace or pod.key.namespace == namespace]
+            return sorted(pods, key=lambda pod: (f"{pod.key.namespace}/", pod.key.name))
+        return self._cache.select(resource.group, resource.plural, namespace)
+
+    def _keep(self, at: tuple[str, str, str, int], items: Sequence[Cached]) -> None:
+        """Keep what the next pages of this list are cut from; the tuples are shared with the cache while it is still."""
+        self._snapshots[at] = items
+        self._snapshots.move_to_end(at)
+        while len(self._snapshots) > _SNAPSHOTS:
+            self._snapshots.popitem(last=False)
+
+    async def _from_store(
+        self, resource: Resource, namespace: str, selected: Selection, limit: int, version: int, start: str
+    ) -> Page:
+        prefix = keys.objects_prefix(resource.group, resource.plural, namespace)
+        end = keys.prefix_end(prefix)
+        begin = prefix + start.encode() if start else prefix
+        revision, _ = split_version(version)
+        found: list[Cached] = []
+        more = True
+        while more:
+            size = _RANGE_PAGE if not limit or not selected.everything else limit - len(found) + 1
+            try:
+                read = await self._store.range(begin, end, limit=size, revision=revision)
+            except CompactedError as error:
+                raise ExpiredError(_EXPIRED if start else _EXPIRED_VERSION) from error
+            for item in read.items:
+                key = keys.parse_object_key(item.key)
+                if key is None:
+                    continue
+                state = self._states.read_item(key, item)
+                if not selected(state):
+                    continue
+                if limit and len(found) == limit:
+                    return Page(found, version, _encode_token(version, _start_after(found[-1], namespace)))
+                found.append(state)
+            more = read.more
+            if read.items:
+                begin = read.items[-1].key + b"\x00"
+        return Page(found, version)
+
+
+def check_list_options(options: ListOptions) -> None:
+    """Refuse options that do not go together. Raises InvalidError or BadRequestError, worded as Kubernetes."""
+    match, version = options.match, options.resource_version
+    problems: list[Cause] = []
+    if match:
+        if not version:
+            problems.append(_forbidden_match("resourceVersionMatch is forbidden unless resourceVersion is provided"))
+        if options.continue_token:
+            problems.append(_forbidden_match("resourceVersionMatch is forbidden when continue is provided"))
+        if match not in {"Exact", "NotOlderThan"}:
+            message = f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""'
+            problems.append(Cause("FieldValueNotSupported", message, "resourceVersionMatch"))
+        if match == "Exact" and version == "0":
+            message = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            problems.append(_forbidden_match(message))
+    if problems:
+        raise InvalidError.of("ListOptions", "meta.k8s.io", "", problems)
+    if options.continue_token and version not in {"", "0"}:
+        raise BadRequestError("specifying resource version is not allowed when using continue")
+
+
+def _forbidden_match(problem: str) -> Cause:
+    return Cause("FieldValueForbidden", f"Forbidden: {problem}", "resourceVersionMatch")
+
+
+def _first_after(items: Sequence[Cached], start: str, namespace: str) -> int:
+    """Return the place of the first item whose key is not before `start`."""
+    low, high = 0, len(items)
+    while low < high:
+        middle = (low + high) // 2
+        if _path(items[middle], namespace) < start:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _path(item: Cached, namespace: str) -> str:
+    """Return the key of an item below the prefix that a list of `namespace` reads."""
+    return item.key.name if namespace else f"{item.key.namespace or '-'}/{item.key.name}"
+
+
+def _start_after(item: Cached, namespace: str) -> str:
+    return _path(item, namespace) + "\x00"
+
+
+def _encode_token(version: int, start: str) -> str:
+    token = msgspec.json.encode(_Token(v=TOKEN_VERSION, rv=version, start=start))
+    return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
+
+
+def _decode_token(text: str) -> _Token:
+    """Return what a continue token says. Raises BadRequestError."""
+    try:
+        token = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Token)
+    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
+        raise BadRequestError(f"continue key is not valid: {error}") from error
+    if token.v != TOKEN_VERSION or token.rv <= 0 or not token.start:
+        raise BadRequestError(f'continue key is not valid: server does not recognize this encoded version "{token.v}"')
+    return token

@@ -1,0 +1,86 @@
+"""Which objects a request selects: label and field selectors over cached states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from orch import selectors
+from orch.errors import BadRequestError
+from orch.selectors import Selector
+from orch_api.registry import Resource
+from orch_api.storage.objects import Cached, to_document
+
+_NAME = "metadata.name"
+_NAMESPACE = "metadata.namespace"
+_NODE = "spec.nodeName"
+
+
+class Selection:
+    """What a request selects; calling it with a state tells whether that is selected."""
+
+    __slots__ = ("_fields", "_labels", "_resource", "name", "node")
+
+    def __init__(
+        self, resource: Resource, labels: Selector | None, fields: tuple[tuple[str, str, str], ...]
+    ) -> None:
+        self._resource = resource
+        self._labels = labels
+        self._fields = fields
+        equal = {path: value for path, operator, value in fields if operator != "!="}
+        self.name = equal.get(_NAME, "")
+        """The only name that can match, if the selector says one."""
+        self.node = equal.get(_NODE, "") if resource.plural == "pods" and not resource.group else ""
+        """The only node whose pods can match, if the selector says one."""
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is asked of the objects."""
+        return self._labels is None and not self._fields
+
+    def __call__(self, item: Cached) -> bool:
+        if self._labels is not None and not self._labels.matches(item.labels):
+            return False
+        for path, operator, value in self._fields:
+            if (self._field(item, path) == value) == (operator == "!="):
+                return False
+        return True
+
+    def _field(self, item: Cached, path: str) -> str:
+        if path == _NAME:
+            return item.key.name
+        if path == _NAMESPACE:
+            return item.key.namespace
+        if path == _NODE and item.node:
+            return item.node
+        fields = item.fields
+        if fields is None:
+            fields = self._read_fields(item)
+            msgspec.structs.force_setattr(item, "fields", fields)  # a memo: the same for every reader
+        return fields[path]
+
+    def _read_fields(self, item: Cached) -> Mapping[str, str]:
+        document = to_document(item.json)
+        return {path: value(document) for path, value in self._resource.fields.items()}
+
+
+def selection(resource: Resource, label_selector: str = "", field_selector: str = "") -> Selection:
+    """Return what the two selectors select of a resource. Raises BadRequestError."""
+    labels: Selector | None = None
+    fields: tuple[tuple[str, str, str], ...] = ()
+    try:
+        if label_selector:
+            labels = selectors.parse_label_selector(label_selector)
+        if field_selector:
+            fields = tuple(selectors.parse_field_selector(field_selector))
+    except ValueError as error:
+        raise BadRequestError(str(error)) from error
+    for path, _, _ in fields:
+        if path != _NAME and not (path == _NAMESPACE and resource.namespaced) and path not in resource.fields:
+            group_version = f"{resource.group}/{resource.version}"
+            raise BadRequestError(
+                f'Unable to find "{group_version}, Resource={resource.plural}" that match label selector '
+                f'"{label_selector}", field selector "{field_selector}": field label not supported: {path}'
+            )
+    return Selection(resource, labels, fields)
