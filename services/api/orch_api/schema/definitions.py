@@ -150,16 +150,15 @@ class Definitions:
 
 
 def packed_definitions() -> bytes:
-    """Return the JSON text of the schema: an object of definitions, each `$ref` a definition's bare name."""
-    packed = resources.files("orch_api.schema").joinpath("definitions.json.gz").read_bytes()
-    return gzip.decompress(packed)
+    """Return the schema's file: JSON in gzip, an object of definitions whose `$ref`s are bare names."""
+    return resources.files("orch_api.schema").joinpath("definitions.json.gz").read_bytes()
 
 
-def load_definitions() -> Definitions:
-    """Read the schema, without its descriptions. Takes about ten milliseconds."""
-    return Definitions(msgspec.json.decode(packed_definitions(), type=dict[str, Definition]))
+def read_definitions(packed: bytes) -> Definitions:
+    """Return the definitions without their descriptions. Takes about ten milliseconds."""
+    return Definitions(msgspec.json.decode(gzip.decompress(packed), type=dict[str, Definition]))
 
 
-def full_definitions() -> dict[str, dict[str, Any]]:
-    """Read the schema as it is published, for the OpenAPI documents."""
-    return msgspec.json.decode(packed_definitions(), type=dict[str, dict[str, Any]])
+def read_full_definitions(packed: bytes) -> dict[str, dict[str, Any]]:
+    """Return the definitions as they are published, for the OpenAPI documents."""
+    return msgspec.json.decode(gzip.decompress(packed), type=dict[str, dict[str, Any]])

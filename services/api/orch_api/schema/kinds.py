@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache, cached_property
 from typing import Any, Final
 
@@ -14,8 +15,9 @@ from orch_api.schema.definitions import (
     GroupVersionKind,
     MergeRule,
     Validation,
-    full_definitions,
-    load_definitions,
+    packed_definitions,
+    read_definitions,
+    read_full_definitions,
 )
 from orch_api.schema.explain import Explainer, FieldIssue, members, parse, type_name
 from orch_api.schema.structs import Structs, decode_hook, encode_hook
@@ -130,8 +132,9 @@ class KindSchema:
 class Schemas:
     """The schemas of all kinds of Kubernetes 1.37."""
 
-    def __init__(self, definitions: Definitions) -> None:
-        self._definitions = definitions
+    def __init__(self, packed: bytes) -> None:
+        definitions = read_definitions(packed)
+        self.fingerprint: Final = hashlib.sha256(packed).hexdigest()
         structs = Structs(definitions)
         self._kinds = {
             (kind.group, kind.version, kind.kind): KindSchema(kind, name, definitions, structs)
@@ -154,12 +157,12 @@ class Schemas:
 
     def full_definitions(self) -> dict[str, dict[str, Any]]:
         """Return the definitions as Kubernetes publishes them, read anew: for building a document, not for keeping."""
-        return full_definitions()
+        return read_full_definitions(packed_definitions())
 
 
 @cache
 def _loaded() -> Schemas:
-    return Schemas(load_definitions())
+    return Schemas(packed_definitions())
 
 
 def _builtins(typed: msgspec.Struct) -> dict[str, Any]:
