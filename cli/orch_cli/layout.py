@@ -28,6 +28,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.root / "run" / "supervisor.json"
 
     @property
+    def supervisor_log(self) -> Path:
+        """What a detached `orch up` says."""
+        return self.root / "logs" / "supervisor.log"
+
+    @property
     def kubeconfig(self) -> Path:
         """The user's way in."""
         return self.root / "kubeconfig"

@@ -16,7 +16,7 @@ import json
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from orch.errors import OrchError
@@ -58,30 +58,17 @@ def node_network(cluster: str, index: int) -> NodeNetwork:
 
 
 def lay_network(cluster: str, nodes: int) -> None:
-    """Make the namespaces and links of all nodes; what a killed supervisor left of them is removed first."""
-    remove_network(cluster)
+    """Make the namespaces and links of all nodes. What stands already is kept: containers may live in it."""
     fabric = _fabric(cluster)
-    _ip("netns", "add", fabric)
-    _batch(
-        fabric,
-        "link set dev lo up",
-        f"link add name {LEG} type bridge",
-        f"link set dev {LEG} up",
-        *(f"route add blackhole {prefix}" for prefix in BLACKHOLES),
-    )
+    if not _has_leg(fabric):
+        remove_namespaces([fabric])
+        _ip("netns", "add", fabric)
+        _batch(fabric, f"link add name {LEG} type bridge", f"link set dev {LEG} up", *_confined())
     for index in range(nodes):
         place = node_network(cluster, index)
-        port = f"node-{index + 1}"
-        _ip("netns", "add", place.namespace)
-        _batch(
-            place.namespace,
-            "link set dev lo up",
-            f"link add name {LEG} type veth peer name {port} netns {fabric}",
-            f"address add {place.address}/{FABRIC_RANGE.prefixlen} dev {LEG}",
-            f"link set dev {LEG} up",
-            *(f"route add blackhole {prefix}" for prefix in BLACKHOLES),
-        )
-        _batch(fabric, f"link set dev {port} master {LEG} up")
+        if not _has_leg(place.namespace):
+            remove_namespaces([place.namespace])
+            _add_node(fabric, f"node-{index + 1}", place)
     for prefix in BLACKHOLES:
         if not _ip_json("route", "show", "root", prefix):
             _ip("route", "replace", "blackhole", prefix, "proto", _ROUTE_PROTOCOL)
@@ -104,6 +91,28 @@ def remove_namespaces(names: Iterable[str]) -> None:
             _ip("netns", "delete", name)
 
 
+def _add_node(fabric: str, port: str, place: NodeNetwork) -> None:
+    _ip("netns", "add", place.namespace)
+    _batch(
+        place.namespace,
+        f"link add name {LEG} type veth peer name {port} netns {fabric}",
+        f"address add {place.address}/{FABRIC_RANGE.prefixlen} dev {LEG}",
+        f"link set dev {LEG} up",
+        *_confined(),
+    )
+    _batch(fabric, f"link set dev {port} master {LEG} up")
+
+
+def _confined() -> tuple[str, ...]:
+    return ("link set dev lo up", *(f"route replace blackhole {prefix}" for prefix in BLACKHOLES))
+
+
+def _has_leg(namespace: str) -> bool:
+    return (_NAMESPACES / namespace).exists() and any(
+        link["ifname"] == LEG for link in _ip_json("-n", namespace, "link", "show")
+    )
+
+
 def _fabric(cluster: str) -> str:
     return f"orch-{cluster}-fabric"
 
@@ -116,7 +125,7 @@ def _batch(namespace: str, *commands: str) -> None:
     _ip("-n", namespace, "-batch", "-", text="\n".join(commands) + "\n")
 
 
-def _ip_json(*arguments: str) -> list[object]:
+def _ip_json(*arguments: str) -> list[dict[str, Any]]:
     return json.loads(_ip("-json", *arguments) or "[]")
 
 

@@ -33,10 +33,11 @@ LOG_GENERATIONS = 2
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run. `stop_timeout` seconds after SIGTERM comes SIGKILL."""
+    """What to run. `stop_timeout` seconds after SIGTERM comes SIGKILL; the highest `stage` is stopped first."""
 
     name: str
     argv: tuple[str, ...]
+    stage: int
     environ: Mapping[str, str] = {}
     stop_timeout: float = 10
 
@@ -68,6 +69,12 @@ def start_ticks(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def started_ago(pid: Pid) -> float:
+    """Return the process's age in seconds."""
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return max(0.0, since_boot - pid.started / os.sysconf("SC_CLK_TCK"))
 
 
 def read_pid(path: Path) -> Pid | None:

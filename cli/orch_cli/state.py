@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from orch.errors import ConfigError
+from orch.errors import ConfigError, OrchError
 
 from orch_cli.layout import Layout
 from orch_cli.pki import write_private
@@ -41,6 +41,8 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ports: Ports
     nodes: int
     runtime: Runtime
+    mirror: str = ""
+    """The storage folder of a registry that stands in for docker.io; empty when the real one is used."""
 
     def node_names(self) -> list[str]:
         """Return node-1, node-2, ..."""
@@ -53,9 +55,10 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None
     nodes: int | None = None
     runtime: Runtime | None = None
+    mirror: Path | None = None
 
 
-class LockedError(Exception):
+class LockedError(OrchError):
     """Another supervisor runs this cluster."""
 
 
@@ -71,10 +74,10 @@ def load_state(layout: Layout) -> ClusterState | None:
         raise ConfigError(str(layout.state_file), str(error)) from error
 
 
-def settle_state(layout: Layout, wishes: Wishes, *, default_runtime: Runtime) -> ClusterState:
+def settle_state(layout: Layout, wishes: Wishes) -> ClusterState:
     """Return the cluster's state as wished, and remember it."""
     known = load_state(layout)
-    runtime = wishes.runtime or (known.runtime if known else default_runtime)
+    runtime = wishes.runtime or (known.runtime if known else "podman")
     nodes = wishes.nodes or (known.nodes if known else 2)
     most = MAX_PODMAN_NODES if runtime == "podman" else MAX_SIMULATED_NODES
     if nodes > most:
@@ -83,10 +86,10 @@ def settle_state(layout: Layout, wishes: Wishes, *, default_runtime: Runtime) ->
     if known is None:
         etcd, etcd_peer, nats, mirror = free_ports(4, avoid=api)
         ports = Ports(api=api, etcd=etcd, etcd_peer=etcd_peer, nats=nats, mirror=mirror)
-        state = ClusterState(cluster=_cluster_name(layout.root), ports=ports, nodes=nodes, runtime=runtime)
-    else:
-        ports = _still_free(msgspec.structs.replace(known.ports, api=api))
-        state = msgspec.structs.replace(known, ports=ports, nodes=nodes, runtime=runtime)
+        known = ClusterState(cluster=_cluster_name(layout.root), ports=ports, nodes=nodes, runtime=runtime)
+    ports = _still_free(msgspec.structs.replace(known.ports, api=api))
+    mirror = known.mirror if wishes.mirror is None else str(wishes.mirror)
+    state = msgspec.structs.replace(known, ports=ports, nodes=nodes, runtime=runtime, mirror=mirror)
     layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_private(layout.state_file, msgspec.json.format(msgspec.json.encode(state)) + b"\n")
     return state

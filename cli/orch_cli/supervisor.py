@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import msgspec
+from orch.errors import OrchError
 
 from orch_cli.cluster import Cluster
+from orch_cli.layout import Layout
 from orch_cli.pki import write_private
 from orch_cli.process import Pid, ProcessReport, Supervised, rotate, start_ticks
 from orch_cli.readiness import ApiProbe
@@ -37,8 +39,16 @@ class SupervisorReport(msgspec.Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessReport, ...] = ()
 
 
-class StartFailedError(Exception):
+class StartFailedError(OrchError):
     """The cluster did not become ready; the message says what is wrong and where to look."""
+
+
+def read_report(layout: Layout) -> SupervisorReport | None:
+    """Return what the supervisor wrote last, None when there is none; whether it still lives is another question."""
+    try:
+        return msgspec.json.decode(layout.report_file.read_bytes(), type=SupervisorReport)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
 
 
 class Supervisor:
@@ -74,10 +84,11 @@ class Supervisor:
             self._layout.report_file.unlink(missing_ok=True)
 
     async def _come_up(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        self._layout.pids.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._write_report()
-        probe = await asyncio.to_thread(self._cluster.prepare)
+        programs, probe = await asyncio.to_thread(self._cluster.prepare)
         self._tell("certificates, keys and configuration are in place")
-        for program in self._cluster.programs():
+        for program in programs:
             supervised = Supervised(program, logs=self._layout.logs, pids=self._layout.pids)
             self._supervised.append(supervised)
             tasks.create_task(supervised.run())
@@ -94,7 +105,7 @@ class Supervisor:
 
     async def _await_ready(self, probe: ApiProbe) -> None:
         deadline = time.monotonic() + self._cluster.start_deadline
-        await self._poll(lambda: probe.ready(), deadline, "the API does not answer /readyz")
+        await self._poll(probe.ready, deadline, "the API does not answer /readyz")
         self._tell(f"the API answers at {self._cluster.server}")
         expected = frozenset(self._cluster.state.node_names())
         await self._poll(lambda: expected <= probe.ready_nodes(), deadline, "not all nodes are Ready")

@@ -1,0 +1,104 @@
+"""`orch`: a local cluster, up and down."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import get_args
+
+from orch.errors import OrchError
+
+from orch_cli.commands import down, enter, status
+from orch_cli.layout import Layout
+from orch_cli.state import Runtime, Wishes
+from orch_cli.up import up, up_detached
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    began = time.monotonic()
+    parsed = _parser().parse_args(arguments)
+    layout = Layout(parsed.state.resolve())
+    try:
+        code = _run(parsed, layout, began)
+    except OrchError as error:
+        print(f"orch: {error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
+    match parsed.command:
+        case "up":
+            wishes = Wishes(port=parsed.port, nodes=parsed.nodes, runtime=parsed.runtime, mirror=parsed.mirror)
+            start = up_detached if parsed.detach else up
+            return start(layout, wishes, began=began)
+        case "down":
+            return down(layout, purge=parsed.purge)
+        case "status":
+            return status(layout)
+        case _:
+            return enter(layout, parsed.node, parsed.argv)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="orch", description="A local orch cluster.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("up", help="start a cluster, or resume the one in DIR")
+    _add_state(command)
+    command.add_argument("--port", type=_port, help="the API's port on 127.0.0.1 (default: 6443)")
+    command.add_argument("--nodes", type=_positive, metavar="N", help="how many nodes (default: 2)")
+    command.add_argument("--runtime", choices=get_args(Runtime), help="what nodes run pods with (default: podman)")
+    command.add_argument(
+        "--mirror", type=_folder, metavar="FOLDER", help="serve docker.io's images from this registry's storage folder"
+    )
+    command.add_argument("--detach", action="store_true", help="return when the cluster is ready, and leave it running")
+
+    command = commands.add_parser("down", help="stop a cluster; what it stored stays in DIR")
+    _add_state(command)
+    command.add_argument("--purge", action="store_true", help="delete DIR as well")
+
+    command = commands.add_parser("status", help="say how a cluster's processes fare")
+    _add_state(command)
+
+    command = commands.add_parser("enter", help="run a command in a node's network")
+    _add_state(command)
+    command.add_argument("node", help="the node's name, such as node-1")
+    command.add_argument("argv", nargs="*", metavar="ARGUMENT", help="the command, after -- (default: a shell)")
+    return parser
+
+
+def _add_state(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--state", type=Path, default=Path(".orch"), metavar="DIR", help="where the cluster lies (default: .orch)"
+    )
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{number} is not a port: it must be between 1 and 65535")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least one node is needed")
+    return number
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text).resolve()
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is not a folder")
+    return folder
+
+
+if __name__ == "__main__":
+    main()

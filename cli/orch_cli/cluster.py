@@ -1,0 +1,69 @@
+"""What a local cluster consists of: certificates, configuration, network, and the programs that run."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from orch_cli import programs
+from orch_cli.identities import ADMIN, API, CONTROLLERS, SCHEDULER, Identities, issue_identities
+from orch_cli.kubeconfig import write_kubeconfig
+from orch_cli.layout import Layout
+from orch_cli.process import Program
+from orch_cli.readiness import ApiProbe
+from orch_cli.state import ClusterState
+
+_START_SECONDS: Final = 120.0
+_START_SECONDS_A_NODE: Final = 0.1
+
+
+class Cluster:
+    """One local cluster, as its state says."""
+
+    def __init__(self, layout: Layout, state: ClusterState) -> None:
+        self.layout = layout
+        self.state = state
+        self.server = f"https://127.0.0.1:{state.ports.api}"
+        self.start_deadline = _START_SECONDS + state.nodes * _START_SECONDS_A_NODE
+
+    def prepare(self) -> tuple[list[Program], ApiProbe]:
+        """Put in place what the programs need; return them in the order of starting, and what tells readiness."""
+        for folder in (self.layout.config, self.layout.logs, self.layout.pids, self.layout.data):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        identities = issue_identities(self.layout.pki, self.state.node_names())
+        admin = identities.clients[ADMIN].pair
+        write_kubeconfig(self.layout.kubeconfig, cluster="orch", server=self.server, admin=admin)
+        return [*self._stores(identities), *self._services(identities)], ApiProbe(self.state.ports.api, admin)
+
+    def clear(self) -> None:
+        """Remove what the programs leave outside the state folder."""
+
+    def _stores(self, identities: Identities) -> list[Program]:
+        ports, data = self.state.ports, self.layout.data
+        etcd = programs.etcd(
+            data / "etcd",
+            client_port=ports.etcd,
+            peer_port=ports.etcd_peer,
+            server=identities.etcd_server,
+            peer=identities.etcd_peer,
+        )
+        return [etcd]
+
+    def _services(self, identities: Identities) -> list[Program]:
+        ports, config = self.state.ports, self.layout.config
+
+        def connections(name: str) -> dict[str, object]:
+            return {"etcd": identities.etcd(name, ports.etcd), "nats": identities.clients[name].nats(ports.nats)}
+
+        api = {
+            "address": "127.0.0.1",
+            "port": ports.api,
+            "tls_cert_file": str(identities.api_server.certificate),
+            "tls_key_file": str(identities.api_server.key),
+            "client_ca_file": str(identities.api_server.authority),
+            **connections(API),
+        }
+        return [
+            programs.service(API, programs.APIS, config / "api.yaml", api),
+            programs.service(SCHEDULER, programs.LOOPS, config / "scheduler.yaml", connections(SCHEDULER)),
+            programs.service(CONTROLLERS, programs.LOOPS, config / "controllers.yaml", connections(CONTROLLERS)),
+        ]

@@ -1,0 +1,102 @@
+"""Who is who in a local cluster: one identity a service and a node, with a certificate and a key for the bus each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from orch.bus import permissions
+from orch.config import EtcdConfig, NatsConfig
+
+from orch_cli.nkey import user_key
+from orch_cli.pki import Authority, KeyPair, Leaf
+
+LOOPBACK: Final = ("localhost", "127.0.0.1")
+API_HOSTS: Final = (
+    *LOOPBACK,
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+    "10.96.0.1",
+)
+
+API: Final = "api"
+SCHEDULER: Final = "scheduler"
+CONTROLLERS: Final = "controllers"
+ADMIN: Final = "admin"
+_SERVICES: Final[Mapping[str, str]] = {
+    API: permissions.API,
+    SCHEDULER: permissions.SCHEDULER,
+    CONTROLLERS: permissions.CONTROLLERS,
+}
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """One client: its user name, its certificate for HTTPS and the bus, its key for the bus."""
+
+    user: str
+    pair: KeyPair
+    seed_file: Path
+    public_key: str
+
+    def nats(self, port: int) -> NatsConfig:
+        """Return how this identity reaches the bus."""
+        return NatsConfig(
+            servers=(f"tls://127.0.0.1:{port}",),
+            ca_file=str(self.pair.authority),
+            cert_file=str(self.pair.certificate),
+            key_file=str(self.pair.key),
+            nkey_seed_file=str(self.seed_file),
+            user=self.user,
+        )
+
+
+class Identities(msgspec.Struct, frozen=True, kw_only=True):
+    """All certificates of a cluster. `clients` by file name: the services, admin, and each node by its own name."""
+
+    clients: Mapping[str, Identity]
+    api_server: KeyPair
+    nats_server: KeyPair
+    etcd_server: KeyPair
+    etcd_peer: KeyPair
+    etcd_clients: Mapping[str, KeyPair]
+
+    def etcd(self, service: str, port: int) -> EtcdConfig:
+        """Return how a service reaches etcd."""
+        pair = self.etcd_clients[service]
+        return EtcdConfig(
+            endpoints=(f"https://127.0.0.1:{port}",),
+            ca_file=str(pair.authority),
+            cert_file=str(pair.certificate),
+            key_file=str(pair.key),
+        )
+
+
+def issue_identities(folder: Path, nodes: list[str]) -> Identities:
+    """Return valid certificates and keys for everyone; what is there and good is kept."""
+    authority = Authority(folder, "orch")
+    clients = {name: _identity(authority, folder, name, user) for name, user in _SERVICES.items()}
+    clients[ADMIN] = _identity(authority, folder, ADMIN, permissions.ADMIN, "system:masters")
+    for node in nodes:
+        clients[node] = _identity(authority, folder, node, f"{permissions.NODE_PREFIX}{node}", "system:nodes")
+    etcd = Authority(folder / "etcd", "orch-etcd")
+    return Identities(
+        clients=clients,
+        api_server=authority.issue(Leaf(name="api-server", common_name="orch-api", hosts=API_HOSTS, server=True)),
+        nats_server=authority.issue(Leaf(name="nats-server", common_name="nats", hosts=LOOPBACK, server=True)),
+        # etcd's own gateway calls the server with the server's certificate: it is a client's as well.
+        etcd_server=etcd.issue(Leaf(name="server", common_name="etcd", hosts=LOOPBACK, server=True, client=True)),
+        etcd_peer=etcd.issue(Leaf(name="peer", common_name="etcd-peer", hosts=LOOPBACK, server=True, client=True)),
+        etcd_clients={
+            name: etcd.issue(Leaf(name=name, common_name=user, client=True)) for name, user in _SERVICES.items()
+        },
+    )
+
+
+def _identity(authority: Authority, folder: Path, name: str, user: str, *groups: str) -> Identity:
+    pair = authority.issue(Leaf(name=name, common_name=user, organizations=groups, client=True))
+    seed_file = folder / f"{name}.nkey"
+    return Identity(user=user, pair=pair, seed_file=seed_file, public_key=user_key(seed_file))
