@@ -108,6 +108,11 @@ def heartbeat_subject(node: str) -> str:
     return f"orch.nodes.{escape(node)}.heartbeat"
 
 
+def parse_heartbeat(subject: str) -> str:
+    """Return the node of a heartbeat's subject."""
+    return unescape(subject.split(".")[2])
+
+
 HEARTBEATS_OF_ALL: Final = "orch.nodes.*.heartbeat"
 
 

@@ -112,12 +112,22 @@ class Informer(Generic[T]):
         self._unconfirmed: set[_Name] = set()
         self._end_of_grace: asyncio.TimerHandle | None = None
         self._synced = asyncio.Event()
+        self._revision = 0
         self._objects_metric = _OBJECTS.labels(kind.resource)
 
     @property
     def synced(self) -> bool:
         """Whether a whole snapshot has been taken."""
         return self._synced.is_set()
+
+    @property
+    def revision(self) -> int:
+        """The newest resourceVersion that was seen.
+
+        The relay sends changes in the order of their versions, so every change up to this one has been seen: who knows
+        the version of their own write can wait for it here.
+        """
+        return self._revision
 
     async def wait_synced(self, timeout: float = 30) -> None:
         """Wait until a whole snapshot has been taken. Raises UnavailableError after `timeout` seconds."""
@@ -226,6 +236,7 @@ class Informer(Generic[T]):
             return
         name = (event.namespace, event.name)
         revision = event.revision
+        self._revision = max(self._revision, revision)
         if self._unconfirmed and event.type != _DELETED:
             self._unconfirmed.discard(name)
         old = self._items.get(name)

@@ -1,1 +1,1 @@
-"""The controllers service."""
+"""The controllers: each brings one kind of object to what it shall be."""

@@ -1,0 +1,23 @@
+"""What every controller is given."""
+
+from __future__ import annotations
+
+import msgspec
+from orch.clock import Clock
+from orch.runtime.client import Client
+from orch.runtime.events import EventRecorder
+from orch.runtime.informer import Informers
+
+from orch_controllers.config import ControllersConfig
+from orch_controllers.heartbeats import Heartbeats
+
+
+class Context(msgspec.Struct, frozen=True):
+    """The shared informers, this leader's client, and the rest of a controller's surroundings."""
+
+    client: Client
+    informers: Informers
+    recorder: EventRecorder
+    heartbeats: Heartbeats
+    clock: Clock
+    config: ControllersConfig

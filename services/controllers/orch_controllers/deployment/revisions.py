@@ -1,0 +1,142 @@
+"""A deployment's replica sets as revisions: which one is the template's, what the next is called, which may go.
+
+Facts (annotations, hash label, revision numbering) are k8s.io/kubernetes pkg/controller/deployment/util's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from orch.objects.apps import Deployment, ReplicaSet
+from orch.objects.pods import PodTemplate
+from orch.objects.scheme import DEPLOYMENTS, REPLICA_SETS
+
+from orch_controllers.ownership import controller_reference
+
+HASH_LABEL: Final = "pod-template-hash"
+REVISION: Final = "deployment.kubernetes.io/revision"
+REVISION_HISTORY: Final = "deployment.kubernetes.io/revision-history"
+DESIRED: Final = "deployment.kubernetes.io/desired-replicas"
+MAX: Final = "deployment.kubernetes.io/max-replicas"
+
+_NOT_COPIED: Final = frozenset(
+    {
+        "kubectl.kubernetes.io/last-applied-configuration",
+        REVISION,
+        REVISION_HISTORY,
+        DESIRED,
+        MAX,
+        "deprecated.deployment.rollback.to",
+    }
+)
+_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
+
+_canonical = msgspec.json.Encoder(order="deterministic")
+
+
+def _content(template: PodTemplate) -> Mapping[str, Any]:
+    meta = template.metadata
+    labels = {key: value for key, value in meta.labels.items() if key != HASH_LABEL}
+    return {
+        "labels": labels,
+        "annotations": meta.annotations,
+        "finalizers": meta.finalizers,
+        "spec": msgspec.json.decode(template.spec),
+    }
+
+
+def template_hash(template: PodTemplate, collisions: int) -> str:
+    """Return the hash that names a template's replica set; `collisions` makes it another."""
+    value = 0x811C9DC5
+    for byte in _canonical.encode(_content(template)) + (str(collisions).encode() if collisions else b""):
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return "".join(_ALPHABET[int(digit) % len(_ALPHABET)] if digit.isdigit() else digit for digit in str(value))
+
+
+def same_template(left: PodTemplate, right: PodTemplate) -> bool:
+    """Return whether two templates make the same pods."""
+    return _content(left) == _content(right)
+
+
+def new_and_old(deployment: Deployment, sets: Iterable[ReplicaSet]) -> tuple[ReplicaSet | None, list[ReplicaSet]]:
+    """Return the replica set of the deployment's template, if there is one, and all others, oldest first."""
+    ordered = sorted(sets, key=lambda each: (each.metadata.creation_timestamp, each.metadata.name))
+    wanted = _content(deployment.spec.template)
+    new = next((each for each in ordered if _content(each.spec.template) == wanted), None)
+    return new, [each for each in ordered if each is not new]
+
+
+def revision_of(replica_set: ReplicaSet) -> int:
+    """Return a replica set's revision, 0 when it has none."""
+    text = replica_set.metadata.annotations.get(REVISION, "")
+    return int(text) if text.isdigit() else 0
+
+
+def next_revision(old: Iterable[ReplicaSet]) -> int:
+    """Return the revision after all of the old ones."""
+    return max((revision_of(each) for each in old), default=0) + 1
+
+
+def annotations_for(deployment: Deployment, new: ReplicaSet | None, revision: int) -> dict[str, str]:
+    """Return the annotations that the template's replica set shall carry: the deployment's, and its revision.
+
+    When a rollback brings an earlier revision forward, its former numbers move to the revision history.
+    """
+    annotations = dict(new.metadata.annotations) if new is not None else {}
+    for key, value in deployment.metadata.annotations.items():
+        if key not in _NOT_COPIED:
+            annotations[key] = value
+    former = annotations.get(REVISION, "")
+    if not former.isdigit() or int(former) < revision:
+        if former:
+            history = annotations.get(REVISION_HISTORY, "")
+            annotations[REVISION_HISTORY] = f"{history},{former}" if history else former
+        annotations[REVISION] = str(revision)
+    return annotations
+
+
+def replica_set_for(
+    deployment: Deployment, hash_: str, replicas: int, annotations: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the body of the template's replica set."""
+    template = deployment.spec.template
+    labels = {**template.metadata.labels, HASH_LABEL: hash_}
+    selector = msgspec.to_builtins(deployment.spec.selector)
+    selector["matchLabels"] = {**deployment.spec.selector.match_labels, HASH_LABEL: hash_}
+    template_meta = msgspec.to_builtins(template.metadata)
+    template_meta["labels"] = labels
+    return {
+        "apiVersion": REPLICA_SETS.api_version,
+        "kind": REPLICA_SETS.name,
+        "metadata": {
+            "name": f"{deployment.metadata.name}-{hash_}",
+            "namespace": deployment.metadata.namespace,
+            "labels": labels,
+            "annotations": dict(annotations),
+            "ownerReferences": [controller_reference(DEPLOYMENTS, deployment.metadata)],
+        },
+        "spec": {
+            "replicas": replicas,
+            "minReadySeconds": deployment.spec.min_ready_seconds,
+            "selector": selector,
+            "template": {"metadata": template_meta, "spec": template.spec},
+        },
+    }
+
+
+def superfluous(deployment: Deployment, old: Sequence[ReplicaSet]) -> list[ReplicaSet]:
+    """Return the old replica sets beyond the history limit that hold no pods, lowest revision first."""
+    limit = deployment.spec.revision_history_limit
+    if limit is None:
+        return []
+    alive = [each for each in old if not each.metadata.deletion_timestamp]
+    excess = len(alive) - limit
+    ordered = sorted(alive, key=lambda each: (revision_of(each), each.metadata.creation_timestamp))
+    return [each for each in ordered[: max(excess, 0)] if _is_empty(each)]
+
+
+def _is_empty(replica_set: ReplicaSet) -> bool:
+    meta, spec, status = replica_set.metadata, replica_set.spec, replica_set.status
+    return status.replicas == 0 and spec.replicas == 0 and meta.generation <= status.observed_generation

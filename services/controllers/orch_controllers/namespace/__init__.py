@@ -1,0 +1,1 @@
+"""Namespace: empties a namespace that is being deleted, then lets it go."""

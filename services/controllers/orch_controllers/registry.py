@@ -1,0 +1,118 @@
+"""All controllers, in one list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from orch.objects.scheme import DEPLOYMENTS, NAMESPACES, NODES, PODS, REPLICA_SETS, SERVICE_ACCOUNTS
+from orch.runtime.controller import Controller, Watch, own_key
+from orch.runtime.reconcile import Reconciler
+
+from orch_controllers.context import Context
+from orch_controllers.deployment.reconciler import DeploymentReconciler
+from orch_controllers.garbage.reconciler import COLLECTED, GarbageReconciler, Graph
+from orch_controllers.namespace.reconciler import NamespaceReconciler
+from orch_controllers.node_lifecycle.eviction import EvictionReconciler
+from orch_controllers.node_lifecycle.reconciler import NodeLifecycleReconciler
+from orch_controllers.replicaset.reconciler import ReplicaSetReconciler
+from orch_controllers.service_account.reconciler import ServiceAccountReconciler
+
+
+def _controller(context: Context, name: str, reconciler: Reconciler, *watches: Watch) -> Controller:
+    return Controller(
+        name,
+        reconciler,
+        watches,
+        workers=context.config.workers,
+        resync=context.config.resync_period,
+    )
+
+
+def _deployment(context: Context) -> Sequence[Controller]:
+    reconciler = DeploymentReconciler(context)
+    return [
+        _controller(
+            context,
+            "deployment",
+            reconciler,
+            Watch(DEPLOYMENTS, own_key),
+            Watch(REPLICA_SETS, reconciler.keys_of_set),
+            Watch(PODS, reconciler.keys_of_pod),
+        )
+    ]
+
+
+def _replicaset(context: Context) -> Sequence[Controller]:
+    reconciler = ReplicaSetReconciler(context)
+    return [
+        _controller(
+            context,
+            "replicaset",
+            reconciler,
+            Watch(REPLICA_SETS, own_key),
+            Watch(PODS, reconciler.keys_of_pod),
+        )
+    ]
+
+
+def _node_lifecycle(context: Context) -> Sequence[Controller]:
+    eviction = EvictionReconciler(context)
+    return [
+        _controller(
+            context,
+            "node-lifecycle",
+            NodeLifecycleReconciler(context),
+            Watch(NODES, own_key),
+        ),
+        _controller(
+            context,
+            "eviction",
+            eviction,
+            Watch(PODS, own_key),
+            Watch(NODES, eviction.keys_of_node),
+        ),
+    ]
+
+
+def _namespace(context: Context) -> Sequence[Controller]:
+    return [_controller(context, "namespace", NamespaceReconciler(context), Watch(NAMESPACES, own_key))]
+
+
+def _service_account(context: Context) -> Sequence[Controller]:
+    reconciler = ServiceAccountReconciler(context)
+    return [
+        _controller(
+            context,
+            "service-account",
+            reconciler,
+            Watch(NAMESPACES, own_key),
+            Watch(SERVICE_ACCOUNTS, reconciler.keys_of_account),
+        )
+    ]
+
+
+def _garbage(context: Context) -> Sequence[Controller]:
+    graph = Graph(context)
+    controllers: list[Controller] = []
+    for kind in COLLECTED:
+        reconciler = GarbageReconciler(context, graph, kind)
+        watches = [Watch(other, reconciler.keys_of(other)) for other in COLLECTED]
+        controllers.append(_controller(context, f"garbage-{kind.resource}", reconciler, *watches))
+    return controllers
+
+
+CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
+    _deployment,
+    _replicaset,
+    _node_lifecycle,
+    _namespace,
+    _garbage,
+    _service_account,
+)
+"""Each entry makes the controllers of one topic."""
+
+
+def controllers(context: Context) -> list[Controller]:
+    """Return every controller."""
+    return [controller for make in CONTROLLERS for controller in make(context)]

@@ -1,0 +1,1 @@
+"""ServiceAccount: every namespace has the account `default`."""

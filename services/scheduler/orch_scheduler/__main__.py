@@ -1,0 +1,53 @@
+"""`orch-scheduler --config FILE`: one scheduler; of several, the one that holds the lease schedules."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+
+from orch.clock import SystemClock
+from orch.runtime.client import BusClient
+from orch.runtime.events import EventRecorder
+from orch.runtime.informer import Informers
+from orch.runtime.leader import LeaderElector
+from orch.runtime.service import connect_bus, connect_store, run_service
+
+from orch_scheduler.config import SchedulerConfig
+from orch_scheduler.loop import Scheduler
+
+COMPONENT = "scheduler"
+
+
+async def serve(config: SchedulerConfig) -> None:
+    """Run until cancelled."""
+    clock = SystemClock()
+    identity = config.identity or f"{socket.gethostname()}-{os.getpid()}"
+    bus = await connect_bus(config.nats)
+    store = await connect_store(config.etcd)
+    try:
+        elector = LeaderElector(store, COMPONENT, identity, ttl=config.lease_ttl, clock=clock)
+        client = BusClient(bus, fence=elector if config.leader_election else None)
+        recorder = EventRecorder(client, config.scheduler_name, clock)
+        informers = Informers(bus)
+        scheduler = Scheduler(client, bus, informers, recorder, clock, config)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(informers.run())
+            tasks.create_task(recorder.run())
+            await informers.wait_synced(60)
+            if config.leader_election:
+                await elector.run(scheduler.lead)
+            else:
+                await scheduler.lead()
+    finally:
+        await store.close()
+        await bus.close()
+
+
+def main() -> None:
+    """Start the service."""
+    run_service(COMPONENT, serve, SchedulerConfig)
+
+
+if __name__ == "__main__":
+    main()

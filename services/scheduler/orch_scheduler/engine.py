@@ -1,0 +1,114 @@
+"""The plan: pods in, placements out, on one snapshot.
+
+Pods of one class are scored once over all nodes and placed off a heap: a placement changes one node, so only that node
+is checked and scored again. Equal scores are decided by a fixed shuffle of the nodes, so that they share the load.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from orch_scheduler.columns import Amounts, Mask, Snapshot
+from orch_scheduler.demand import Demand
+from orch_scheduler.explain import Explanation, explain
+from orch_scheduler.filters.affinity import NodeAffinity
+from orch_scheduler.filters.fit import NodeResourcesFit
+from orch_scheduler.filters.protocol import Filter
+from orch_scheduler.filters.taints import TaintToleration
+from orch_scheduler.filters.unschedulable import NodeUnschedulable
+from orch_scheduler.scores.balanced import BalancedAllocation
+from orch_scheduler.scores.least_allocated import LeastAllocated
+from orch_scheduler.scores.protocol import Score, Scores
+
+FILTERS: tuple[Filter, ...] = (NodeUnschedulable(), TaintToleration(), NodeAffinity(), NodeResourcesFit())
+"""Every rule, in kube-scheduler's order."""
+
+SCORES: tuple[Score, ...] = (LeastAllocated(), BalancedAllocation())
+"""Every preference."""
+
+
+class Placement(msgspec.Struct, frozen=True, gc=False):
+    """Where one pod of a plan goes; `node` is empty when `refusal` says why nowhere. `feasible`: how many would do."""
+
+    node: str
+    feasible: int = 0
+    score: float = 0.0
+    refusal: Explanation | None = None
+
+
+class Engine:
+    """Makes plans. Stateless between them but for the shuffle."""
+
+    def __init__(self, filters: Sequence[Filter] = FILTERS, scores: Sequence[Score] = SCORES, *, seed: int = 0) -> None:
+        self._filters = filters
+        self._scores = scores
+        self._random = np.random.default_rng(seed)
+        self._shuffle: NDArray[np.int64] = np.empty(0, np.int64)
+
+    def plan(self, snapshot: Snapshot, demands: Sequence[Demand]) -> list[Placement]:
+        """Place pods in the given order; each placement counts for the next. The snapshot is left as it is."""
+        if len(self._shuffle) < snapshot.size:
+            self._shuffle = self._random.permutation(snapshot.size * 2)
+        working = msgspec.structs.replace(
+            snapshot, requested=snapshot.requested.copy(), non_zero=snapshot.non_zero.copy()
+        )
+        placements: list[Placement] = []
+        start = 0
+        while start < len(demands):
+            end = start + 1
+            while end < len(demands) and demands[end] is demands[start]:
+                end += 1
+            placements += self._place_class(working, demands[start], end - start)
+            start = end
+        return placements
+
+    def _place_class(self, working: Snapshot, demand: Demand, count: int) -> list[Placement]:
+        """Place `count` pods of one class, updating what the working snapshot has free."""
+        vector = working.vector(demand)
+        rows = np.flatnonzero(self._allowed(working, demand))
+        placements: list[Placement] = []
+        if vector is not None and len(rows):
+            totals = self._totals(working, demand, rows)
+            shuffle = self._shuffle[rows]
+            heap = list(zip((-totals).tolist(), shuffle.tolist(), rows.tolist(), strict=True))
+            heapq.heapify(heap)
+            while heap and len(placements) < count:
+                feasible = len(heap)
+                negative, tie, row = heap[0]
+                placements.append(Placement(working.names[row], feasible, -negative))
+                working.requested[row] += vector
+                working.non_zero[row] += demand.non_zero
+                if self._fits(working, vector, row):
+                    one = np.asarray((row,), np.int64)
+                    heapq.heapreplace(heap, (-float(self._totals(working, demand, one)[0]), tie, row))
+                else:
+                    heapq.heappop(heap)
+        if len(placements) < count:
+            refused = Placement("", refusal=explain(working, demand, self._filters))
+            placements += [refused] * (count - len(placements))
+        return placements
+
+    def _allowed(self, snapshot: Snapshot, demand: Demand) -> Mask:
+        mask = snapshot.live
+        for rule in self._filters:
+            allowed = rule.allowed(snapshot, demand)
+            if allowed is not None:
+                mask = mask & allowed
+        return mask
+
+    def _totals(self, snapshot: Snapshot, demand: Demand, rows: NDArray[np.int64]) -> Scores:
+        total = np.zeros(len(rows))
+        for score in self._scores:
+            total += score.weight * score.scores(snapshot, demand, rows)
+        return total
+
+    @staticmethod
+    def _fits(snapshot: Snapshot, vector: Amounts, row: int) -> bool:
+        """Return whether one more pod of the class has room; only what a placement changes is looked at."""
+        free = snapshot.allocatable[row] - snapshot.requested[row]
+        return bool(((free >= vector) | (vector == 0)).all())

@@ -1,0 +1,35 @@
+"""NodeResourcesFit: what a pod requests must be free on the node."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from orch_scheduler.columns import Mask, Snapshot
+from orch_scheduler.demand import PODS, Demand
+from orch_scheduler.filters.protocol import Wake
+
+
+class NodeResourcesFit:
+    """Refuses nodes with too little of a resource that the pod requests."""
+
+    name = "NodeResourcesFit"
+    wake = Wake.NODE_ADDED | Wake.NODE_ALLOCATABLE | Wake.POD_REMOVED
+
+    def allowed(self, snapshot: Snapshot, demand: Demand) -> Mask | None:
+        """Return the nodes with room; a resource that is not requested may be overcommitted."""
+        vector = snapshot.vector(demand)
+        if vector is None:
+            return np.zeros(snapshot.size, np.bool_)
+        asked = np.flatnonzero(vector)
+        free = snapshot.allocatable[:, asked] - snapshot.requested[:, asked]
+        return (free >= vector[asked]).all(axis=1)
+
+    def reasons(self, snapshot: Snapshot, demand: Demand, row: int) -> tuple[str, ...]:
+        """Return a reason for each resource that is short: "Too many pods", then "Insufficient cpu"."""
+        short: list[str] = []
+        for resource, value in sorted(demand.requests.items(), key=lambda item: (item[0] != PODS, item[0])):
+            column = snapshot.resources.get(resource)
+            free = 0 if column is None else snapshot.allocatable[row, column] - snapshot.requested[row, column]
+            if free < value:
+                short.append("Too many pods" if resource == PODS else f"Insufficient {resource}")
+        return tuple(short)
