@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from orch_api.kinds import config, namespaces, nodes, pods
+from orch_api.kinds import accounts, config, coordination, events, namespaces, nodes, pods, services, workloads
 from orch_api.resource import Column, Resource, ScalePaths, Subresource
 
 __all__ = ["REGISTRY", "Column", "Registry", "Resource", "ScalePaths", "Subresource"]
@@ -43,5 +43,10 @@ REGISTRY: Final = Registry(
         *nodes.RESOURCES,
         *pods.RESOURCES,
         *config.RESOURCES,
+        *accounts.RESOURCES,
+        *services.RESOURCES,
+        *events.RESOURCES,
+        *workloads.RESOURCES,
+        *coordination.RESOURCES,
     )
 )

@@ -133,7 +133,8 @@ def format_labels(labels: Mapping[str, str]) -> str:
 
 def format_selector(selector: Mapping[str, Any]) -> str:
     """Return a metav1.LabelSelector as it is written on a command line."""
-    parts = [(key, f"{key}={value}") for key, value in (selector.get("matchLabels") or {}).items()]
+    labels: dict[str, str] = selector.get("matchLabels") or {}
+    parts = [(key, f"{key}={value}") for key, value in labels.items()]
     for requirement in selector.get("matchExpressions") or ():
         key: str = requirement.get("key") or ""
         values = ",".join(sorted(requirement.get("values") or ()))

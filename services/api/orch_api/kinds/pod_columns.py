@@ -9,7 +9,7 @@ import msgspec
 
 from orch_api.kinds.columns import AGE, NAME, NONE, at, since, text
 from orch_api.resource import Column
-from orch_api.strategy import Document
+from orch_api.strategy import Document, section
 
 
 class _Summary(msgspec.Struct):
@@ -46,7 +46,7 @@ def summarise(pod: Document) -> _Summary:
     if not initializing or _is_true(conditions, "Initialized"):
         summary.restarts, summary.restarted = restarts.restarts, restarts.restarted
         _run(summary, status, conditions)
-    if (pod.get("metadata") or {}).get("deletionTimestamp"):
+    if section(pod, "metadata").get("deletionTimestamp"):
         if status.get("reason") == "NodeLost":
             summary.reason = "Unknown"
         elif status.get("phase") not in {"Succeeded", "Failed"}:
@@ -153,10 +153,10 @@ def _ip(pod: Document, now: datetime) -> str:
 
 def _readiness_gates(pod: Document, now: datetime) -> Any:
     _ = now
-    gates: list[Document] = (pod.get("spec") or {}).get("readinessGates") or []
+    gates: list[Document] = section(pod, "spec").get("readinessGates") or []
     if not gates:
         return NONE
-    conditions: list[Document] = (pod.get("status") or {}).get("conditions") or []
+    conditions: list[Document] = section(pod, "status").get("conditions") or []
     met = sum(_is_true(conditions, gate.get("conditionType") or "") for gate in gates)
     return f"{met}/{len(gates)}"
 

@@ -117,9 +117,11 @@ def pod_spec_warnings(field: str, spec: Document) -> list[str]:
             f"{field}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
         )
     for part in ("initContainers", "containers"):
-        for index, container in enumerate(spec.get(part) or ()):
+        containers: list[Document] = spec.get(part) or []
+        for index, container in enumerate(containers):
             names: set[str] = set()
-            for place, variable in enumerate(container.get("env") or ()):
+            variables: list[Document] = container.get("env") or []
+            for place, variable in enumerate(variables):
                 name: str = variable.get("name") or ""
                 if name in names:
                     found.append(

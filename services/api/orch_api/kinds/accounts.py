@@ -1,0 +1,27 @@
+"""ServiceAccounts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from orch_api.kinds.columns import AGE, NAME
+from orch_api.resource import Column, Resource
+from orch_api.strategy import Document, Strategy
+
+
+def _secrets(obj: Document, now: datetime) -> int:
+    _ = now
+    return len(obj.get("secrets") or ())
+
+
+RESOURCES: Final = (
+    Resource(
+        plural="serviceaccounts",
+        singular="serviceaccount",
+        kind="ServiceAccount",
+        short_names=("sa",),
+        strategy=Strategy(),
+        columns=(NAME, Column("Secrets", _secrets, type="integer", description="Number of secrets."), AGE),
+    ),
+)
