@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+from orch.runtime.events import EventRecorder
+
 from orch.clock import Clock
 from orch.runtime.client import Client
-from orch.runtime.events import EventRecorder
 from orch.runtime.informer import Informers
-
 from orch_controllers.config import ControllersConfig
 from orch_controllers.heartbeats import Heartbeats
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+
 from orch.clock import Clock
 from orch.objects.pods import Pod
 from orch.runtime.informer import Informer

@@ -8,7 +8,6 @@ from typing import Final
 from orch.objects.scheme import DEPLOYMENTS, NAMESPACES, NODES, PODS, REPLICA_SETS, SERVICE_ACCOUNTS
 from orch.runtime.controller import Controller, Watch, own_key
 from orch.runtime.reconcile import Reconciler
-
 from orch_controllers.context import Context
 from orch_controllers.deployment.reconciler import DeploymentReconciler
 from orch_controllers.garbage.reconciler import COLLECTED, GarbageReconciler, Graph

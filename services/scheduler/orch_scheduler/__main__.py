@@ -6,13 +6,13 @@ import asyncio
 import os
 import socket
 
+from orch.runtime.events import EventRecorder
+
 from orch.clock import SystemClock
 from orch.runtime.client import BusClient
-from orch.runtime.events import EventRecorder
 from orch.runtime.informer import Informers
 from orch.runtime.leader import LeaderElector
 from orch.runtime.service import connect_bus, connect_store, run_service
-
 from orch_scheduler.config import SchedulerConfig
 from orch_scheduler.loop import Scheduler
 

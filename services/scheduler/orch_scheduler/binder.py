@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
+from prometheus_client import Counter
+
 from orch.errors import ApiError, OrchError
 from orch.runtime.client import Client
 from orch_pb.v1 import rpc_pb2
 from orch_pb.v1.object_pb2 import TraceContext
-from prometheus_client import Counter
-
 from orch_scheduler.queue import Waiting
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from typing import Final, Generic, TypeVar
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from orch.objects.cluster import Node, Taint
 
+from orch.objects.cluster import Node, Taint
 from orch_scheduler.demand import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Demand, amount
 
 KeyT = TypeVar("KeyT")

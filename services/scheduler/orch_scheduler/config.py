@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+
 from orch.config import Duration, EtcdConfig, NatsConfig, TelemetryConfig
 
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 import msgspec
+
 from orch import quantity
 from orch.objects.pods import Affinity, Container, Pod, PodSpec, Toleration
 

@@ -7,6 +7,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from orch.runtime.events import EventRecorder, ObjectReference
+from prometheus_client import Counter, Histogram
+
 from orch import telemetry
 from orch.bus.protocol import Bus
 from orch.bus.subjects import decision_subject
@@ -16,11 +19,8 @@ from orch.objects.cluster import Node
 from orch.objects.pods import Pod
 from orch.objects.scheme import NODES, PODS
 from orch.runtime.client import Client
-from orch.runtime.events import EventRecorder, ObjectReference
 from orch.runtime.informer import Change, Informers, Item
 from orch_pb.v1.decision_pb2 import Refusal, SchedulingDecision
-from prometheus_client import Counter, Histogram
-
 from orch_scheduler.binder import Bind, Binder
 from orch_scheduler.columns import Columns
 from orch_scheduler.config import SchedulerConfig

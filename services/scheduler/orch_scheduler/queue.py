@@ -8,10 +8,10 @@ import itertools
 from typing import Final
 
 import msgspec
-from orch.clock import Clock
-from orch_pb.v1.object_pb2 import TraceContext
 from prometheus_client import Gauge
 
+from orch.clock import Clock
+from orch_pb.v1.object_pb2 import TraceContext
 from orch_scheduler.demand import Demand
 from orch_scheduler.filters.protocol import Wake
 

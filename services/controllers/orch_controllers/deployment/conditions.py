@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+
 from orch.clock import parse_rfc3339, rfc3339
 from orch.objects.apps import Deployment, DeploymentStatus, ReplicaSet
 from orch.objects.meta import Condition
-
 from orch_controllers.deployment.scaling import bounds, desired, size
 
 AVAILABLE: Final = "Available"

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
+from orch.runtime.events import reference
+
 from orch.errors import AlreadyExistsError, ConflictError, InvalidError, NotFoundError, OrchError
 from orch.objects.apps import Deployment, DeploymentStatus, ReplicaSet
 from orch.objects.pods import Pod
 from orch.objects.scheme import DEPLOYMENTS, PODS, REPLICA_SETS
-from orch.runtime.events import reference
 from orch.runtime.informer import Change, Item
 from orch.runtime.reconcile import DONE, Key, Result
 from orch.selectors import Selector, from_label_selector
-
 from orch_controllers.context import Context
 from orch_controllers.deployment import conditions, revisions, scaling
 from orch_controllers.ownership import Claims

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+
 from orch.objects.apps import Deployment, ReplicaSet
 from orch.objects.pods import PodTemplate
 from orch.objects.scheme import DEPLOYMENTS, REPLICA_SETS
-
 from orch_controllers.ownership import controller_reference
 
 HASH_LABEL: Final = "pod-template-hash"

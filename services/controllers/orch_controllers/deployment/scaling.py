@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 
 import msgspec
-from orch.objects.apps import Deployment, ReplicaSet
 
+from orch.objects.apps import Deployment, ReplicaSet
 from orch_controllers.deployment.revisions import DESIRED, MAX
 
 

@@ -27,7 +27,6 @@ from orch.objects.scheme import (
 )
 from orch.runtime.informer import Change, Item
 from orch.runtime.reconcile import DONE, Key, Result
-
 from orch_controllers.context import Context
 from orch_controllers.ownership import plain_reference
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+
 from orch.clock import rfc3339
 from orch.errors import ApiError, ConflictError, NotFoundError
 from orch.objects.cluster import Namespace
@@ -26,7 +27,6 @@ from orch.objects.scheme import (
     Kind,
 )
 from orch.runtime.reconcile import DONE, Key, Result
-
 from orch_controllers.context import Context
 
 CONTENTS: Final[tuple[Kind[Any], ...]] = (

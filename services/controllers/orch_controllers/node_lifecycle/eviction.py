@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from orch.runtime.events import reference
+
 from orch.clock import Clock, parse_rfc3339
 from orch.errors import ConflictError, NotFoundError
 from orch.objects.cluster import Node, Taint
 from orch.objects.pods import Pod, Toleration
 from orch.objects.scheme import NODES, PODS
-from orch.runtime.events import reference
 from orch.runtime.informer import Change
 from orch.runtime.reconcile import DONE, Key, Result
-
 from orch_controllers.context import Context
 from orch_controllers.node_lifecycle.reconciler import pods_node
 

@@ -9,16 +9,16 @@ import logging
 from typing import Any, Final
 
 import msgspec
+from orch.runtime.events import reference
+
 from orch.clock import rfc3339
 from orch.errors import ConflictError, NotFoundError
 from orch.objects.cluster import Node, Taint
 from orch.objects.meta import Condition
 from orch.objects.pods import Pod
 from orch.objects.scheme import NODES, PODS
-from orch.runtime.events import reference
 from orch.runtime.informer import Item
 from orch.runtime.reconcile import DONE, Key, Result
-
 from orch_controllers.context import Context
 from orch_controllers.pod_state import is_ready
 

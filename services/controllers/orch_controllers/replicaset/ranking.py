@@ -10,7 +10,6 @@ from typing import Final
 
 from orch.clock import parse_rfc3339
 from orch.objects.pods import Pod
-
 from orch_controllers.pod_state import is_ready, ready_since
 
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
+from orch.runtime.events import reference
+
 from orch.clock import rfc3339
 from orch.errors import ApiError, ForbiddenError, InvalidError, NotFoundError, OrchError
 from orch.objects.apps import ReplicaSet
 from orch.objects.meta import Condition
 from orch.objects.pods import Pod
 from orch.objects.scheme import PODS, REPLICA_SETS
-from orch.runtime.events import reference
 from orch.runtime.informer import Change, Item
 from orch.runtime.reconcile import DONE, Key, Result
 from orch.selectors import from_label_selector
-
 from orch_controllers.context import Context
 from orch_controllers.expectations import Expectations
 from orch_controllers.ownership import Claims, controller_reference

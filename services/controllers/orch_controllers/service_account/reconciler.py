@@ -10,7 +10,6 @@ from orch.objects.cluster import ServiceAccount
 from orch.objects.scheme import NAMESPACES, SERVICE_ACCOUNTS
 from orch.runtime.informer import Change
 from orch.runtime.reconcile import DONE, Key, Result
-
 from orch_controllers.context import Context
 
 DEFAULT: Final = "default"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from orch.objects.pods import NodeSelectorRequirement, NodeSelectorTerm
 
+from orch.objects.pods import NodeSelectorRequirement, NodeSelectorTerm
 from orch_scheduler.columns import Mask, Snapshot
 from orch_scheduler.demand import Demand
 from orch_scheduler.filters.protocol import Wake
@@ -68,7 +68,7 @@ def _compared(snapshot: Snapshot, requirement: NodeSelectorRequirement) -> Mask:
     mask = np.zeros(snapshot.size, np.bool_)
     if bound is None:
         return mask
-    for row in np.flatnonzero(snapshot.keys.mask(requirement.key, snapshot.size)):
+    for row in np.flatnonzero(snapshot.keys.mask(requirement.key, snapshot.size)).tolist():
         value = _integer(snapshot.node_labels[row][requirement.key])
         if value is not None:
             mask[row] = value > bound if requirement.operator == "Gt" else value < bound

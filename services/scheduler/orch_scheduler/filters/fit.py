@@ -22,7 +22,8 @@ class NodeResourcesFit:
             return np.zeros(snapshot.size, np.bool_)
         asked = np.flatnonzero(vector)
         free = snapshot.allocatable[:, asked] - snapshot.requested[:, asked]
-        return (free >= vector[asked]).all(axis=1)
+        fits: Mask = np.all(free >= vector[asked], axis=1)
+        return fits
 
     def reasons(self, snapshot: Snapshot, demand: Demand, row: int) -> tuple[str, ...]:
         """Return a reason for each resource that is short: "Too many pods", then "Insufficient cpu"."""

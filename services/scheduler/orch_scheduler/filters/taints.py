@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
+
 from orch.objects.cluster import Taint
 from orch.objects.pods import Toleration
-
 from orch_scheduler.columns import Mask, Snapshot
 from orch_scheduler.demand import Demand
 from orch_scheduler.filters.protocol import Wake

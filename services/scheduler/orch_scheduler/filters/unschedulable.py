@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from orch.objects.cluster import Taint
-
 from orch_scheduler.columns import Mask, Snapshot
 from orch_scheduler.demand import Demand
 from orch_scheduler.filters.protocol import Wake

@@ -1,0 +1,1 @@
+"""HTTPS: Kubernetes' REST API over the pipeline and the watch cache."""

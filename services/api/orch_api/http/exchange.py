@@ -1,0 +1,108 @@
+"""One HTTP exchange: the ASGI messages behind reading a bounded body and sending an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Final
+
+from orch.errors import BadRequestError, TooLargeError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+MAX_BODY: Final = 3 * 1024 * 1024
+"""Bytes of a request's body; Kubernetes' limit."""
+
+_COMPRESS_FROM: Final = 128 * 1024
+_BODY_DEADLINE: Final = 30.0
+
+Header = tuple[bytes, bytes]
+
+
+class Disconnected(Exception):  # noqa: N818 - not an error of ours: the client has left
+    """The client went away before its request was complete."""
+
+
+class Exchange:
+    """A request that is being answered. An answer is sent once, whole or as a stream."""
+
+    __slots__ = ("_receive", "_send", "headers", "method", "scope", "started", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._receive = receive
+        self._send = send
+        self.started = False
+        self.status = 0
+
+    def header(self, name: bytes) -> str:
+        """Return a request header, "" when it is absent; `name` is in lower case."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    async def body(self) -> bytes:
+        """Return the request's body. Raises TooLargeError past MAX_BODY, BadRequestError when it does not arrive."""
+        declared = self.headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > MAX_BODY:
+            raise TooLargeError(f"Request entity too large: limit is {MAX_BODY}")
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            return message.get("body", b"")
+        try:
+            async with asyncio.timeout(_BODY_DEADLINE):
+                return await self._rest_of_body(message)
+        except TimeoutError as error:
+            raise BadRequestError("the request's body did not arrive in time") from error
+
+    async def _rest_of_body(self, message: MutableMapping[str, Any]) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > MAX_BODY:
+                raise TooLargeError(f"Request entity too large: limit is {MAX_BODY}")
+            pieces.append(piece)
+            if not message.get("more_body"):
+                return b"".join(pieces)
+            message = await self._receive()
+
+    async def gone(self) -> None:
+        """Return when the client has disconnected; the body must have been read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def answer(
+        self, status: int, body: bytes, media_type: str = "application/json", headers: Sequence[Header] = ()
+    ) -> None:
+        """Send a whole answer, compressed when it is large and the client can read that."""
+        fields: list[Header] = [(b"content-type", media_type.encode()), *headers]
+        if len(body) >= _COMPRESS_FROM and b"gzip" in self.headers.get(b"accept-encoding", b""):
+            body = await asyncio.to_thread(gzip.compress, body, 1)
+            fields += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
+        fields.append((b"content-length", b"%d" % len(body)))
+        self.started = True
+        self.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": fields})
+        await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+
+    async def start(self, media_type: str, headers: Sequence[Header] = ()) -> None:
+        """Begin an answer of unknown length."""
+        self.started = True
+        self.status = 200
+        fields: list[Header] = [(b"content-type", media_type.encode()), (b"cache-control", b"no-cache, private")]
+        await self._send({"type": "http.response.start", "status": 200, "headers": [*fields, *headers]})
+
+    async def write(self, piece: bytes) -> None:
+        """Send a piece of the answer; returns when the transport's buffer has room again."""
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def end(self) -> None:
+        """End an answer that was started."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})

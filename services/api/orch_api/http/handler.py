@@ -1,0 +1,204 @@
+"""The application behind /api and /apis: every request for an object, from its headers to its answer.
+
+It is plain ASGI rather than a route a resource: the registry decides what exists, and this is the hottest path.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from opentelemetry.trace import SpanKind
+from prometheus_client import Counter, Gauge, Histogram
+
+from orch import telemetry
+from orch.clock import Clock
+from orch.errors import (
+    ApiError,
+    InternalError,
+    MethodNotAllowedError,
+    NotFoundError,
+    ServiceUnavailableError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from orch_api.auth.authenticator import Authenticator
+from orch_api.auth.authorizer import Authorizer
+from orch_api.auth.identity import Caller
+from orch_api.http.discovery import Discovery
+from orch_api.http.exchange import Disconnected, Exchange, Header, Receive, Scope, Send
+from orch_api.http.media import accepted
+from orch_api.http.objects import ObjectRequests
+from orch_api.http.request import Target, parse_path, parse_query, verb_of
+from orch_api.http.server import PEER
+from orch_api.http.streams import PodStreams
+from orch_api.registry import Registry, Resource
+from orch_pb.v1.object_pb2 import TraceContext
+
+log = logging.getLogger(__name__)
+
+_LABELS: Final = ("verb", "group", "version", "resource", "subresource")
+REQUESTS: Final = Counter("apiserver_request", "Requests by outcome", (*_LABELS, "code"))
+DURATION: Final = Histogram(
+    "apiserver_request_duration_seconds",
+    "Time from a request's headers to its answer's last byte; watches are left out",
+    _LABELS,
+    buckets=(0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60),
+)
+WATCHES: Final = Gauge("apiserver_longrunning_requests", "Watches and streams that are open", ("verb", "resource"))
+
+
+class ObjectsApplication:
+    """Kubernetes' resource paths as an ASGI application."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        discovery: Discovery,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        objects: ObjectRequests,
+        streams: PodStreams,
+        clock: Clock,
+    ) -> None:
+        self._registry = registry
+        self._discovery = discovery
+        self._authorizer = authorizer
+        self._authenticator = authenticator
+        self._objects = objects
+        self._streams = streams
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send)
+        try:
+            await self._serve(exchange)
+        except Disconnected:
+            pass
+        except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
+            await refuse(exchange, error)
+
+    async def _serve(self, exchange: Exchange) -> None:
+        scope = exchange.scope
+        caller = self.caller(exchange)
+        if parse_path(scope["path"]) is None:
+            await self._discover(exchange, caller)
+            return
+        target, resource = self.resolve(scope["path"])
+        query = parse_query(scope["query_string"])
+        verb = verb_of(exchange.method, target, query)
+        labels = (verb.upper(), target.group, target.version, target.resource, target.subresource)
+        started = self._clock.monotonic()
+        parent = trace_of(exchange)
+        try:
+            if verb == "watch":
+                with WATCHES.labels("WATCH", target.resource).track_inprogress():
+                    await self._objects.watch(exchange, caller, resource, target, query)
+                return
+            attributes = {"http.request.method": exchange.method, "url.path": scope["path"]}
+            name = f"{exchange.method} {target.resource}"
+            with telemetry.span(name, parent=parent, kind=SpanKind.SERVER, attributes=attributes):
+                if target.subresource and self._streams.serves(resource, target.subresource):
+                    await self._streams.http(exchange, caller, resource, target, query)
+                else:
+                    await self._objects.serve(exchange, caller, verb, resource, target, query)
+        except ApiError as error:
+            await refuse(exchange, error)
+        finally:
+            if verb != "watch":
+                DURATION.labels(*labels).observe(self._clock.monotonic() - started)
+            REQUESTS.labels(*labels, str(exchange.status)).inc()
+
+    async def _discover(self, exchange: Exchange, caller: Caller) -> None:
+        """Answer with what is served: plain, or aggregated for a client that accepts that."""
+        path: str = exchange.scope["path"].rstrip("/")
+        self._authorizer.authorize_path(caller, exchange.method.lower(), path)
+        if exchange.method not in {"GET", "HEAD"}:
+            raise MethodNotAllowedError
+        form = accepted(exchange.header(b"accept"))
+        aggregated = form.version if form.form == "APIGroupDiscoveryList" else ""
+        document = self._discovery.find(path, aggregated)
+        if document is None:
+            raise NotFoundError.path()
+        headers: list[Header] = [(b"etag", document.etag.encode()), (b"vary", b"Accept")]
+        if exchange.header(b"if-none-match") == document.etag:
+            await exchange.answer(304, b"", document.media_type, headers)
+            return
+        await exchange.answer(200, document.body, document.media_type, headers)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        try:
+            authorization = headers.get(b"authorization", b"").decode("latin-1")
+            caller = self._authenticator.identify(scope.get(PEER), authorization)
+            target, resource = self.resolve(scope["path"])
+            query = parse_query(scope["query_string"])
+            await self._streams.websocket(scope, receive, send, caller, resource, target, query)
+        except Exception as error:  # noqa: BLE001 - as above
+            await _refuse_websocket(send, error)
+
+    def caller(self, exchange: Exchange) -> Caller:
+        """Return who sends the request. Raises UnauthorizedError."""
+        return self._authenticator.identify(exchange.scope.get(PEER), exchange.header(b"authorization"))
+
+    def resolve(self, path: str) -> tuple[Target, Resource]:
+        """Return what a path names. Raises NotFoundError when nothing is served there."""
+        target = parse_path(path)
+        if target is None:
+            raise NotFoundError.path()
+        resource = self._registry.find(target.group, target.version, target.resource)
+        if resource is None or (target.namespace and not resource.namespaced):
+            raise NotFoundError.path()
+        if target.name and resource.namespaced and not target.namespace:
+            raise NotFoundError.path()
+        if target.subresource and target.subresource not in resource.subresources:
+            raise NotFoundError.path()
+        return target, resource
+
+
+def trace_of(exchange: Exchange) -> TraceContext | None:
+    """Return the trace context that the client sent, if any."""
+    parent = exchange.header(b"traceparent")
+    return TraceContext(traceparent=parent, tracestate=exchange.header(b"tracestate")) if parent else None
+
+
+def as_api_error(error: BaseException) -> ApiError:
+    """Return what a client is told about a failure; what is no ApiError is logged here."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, UnavailableError):
+        return ServiceUnavailableError(str(error))
+    log.error("a request failed", exc_info=error)
+    return InternalError(f"Internal error occurred: {error}")
+
+
+async def refuse(exchange: Exchange, failure: BaseException) -> None:
+    """Answer with the Status of a failure, unless an answer has begun."""
+    error = as_api_error(failure)
+    if exchange.started:
+        log.warning("a request failed after its answer had begun: %s", error.message)
+        return
+    headers: list[Header] = []
+    if isinstance(error, UnauthorizedError):
+        headers.append((b"www-authenticate", b"Bearer"))
+    if error.details is not None and error.details.retry_after_seconds:
+        headers.append((b"retry-after", b"%d" % error.details.retry_after_seconds))
+    if isinstance(error, MethodNotAllowedError):
+        headers.append((b"allow", b"GET, POST, PUT, PATCH, DELETE"))
+    await exchange.answer(error.code, error.encode(), headers=headers)
+
+
+async def _refuse_websocket(send: Send, failure: BaseException) -> None:
+    error = as_api_error(failure)
+    body = error.encode()
+    headers: Sequence[Header] = (
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+    )
+    await send({"type": "websocket.http.response.start", "status": error.code, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})

@@ -1,0 +1,245 @@
+"""Requests for objects: what the client asked is read here, done by the pipeline and the cache, and rendered here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from orch import telemetry
+from orch.clock import Clock
+from orch.errors import BadRequestError, Cause, InvalidError, MethodNotAllowedError, NotFoundError
+from orch.store.keys import ObjectKey
+from orch_api.auth.authorizer import Authorizer
+from orch_api.auth.identity import Caller
+from orch_api.http.exchange import Exchange, Header
+from orch_api.http.media import accepted, body_as_json, patch_kind
+from orch_api.http.render import Renderer, json_only
+from orch_api.http.request import Target, flag, number, text
+from orch_api.http.watch import Watcher, WatchRequest, check_initial_events, timeout_of
+from orch_api.pipeline import Outcome, Pipeline, WriteOptions
+from orch_api.registry import Resource
+from orch_api.storage.cache import ObjectCache
+from orch_api.storage.read import ListOptions, Reader, matcher
+
+Query = Mapping[str, list[str]]
+
+_INCLUDE: Final = frozenset({"Metadata", "Object", "None"})
+_VALIDATIONS: Final = frozenset({"", "Strict", "Warn", "Ignore"})
+
+
+class ObjectRequests:
+    """Serves get, list, watch and every write of every resource."""
+
+    def __init__(
+        self, pipeline: Pipeline, reader: Reader, cache: ObjectCache, authorizer: Authorizer, clock: Clock
+    ) -> None:
+        self._pipeline = pipeline
+        self._reader = reader
+        self._cache = cache
+        self._authorizer = authorizer
+        self._clock = clock
+
+    async def serve(
+        self, exchange: Exchange, caller: Caller, verb: str, resource: Resource, target: Target, query: Query
+    ) -> None:
+        """Answer any verb but watch. Raises ApiError."""
+        known = resource.subresources[target.subresource].verbs if target.subresource else resource.verbs
+        if verb not in known:
+            raise MethodNotAllowedError
+        renderer = self._renderer(exchange, resource, query, plain=bool(target.subresource))
+        if verb == "get":
+            await self._get(exchange, caller, resource, target, renderer)
+        elif verb == "list":
+            await self._list(exchange, caller, resource, target, query, renderer)
+        else:
+            await self._write(exchange, caller, verb, resource, target, query, renderer)
+
+    def _renderer(self, exchange: Exchange, resource: Resource, query: Query, *, plain: bool = False) -> Renderer:
+        form = accepted(exchange.header(b"accept"))
+        if plain:
+            form = json_only(form)
+        include = text(query, "includeObject") or "Metadata"
+        if include not in _INCLUDE:
+            raise BadRequestError(f'unrecognized includeObject value: "{include}"')
+        return Renderer(resource, form, include, self._clock.now())  # pyright: ignore[reportArgumentType]
+
+    async def _get(
+        self, exchange: Exchange, caller: Caller, resource: Resource, target: Target, renderer: Renderer
+    ) -> None:
+        self._authorize(caller, "get", resource, target)
+        if target.subresource in {"", "status"}:
+            await self._cache.catch_up()
+            item = self._cache.get(ObjectKey(resource.group, resource.plural, target.namespace, target.name))
+            if item is None:
+                raise NotFoundError.of(resource.plural, resource.group, target.name)
+            body, version = item.json, item.version
+        else:
+            outcome = await self._pipeline.get_subresource(resource, target.namespace, target.name, target.subresource)
+            body, version = outcome.json, outcome.version
+        await exchange.answer(200, renderer.object(body, version), renderer.media_type)
+
+    async def _list(
+        self,
+        exchange: Exchange,
+        caller: Caller,
+        resource: Resource,
+        target: Target,
+        query: Query,
+        renderer: Renderer,
+    ) -> None:
+        self._authorize(caller, "list", resource, target)
+        page = await self._reader.list_page(resource, target.namespace, list_options(query))
+        body = renderer.list([item.json for item in page.items], page.version, page.continue_token, page.remaining)
+        await exchange.answer(200, body, renderer.media_type)
+
+    async def watch(self, exchange: Exchange, caller: Caller, resource: Resource, target: Target, query: Query) -> None:
+        """Answer a watch until it ends. Raises ApiError before the answer has begun."""
+        if "watch" not in resource.verbs or target.subresource:
+            raise MethodNotAllowedError
+        self._authorize(caller, "watch", resource, target)
+        options = list_options(query)
+        bookmarks = flag(query, "allowWatchBookmarks")
+        send_initial = flag(query, "sendInitialEvents") if "sendInitialEvents" in query else None
+        check_initial_events(send_initial, options.match, bookmarks)
+        fields = options.field_selector
+        if target.name:
+            fields = f"metadata.name={target.name}" + (f",{fields}" if fields else "")
+        request = WatchRequest(
+            resource=resource,
+            namespace=target.namespace,
+            name=target.name,
+            matches=matcher(resource, options.label_selector, fields),
+            version=_watch_version(options.resource_version, send_initial=send_initial),
+            consistent=not options.resource_version,
+            bookmarks=bookmarks,
+            send_initial_events=send_initial,
+            timeout=timeout_of(number(query, "timeoutSeconds")),
+        )
+        await exchange.body()
+        renderer = self._renderer(exchange, resource, query)
+        await Watcher(self._cache, request, renderer, self._clock).serve(exchange)
+
+    async def _write(
+        self,
+        exchange: Exchange,
+        caller: Caller,
+        verb: str,
+        resource: Resource,
+        target: Target,
+        query: Query,
+        renderer: Renderer,
+    ) -> None:
+        body = await exchange.body()
+        options = write_options(query)
+        content_type = exchange.header(b"content-type")
+        do = self._pipeline
+        where = (caller, resource, target.namespace)
+        if verb == "patch":
+            kind = patch_kind(content_type)
+            outcome = await do.patch(*where, target.name, body, kind, options, subresource=target.subresource)
+        elif verb == "delete":
+            document = body_as_json(content_type, body) if body else b""
+            outcome = await do.delete(*where, target.name, delete_body(document, query), options)
+        elif verb == "deletecollection":
+            document = delete_body(body_as_json(content_type, body) if body else b"", query)
+            chosen = list_options(query)
+            gone = await do.delete_collection(*where, chosen.label_selector, chosen.field_selector, document, options)
+            body = renderer.list([item.json for item in gone], self._cache.version)
+            await exchange.answer(200, body, renderer.media_type)
+            return
+        elif verb == "update":
+            document = body_as_json(content_type, body)
+            outcome = await do.update(*where, target.name, document, options, subresource=target.subresource)
+        else:
+            document = body_as_json(content_type, body)
+            outcome = await do.create(*where, document, options, subresource=target.subresource, name=target.name)
+        await self._answer_write(exchange, outcome, renderer)
+
+    async def _answer_write(self, exchange: Exchange, outcome: Outcome, renderer: Renderer) -> None:
+        headers: list[Header] = [(b"warning", warning_header(warning)) for warning in outcome.warnings]
+        body, media_type = outcome.json, "application/json"
+        if not outcome.deleted:
+            body, media_type = renderer.object(body, outcome.version), renderer.media_type
+        await exchange.answer(201 if outcome.created else 200, body, media_type, headers)
+
+    def _authorize(self, caller: Caller, verb: str, resource: Resource, target: Target) -> None:
+        self._authorizer.authorize(caller, verb, resource, target.namespace, target.name, target.subresource)
+
+
+def warning_header(warning: str) -> bytes:
+    """Return a Warning header's value (RFC 7234): `299 - "text"`."""
+    escaped = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", " ")
+    return f'299 - "{escaped}"'.encode()
+
+
+def list_options(query: Query) -> ListOptions:
+    """Return the ListOptions of a query. Raises BadRequestError."""
+    limit = number(query, "limit") or 0
+    if limit < 0:
+        problem = Cause("FieldValueInvalid", f"Invalid value: {limit}: must be greater than or equal to 0", "limit")
+        raise InvalidError.of("ListOptions", "meta.k8s.io", "", [problem])
+    return ListOptions(
+        label_selector=text(query, "labelSelector"),
+        field_selector=text(query, "fieldSelector"),
+        limit=limit,
+        continue_token=text(query, "continue"),
+        resource_version=text(query, "resourceVersion"),
+        match=text(query, "resourceVersionMatch"),
+    )
+
+
+def write_options(query: Query) -> WriteOptions:
+    """Return the options of a write. Raises InvalidError and BadRequestError."""
+    dry_run = query.get("dryRun", [])
+    if any(value != "All" for value in dry_run):
+        listed = ", ".join(f'"{value}"' for value in dry_run)
+        problem = Cause("FieldValueNotSupported", f'Unsupported value: [{listed}]: supported values: "All"', "dryRun")
+        raise InvalidError.of("CreateOptions", "meta.k8s.io", "", [problem])
+    validation = text(query, "fieldValidation")
+    if validation not in _VALIDATIONS:
+        message = f'Unsupported value: "{validation}": supported values: "Ignore", "Strict", "Warn"'
+        problem = Cause("FieldValueNotSupported", message, "fieldValidation")
+        raise InvalidError.of("CreateOptions", "meta.k8s.io", "", [problem])
+    return WriteOptions(
+        dry_run=bool(dry_run),
+        field_manager=text(query, "fieldManager"),
+        field_validation=validation or "Warn",  # pyright: ignore[reportArgumentType]
+        trace=telemetry.current_trace(),
+    )
+
+
+_PARAMETERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "gracePeriodSeconds": int,
+    "propagationPolicy": str,
+    "orphanDependents": lambda value: value.lower() not in {"false", "0"},
+}
+
+
+def delete_body(document: bytes, query: Query) -> bytes:
+    """Return DeleteOptions as JSON: the body, or when there is none what the query says. Raises BadRequestError."""
+    if document:
+        return document
+    options: dict[str, object] = {}
+    for name, convert in _PARAMETERS.items():
+        if value := text(query, name):
+            try:
+                options[name] = convert(value)
+            except ValueError as error:
+                raise BadRequestError(f'{name}: parsing "{value}": invalid syntax') from error
+    return msgspec.json.encode(options) if options else b""
+
+
+def _watch_version(version: str, *, send_initial: bool | None) -> int | None:
+    """Return the version to watch from; None starts with the current state, as "" and "0" do."""
+    if not version or (version == "0" and not send_initial):
+        return None
+    if not version.isdigit():
+        problem = Cause(
+            "FieldValueInvalid",
+            f'Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax',
+            "resourceVersion",
+        )
+        raise InvalidError.of("ListOptions", "meta.k8s.io", "", [problem])
+    return int(version)

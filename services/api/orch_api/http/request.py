@@ -1,0 +1,102 @@
+"""What an HTTP request asks for, read from its method, path and query as Kubernetes' RequestInfo is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from orch.errors import BadRequestError, MethodNotAllowedError
+
+NAMESPACE_SUBRESOURCES: Final = frozenset({"status", "finalize"})
+"""What may follow /namespaces/<name>/ and still speak of the namespace itself."""
+
+_COLLECTION_VERBS: Final = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
+_OBJECT_VERBS: Final = {
+    "GET": "get",
+    "HEAD": "get",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
+
+
+class Target(msgspec.Struct, frozen=True, gc=False):
+    """The resource that a path names. Empty fields are absent from it."""
+
+    group: str
+    version: str
+    resource: str
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    watch: bool = False
+    path: str = ""
+
+
+def parse_path(path: str) -> Target | None:
+    """Return what a path below /api/<version>/ or /apis/<group>/<version>/ names, None when it names no resource."""
+    parts = path.strip("/").split("/")
+    if parts[0] == "api" and len(parts) >= 3:
+        group, version, rest = "", parts[1], parts[2:]
+    elif parts[0] == "apis" and len(parts) >= 4:
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        return None
+    watch = rest[0] == "watch" and len(rest) > 1
+    if watch:
+        rest = rest[1:]
+    if "" in rest:
+        return None
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 2 and not (len(rest) == 3 and rest[2] in NAMESPACE_SUBRESOURCES):
+        namespace, rest = rest[1], rest[2:]
+    resource, name = rest[0], rest[1] if len(rest) > 1 else ""
+    subresource = rest[2] if len(rest) > 2 else ""
+    return Target(group, version, resource, namespace, name, subresource, watch, "/".join(rest[3:]))
+
+
+def parse_query(query: bytes) -> dict[str, list[str]]:
+    """Return each parameter's values in order."""
+    values: dict[str, list[str]] = {}
+    if query:
+        for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+            values.setdefault(key, []).append(value)
+    return values
+
+
+def verb_of(method: str, target: Target, query: Mapping[str, list[str]]) -> str:
+    """Return the API verb: get, list, watch, create, update, patch, delete or deletecollection."""
+    verbs = _OBJECT_VERBS if target.name else _COLLECTION_VERBS
+    verb = verbs.get(method)
+    if verb is None:
+        raise MethodNotAllowedError
+    if verb in {"get", "list"} and not target.subresource and (target.watch or flag(query, "watch")):
+        return "watch"
+    return verb
+
+
+def text(query: Mapping[str, list[str]], name: str) -> str:
+    """Return a parameter's first value, "" when it is absent."""
+    values = query.get(name)
+    return values[0] if values else ""
+
+
+def flag(query: Mapping[str, list[str]], name: str) -> bool:
+    """Return a boolean parameter as Kubernetes reads it: present without a value, or anything but false or 0."""
+    values = query.get(name)
+    return values is not None and values[0].lower() not in {"false", "0"}
+
+
+def number(query: Mapping[str, list[str]], name: str) -> int | None:
+    """Return an integer parameter, None when it is absent or empty. Raises BadRequestError when it is no integer."""
+    value = text(query, name)
+    if not value:
+        return None
+    try:
+        return int(value)
+    except ValueError as error:
+        raise BadRequestError(f'strconv.ParseInt: parsing "{value}": invalid syntax') from error

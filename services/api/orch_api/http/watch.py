@@ -1,0 +1,197 @@
+"""Watches over HTTP: initial state, live events, bookmarks and the end of the stream.
+
+What a watch delivers follows k8s.io/apiserver's watch handler and cacher: an object that begins to match the selectors
+is ADDED, one that stops matching is DELETED.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from orch.clock import Clock
+from orch.errors import ApiError, Cause, InvalidError
+from orch_api.http.exchange import Exchange
+from orch_api.http.render import Renderer
+from orch_api.registry import Resource
+from orch_api.storage.cache import Cached, CacheEvent, ObjectCache
+
+BOOKMARK_PERIOD: Final = 60.0
+_MIN_TIMEOUT: Final = 1800.0
+_INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
+_BATCH: Final = 500
+
+Matches = Callable[[Cached], bool]
+
+
+class WatchRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client asked to watch. `version` is None to start with the current state."""
+
+    resource: Resource
+    namespace: str
+    name: str = ""
+    matches: Matches
+    version: int | None
+    consistent: bool
+    bookmarks: bool
+    send_initial_events: bool | None
+    timeout: float
+
+
+def timeout_of(seconds: int | None) -> float:
+    """Return how long a watch lives: as asked, else a random half to whole hour so that watches do not end together."""
+    if seconds:
+        return float(seconds)
+    return _MIN_TIMEOUT * (1 + random.random())  # noqa: S311 - spreads load, guards nothing
+
+
+def check_initial_events(send_initial_events: bool | None, match: str, bookmarks: bool) -> None:
+    """Refuse combinations that Kubernetes refuses. Raises InvalidError."""
+    problems: list[Cause] = []
+    if send_initial_events is None:
+        if match:
+            problems.append(
+                Cause(
+                    "FieldValueForbidden",
+                    "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                    "resourceVersionMatch",
+                )
+            )
+    else:
+        if match != "NotOlderThan":
+            problems.append(
+                Cause(
+                    "FieldValueForbidden",
+                    "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                    "resourceVersionMatch",
+                )
+            )
+        if send_initial_events and not bookmarks:
+            problems.append(
+                Cause(
+                    "FieldValueForbidden",
+                    "Forbidden: sendInitialEvents requires setting allowWatchBookmarks to true",
+                    "allowWatchBookmarks",
+                )
+            )
+    if problems:
+        raise InvalidError.of("ListOptions", "meta.k8s.io", "", problems)
+
+
+class Watcher:
+    """One client's watch, from its first event to its end."""
+
+    def __init__(self, cache: ObjectCache, request: WatchRequest, renderer: Renderer, clock: Clock) -> None:
+        self._cache = cache
+        self._request = request
+        self._renderer = renderer
+        self._clock = clock
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer until the timeout, the client's leaving, or an error, which is sent as the last event."""
+        pieces = self.pieces()
+        try:
+            first = await anext(pieces)  # what is refused is refused before the answer begins
+            await exchange.start("application/json")
+            async with asyncio.TaskGroup() as tasks:
+                sender = tasks.create_task(self._send(exchange, first, pieces))
+                gone = tasks.create_task(exchange.gone())
+                await asyncio.wait((sender, gone), return_when=asyncio.FIRST_COMPLETED)
+                sender.cancel()
+                gone.cancel()
+        finally:
+            await pieces.aclose()
+
+    async def _send(self, exchange: Exchange, first: bytes, pieces: AsyncGenerator[bytes]) -> None:
+        try:
+            async with asyncio.timeout(self._request.timeout):
+                if first:
+                    await exchange.write(first)
+                async for piece in pieces:
+                    await exchange.write(piece)
+        except TimeoutError:
+            pass
+        except ApiError as error:
+            await exchange.write(b'{"type":"ERROR","object":' + error.encode() + b"}\n")
+        await exchange.end()
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Yield the stream's lines, several at a time; the first piece may be empty."""
+        request = self._request
+        if request.consistent:
+            await self._cache.catch_up()
+        initial, since = self._initial()
+        subscription = self._cache.subscribe(
+            request.resource.group, request.resource.plural, request.namespace, since=since
+        )
+        try:
+            lines = [self._line("ADDED", item) for item in initial]
+            if request.send_initial_events:
+                lines.append(self._bookmark(since, initial_end=True))
+            for start in range(0, max(len(lines), 1), _BATCH):
+                yield b"".join(lines[start : start + _BATCH])
+            del lines
+            events = aiter(subscription)
+            while True:
+                try:
+                    async with asyncio.timeout(BOOKMARK_PERIOD):
+                        batch = await anext(events)
+                except TimeoutError:
+                    if request.bookmarks:
+                        yield self._bookmark(subscription.progress)
+                    continue
+                if piece := b"".join(self._lines(batch)):
+                    yield piece
+        finally:
+            subscription.close()
+
+    def _initial(self) -> tuple[Sequence[Cached], int]:
+        """Return the state to begin with and the version after which events follow."""
+        request = self._request
+        wants_state = request.version is None or request.send_initial_events
+        if request.send_initial_events is False and request.version is None:
+            wants_state = False
+        version = self._cache.version
+        if not wants_state:
+            return (), version if request.version is None else request.version
+        chosen = self._cache.select(request.resource.group, request.resource.plural, request.namespace)
+        return [item for item in chosen if request.matches(item)], version
+
+    def _lines(self, batch: Iterable[CacheEvent]) -> Iterable[bytes]:
+        matches = self._request.matches
+        for event in batch:
+            was = event.previous is not None and matches(event.previous)
+            if event.type == "DELETED":
+                if was or (event.previous is None and matches(event.item)):
+                    yield self._line("DELETED", event.item)
+                continue
+            now = matches(event.item)
+            if now:
+                yield self._line("MODIFIED" if was else "ADDED", event.item)
+            elif was:
+                yield self._line("DELETED", event.item)
+
+    def _line(self, kind: str, item: Cached) -> bytes:
+        return b'{"type":"%s","object":%s}\n' % (kind.encode(), self._renderer.object(item.json, item.version))
+
+    def _bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
+        resource = self._request.resource
+        metadata: dict[str, object] = {"resourceVersion": str(version), "creationTimestamp": None}
+        if initial_end:
+            metadata["annotations"] = {_INITIAL_EVENTS_END: "true"}
+        body: dict[str, object] = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+        if self._renderer.accepted.form == "Table":
+            body = {
+                "kind": "Table",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": {"resourceVersion": str(version)},
+                "columnDefinitions": [],
+                "rows": [{"cells": [], "object": body}],
+            }
+        elif self._renderer.accepted.form == "PartialObjectMetadata":
+            body = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+        return msgspec.json.encode({"type": "BOOKMARK", "object": body}) + b"\n"
