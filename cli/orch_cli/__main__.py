@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import get_args
 
 from orch.errors import OrchError
-
 from orch_cli.commands import down, enter, status
 from orch_cli.layout import Layout
 from orch_cli.state import Runtime, Wishes

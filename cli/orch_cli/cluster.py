@@ -8,6 +8,7 @@ from orch_cli import programs
 from orch_cli.identities import ADMIN, API, CONTROLLERS, SCHEDULER, Identities, issue_identities
 from orch_cli.kubeconfig import write_kubeconfig
 from orch_cli.layout import Layout
+from orch_cli.network import node_network
 from orch_cli.process import Program
 from orch_cli.readiness import ApiProbe
 from orch_cli.state import ClusterState
@@ -37,22 +38,38 @@ class Cluster:
     def clear(self) -> None:
         """Remove what the programs leave outside the state folder."""
 
+    def namespace_of(self, node: str) -> str:
+        """Return the path of a Podman node's network namespace."""
+        index = self.state.node_names().index(node)
+        return f"/run/netns/{node_network(self.state.cluster, index).namespace}"
+
     def _stores(self, identities: Identities) -> list[Program]:
         ports, data = self.state.ports, self.layout.data
-        etcd = programs.etcd(
-            data / "etcd",
-            client_port=ports.etcd,
-            peer_port=ports.etcd_peer,
-            server=identities.etcd_server,
-            peer=identities.etcd_peer,
-        )
-        return [etcd]
+        return [
+            programs.etcd(
+                data / "etcd",
+                client_port=ports.etcd,
+                peer_port=ports.etcd_peer,
+                pair=identities.etcd_server,
+                peer=identities.etcd_peer,
+            ),
+            programs.nats(
+                self.layout.config / "nats.conf",
+                data / "nats",
+                address=f"127.0.0.1:{ports.nats}",
+                pair=identities.nats_server,
+                users=identities.bus_users(),
+            ),
+        ]
 
     def _services(self, identities: Identities) -> list[Program]:
         ports, config = self.state.ports, self.layout.config
 
         def connections(name: str) -> dict[str, object]:
-            return {"etcd": identities.etcd(name, ports.etcd), "nats": identities.clients[name].nats(ports.nats)}
+            return {
+                "etcd": identities.etcd(name, ports.etcd),
+                "nats": identities.clients[name].nats(f"127.0.0.1:{ports.nats}"),
+            }
 
         api = {
             "address": "127.0.0.1",

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from orch.errors import OrchError
-
 from orch_cli.cluster import Cluster
 from orch_cli.layout import Layout
 from orch_cli.process import ProcessReport, read_pid, started_ago, stop_remaining

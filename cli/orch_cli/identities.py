@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from orch.bus import permissions
-from orch.config import EtcdConfig, NatsConfig
 
+from orch.bus import permissions
+from orch.bus.server import User
+from orch.config import EtcdConfig, NatsConfig
 from orch_cli.nkey import user_key
 from orch_cli.pki import Authority, KeyPair, Leaf
 
@@ -42,10 +43,10 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     seed_file: Path
     public_key: str
 
-    def nats(self, port: int) -> NatsConfig:
-        """Return how this identity reaches the bus."""
+    def nats(self, address: str) -> NatsConfig:
+        """Return how this identity reaches the bus that listens on `address`."""
         return NatsConfig(
-            servers=(f"tls://127.0.0.1:{port}",),
+            servers=(f"tls://{address}",),
             ca_file=str(self.pair.authority),
             cert_file=str(self.pair.certificate),
             key_file=str(self.pair.key),
@@ -63,6 +64,13 @@ class Identities(msgspec.Struct, frozen=True, kw_only=True):
     etcd_server: KeyPair
     etcd_peer: KeyPair
     etcd_clients: Mapping[str, KeyPair]
+
+    def bus_users(self) -> list[User]:
+        """Return who may connect to the bus, and what each may do there."""
+        return [
+            User(name=each.user, nkey=each.public_key, permissions=permissions.permissions_of(each.user))
+            for each in self.clients.values()
+        ]
 
     def etcd(self, service: str, port: int) -> EtcdConfig:
         """Return how a service reaches etcd."""

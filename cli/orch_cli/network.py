@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+
 from orch.errors import OrchError
 
 POD_RANGE: Final = ipaddress.IPv4Network("10.244.0.0/16")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from orch.errors import ConfigError
 
+from orch.errors import ConfigError
 from orch_cli.pki import write_private
 
 _SEED: Final = 18 << 3

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -39,7 +39,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     stage: int
     environ: Mapping[str, str] = {}
-    stop_timeout: float = 10
+    stop_timeout: float = 12
 
 
 class Pid(msgspec.Struct, frozen=True):
@@ -98,11 +98,11 @@ def stop_remaining(pid: Pid, *, timeout: float) -> None:
 
 
 class Supervised:
-    """Keeps one program running until it is told to stop."""
+    """Keeps one program running until it is told to stop. Without a folder for logs, it writes where we write."""
 
-    def __init__(self, program: Program, *, logs: Path, pids: Path) -> None:
+    def __init__(self, program: Program, *, logs: Path | None, pids: Path) -> None:
         self.program = program
-        self._log_file = logs / f"{program.name}.log"
+        self._log_file = logs / f"{program.name}.log" if logs else None
         self._pid_file = pids / f"{program.name}.pid"
         self._pid: Pid | None = None
         self._stopping = asyncio.Event()
@@ -164,20 +164,23 @@ class Supervised:
         self._last_exit = _describe(code)
 
     async def _start(self) -> asyncio.subprocess.Process:
-        rotate(self._log_file)
-        descriptor = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        output = None
+        if self._log_file is not None:
+            rotate(self._log_file)
+            output = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             return await asyncio.create_subprocess_exec(
                 "setpriv",
                 *("--pdeathsig", "TERM", "--", *self.program.argv),
                 stdin=subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
+                stdout=output,
+                stderr=output,
                 env={**os.environ, **self.program.environ},
                 start_new_session=True,
             )
         finally:
-            os.close(descriptor)
+            if output is not None:
+                os.close(output)
 
     async def _wait(self, process: asyncio.subprocess.Process) -> int:
         """Return the exit code. When told to stop meanwhile, end the process first."""
@@ -195,6 +198,16 @@ class Supervised:
         finally:
             stopping.cancel()
             ended.cancel()
+
+
+async def stop_in_order(group: Sequence[Supervised], *, stopped: Callable[[str], None] = lambda _names: None) -> None:
+    """Stop the programs, those of the highest stage first; call `stopped` with the names of each stage when it is."""
+    stages: dict[int, list[Supervised]] = {}
+    for each in group:
+        stages.setdefault(each.program.stage, []).append(each)
+    for stage in sorted(stages, reverse=True):
+        await asyncio.gather(*(each.stop() for each in stages[stage]))
+        stopped(", ".join(each.program.name for each in stages[stage]))
 
 
 def rotate(log_file: Path, *, limit: int = LOG_LIMIT) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import yaml
-from orch.errors import ConfigError
 
+from orch.bus import server
+from orch.errors import ConfigError
 from orch_cli.pki import KeyPair, write_private
 from orch_cli.process import Program
 
@@ -23,7 +25,7 @@ AGENTS: Final = 4
 
 
 def etcd(
-    data: Path, *, client_port: int, peer_port: int, server: KeyPair, peer: KeyPair, log_level: str = "warn"
+    data: Path, *, client_port: int, peer_port: int, pair: KeyPair, peer: KeyPair, log_level: str = "warn"
 ) -> Program:
     """Return a lone etcd on 127.0.0.1 that admits only clients with a certificate of its own authority."""
     client_url, peer_url = f"https://127.0.0.1:{client_port}", f"https://127.0.0.1:{peer_port}"
@@ -35,7 +37,7 @@ def etcd(
         "listen-peer-urls": peer_url,
         "initial-advertise-peer-urls": peer_url,
         "initial-cluster": f"orch={peer_url}",
-        **_tls_flags("", server),
+        **_tls_flags("", pair),
         **_tls_flags("peer-", peer),
         # A lone member need not wait long for others' votes: it serves 1.7 s sooner after a restart.
         "heartbeat-interval": "20",
@@ -50,12 +52,21 @@ def etcd(
     )
 
 
-def nats(config_file: Path) -> Program:
-    """Return a NATS server with the configuration in a file."""
-    return Program(name="nats", argv=(executable("nats-server"), "--config", str(config_file)), stage=STORES)
+def nats(config_file: Path, data: Path, *, address: str, pair: KeyPair, users: Sequence[server.User]) -> Program:
+    """Write the configuration of a NATS server that admits `users` alone, and return the program that runs it."""
+    host, _, port = address.rpartition(":")
+    settings = server.ServerSettings(
+        host=host,
+        port=int(port),
+        store_dir=str(data),
+        users=tuple(users),
+        tls=server.Tls(ca_file=str(pair.authority), cert_file=str(pair.certificate), key_file=str(pair.key)),
+    )
+    write_private(config_file, server.render_config(settings).encode())
+    return Program(name="nats", argv=(str(server.binary()), "--config", str(config_file)), stage=STORES)
 
 
-def service(name: str, stage: int, config_file: Path, config: msgspec.Struct | dict[str, object]) -> Program:
+def service(name: str, stage: int, config_file: Path, config: object) -> Program:
     """Write a service's configuration and return the program that runs it; `name` is without the leading orch-."""
     write_yaml(config_file, config)
     return Program(name=name, argv=(executable(f"orch-{name}"), "--config", str(config_file)), stage=stage)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from orch.errors import ConfigError, OrchError
 
+from orch.errors import ConfigError, OrchError
 from orch_cli.layout import Layout
 from orch_cli.pki import write_private
 

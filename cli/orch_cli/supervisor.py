@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import msgspec
-from orch.errors import OrchError
 
+from orch.errors import OrchError
 from orch_cli.cluster import Cluster
 from orch_cli.layout import Layout
 from orch_cli.pki import write_private
-from orch_cli.process import Pid, ProcessReport, Supervised, rotate, start_ticks
+from orch_cli.process import Pid, ProcessReport, Supervised, rotate, start_ticks, stop_in_order
 from orch_cli.readiness import ApiProbe
 
 _log = logging.getLogger(__name__)
@@ -27,6 +27,10 @@ _TICK: Final = 0.1
 _ROTATE_EVERY: Final = 10.0
 _HOPELESS_RESTARTS: Final = 5
 """A process that was restarted this often before the cluster was ever ready will not get better by itself."""
+
+
+_MISCONFIGURED: Final = "exit code 2"
+"""How a service says that its configuration is wrong."""
 
 
 class SupervisorReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,19 +131,14 @@ class Supervisor:
     def _refuse_hopeless(self) -> None:
         for each in self._supervised:
             report = each.report
-            if report.restarts >= _HOPELESS_RESTARTS:
+            if report.restarts >= _HOPELESS_RESTARTS or report.last_exit == _MISCONFIGURED:
                 log_file = self._layout.logs / f"{report.name}.log"
                 last = "\n".join(f"    {line}" for line in _last_lines(log_file))
-                raise StartFailedError(f"{report.name} ends again and again ({report.last_exit}):\n{last}")
+                raise StartFailedError(f"{report.name} does not stay up ({report.last_exit}):\n{last}")
 
     async def _go_down(self) -> None:
         self._phase = "stopping"
-        groups: dict[int, list[Supervised]] = {}
-        for each in self._supervised:
-            groups.setdefault(each.program.stage, []).append(each)
-        for stage in sorted(groups, reverse=True):
-            await asyncio.gather(*(each.stop() for each in groups[stage]))
-            self._tell(f"stopped {', '.join(each.program.name for each in groups[stage])}")
+        await stop_in_order(self._supervised, stopped=lambda names: self._tell(f"stopped {names}"))
         await asyncio.to_thread(self._cluster.clear)
 
     def _tell(self, line: str) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Final, TextIO
 
 from orch.errors import ConfigError, OrchError
-
 from orch_cli.cluster import Cluster
 from orch_cli.layout import Layout
 from orch_cli.process import rotate
