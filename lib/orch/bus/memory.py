@@ -20,6 +20,8 @@ from orch.clock import Clock, SystemClock
 from orch.errors import BusError, UnavailableError
 
 _MAX_PAYLOAD = 8 << 20
+_SHARED = "orch"
+"""The queue of those who serve a subject outside any service."""
 
 
 class _Listener(msgspec.Struct, eq=False):
@@ -296,7 +298,7 @@ class MemoryBus:
         await self._ready()
         self._check_subscribe(subject)
         pool = RequestPool(subject, handler, in_flight, self._answer)
-        listener = self._listen(subject, lambda message, _: pool.accept(message), queue=service)
+        listener = self._listen(subject, lambda message, _: pool.accept(message), queue=service or _SHARED)
         self._pools.add(pool)
         return _MemorySubscription(self, listener, pool)
 

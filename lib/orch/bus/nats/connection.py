@@ -1,0 +1,480 @@
+"""One identity's connection to NATS, made anew within a second whenever it is lost.
+
+nats-py reconnects by itself, but it gives up for good on any error that the server sends (such as the moment at which a
+reloaded configuration does not know the user), waits half a minute for a frozen server to close TLS, and sends what
+was buffered before the loss after its caller was told that it failed. So each of its clients is used for one
+connection only: when it is lost, everything that waits for an answer fails at once, and listeners move to the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+import re
+import ssl
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+from nats import errors as nats_errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+from prometheus_client import Counter
+
+from orch.bus import subjects
+from orch.config import NatsConfig
+from orch.errors import BusError, OrchError, UnavailableError
+
+_log = logging.getLogger(__name__)
+
+_RECONNECTS: Final = Counter("orch_bus_reconnects_total", "Connections to NATS made after one was lost.")
+_DROPPED: Final = Counter("orch_bus_dropped_total", "Messages dropped because they came faster than they were taken.")
+_VIOLATIONS: Final = Counter(
+    "orch_bus_permission_violations_total", "What the server did not permit this identity.", ["operation"]
+)
+
+MINIMUM_VERSION: Final = (2, 10)
+READY_TIMEOUT: Final = 5.0
+"""How long a call waits for a connection that is being restored, in seconds."""
+
+_DIAL_TIMEOUT: Final = 3.0
+_PAUSE: Final = (0.05, 0.25)
+"""Between two attempts to connect: random, so that a thousand nodes do not come at one moment."""
+_PING_INTERVAL: Final = 2.0
+_PING_TIMEOUT: Final = 2
+_GOODBYE_TIMEOUT: Final = 2.0
+_NEVER: Final = 1 << 30
+_VIOLATION: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
+_LOCAL_MESSAGE_LIMIT: Final = 1 << 19
+_LOCAL_BYTE_LIMIT: Final = 256 << 20
+
+RawMessage = Msg
+"""A message as the client library hands it over: `subject`, `reply`, `data` and `headers` (None without any)."""
+
+NO_RESPONDERS: Final = "503"
+
+
+def status_of(message: RawMessage) -> str:
+    """Return the status that the server put in place of a message ("" for a message)."""
+    return message.headers.get("Status", "") if message.headers is not None and not message.data else ""
+
+
+class Listener(msgspec.Struct, eq=False):
+    """Interest in a subject, which outlives the connection. Its functions are called on the loop and must not wait."""
+
+    subject: str
+    queue: str
+    deliver: Callable[[RawMessage], None]
+    refused: Callable[[OrchError], None]
+    """The server does not permit this subscription."""
+    interrupted: Callable[[], None]
+    """The connection was lost; messages may be missing. It will be restored by itself."""
+    subscription: NatsSubscription | None = None
+
+
+class _Waiting(msgspec.Struct, frozen=True, eq=False):
+    subject: str
+    deadline: float
+    settle: Callable[[RawMessage | OrchError], None]
+
+
+def _ignore() -> None:
+    """Do nothing: for listeners that have no use for an event."""
+
+
+class Connection:
+    """Publishes, listens and asks. All methods raise UnavailableError when there is no connection in time."""
+
+    def __init__(self, config: NatsConfig) -> None:
+        self._config = config
+        self._tls = _tls_context(config)
+        self._servers = itertools.cycle(config.servers)
+        self._client = Client()
+        self._connected = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._problem: BaseException | None = None
+        self._listeners: set[Listener] = set()
+        self._waiting: dict[int, _Waiting] = {}
+        self._tokens = itertools.count(1)
+        self._reply_prefix = f"{self.new_inbox()}."
+        self._replies = self._listener(f"{self._reply_prefix}*", self._take_reply)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self.restored: Callable[[], None] = _ignore
+        """Called after a lost connection is back."""
+
+    @property
+    def user(self) -> str:
+        """The identity."""
+        return self._config.user
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def new_inbox(self) -> str:
+        """Return a subject that nobody else listens to or can guess."""
+        return f"{subjects.inbox_prefix(self._config.user)}.{random.SystemRandom().getrandbits(128):032x}"
+
+    async def open(self, timeout: float = 10) -> None:
+        """Connect for the first time. Raises BusError if the server refuses this identity or is too old."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._dial_until_connected(first=True)
+        except TimeoutError as error:
+            raise self._unavailable() from error
+        self._spawn(self._keep_connected(), "bus connection")
+        self._spawn(self._expire_waiting(), "bus deadlines")
+
+    async def ready(self, timeout: float | None = READY_TIMEOUT) -> None:
+        """Return once there is a connection; None: wait as long as it takes."""
+        self._check_open()
+        if self._connected.is_set():
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                while not self._connected.is_set():
+                    self._check_open()
+                    await self._connected.wait()
+        except TimeoutError as error:
+            raise self._unavailable() from error
+        self._check_open()
+
+    async def publish(
+        self, subject: str, data: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Put a message on the wire, in the order of the calls."""
+        await self.ready()
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task is not None else 0
+        try:
+            await self._client.publish(subject, data, reply=reply, headers=dict(headers) if headers else None)
+        except nats_errors.MaxPayloadError as error:
+            limit = self._client.max_payload
+            problem = f"a message of {len(data)} bytes on {subject} is larger than the bus takes ({limit})"
+            raise BusError(problem) from error
+        except nats_errors.BadSubjectError as error:
+            raise BusError(f"{subject!r} is not a subject") from error
+        except (nats_errors.Error, OSError) as error:
+            self._lose(error)
+            raise self._unavailable() from error
+        if task is not None and task.cancelling() > cancelled:
+            raise asyncio.CancelledError  # nats-py swallows a cancellation that comes while it flushes
+
+    async def ask(
+        self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> RawMessage:
+        """Return the answer to a request. Raises UnavailableError at once when nobody listens on `subject`."""
+        await self.ready(min(timeout, READY_TIMEOUT))
+        future: asyncio.Future[RawMessage] = asyncio.get_running_loop().create_future()
+
+        def settle(outcome: RawMessage | OrchError) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, OrchError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        token, reply = self.expect(subject, settle, timeout=timeout + 1)
+        try:
+            async with asyncio.timeout(timeout):
+                await self.publish(subject, data, reply=reply, headers=headers)
+                answer = await future
+        except TimeoutError as error:
+            raise UnavailableError(f"no answer on {subject} within {timeout:g} s") from error
+        finally:
+            self.forget(token)
+            future.cancel()
+        if status_of(answer) == NO_RESPONDERS:
+            raise UnavailableError(f"nobody serves {subject}")
+        return answer
+
+    def expect(
+        self, subject: str, settle: Callable[[RawMessage | OrchError], None], *, timeout: float
+    ) -> tuple[int, str]:
+        """Return a token and the reply subject for a message on `subject`; `settle` is called once with the outcome."""
+        token = next(self._tokens)
+        self._waiting[token] = _Waiting(subject, asyncio.get_running_loop().time() + timeout, settle)
+        return token, f"{self._reply_prefix}{token}"
+
+    def forget(self, token: int) -> None:
+        """Expect no answer any more."""
+        self._waiting.pop(token, None)
+
+    async def listen(
+        self,
+        subject: str,
+        deliver: Callable[[RawMessage], None],
+        *,
+        queue: str = "",
+        refused: Callable[[OrchError], None] | None = None,
+        interrupted: Callable[[], None] = _ignore,
+    ) -> Listener:
+        """Deliver what is published on `subject` from now on, over every connection to come."""
+        await self.ready()
+        listener = self._listener(subject, deliver, queue=queue, refused=refused, interrupted=interrupted)
+        try:
+            await self._subscribe(self._client, listener)
+        except (nats_errors.ConnectionClosedError, OSError) as error:
+            self._lose(error)  # the next connection subscribes
+        except nats_errors.Error as error:
+            self._listeners.discard(listener)
+            raise BusError(f"{subject!r} cannot be subscribed to: {error}") from error
+        return listener
+
+    async def ignore(self, listener: Listener, *, drain: bool = False) -> None:
+        """End what `listen` began; with `drain`, deliver first what is already on its way."""
+        self._listeners.discard(listener)
+        subscription, listener.subscription = listener.subscription, None
+        if subscription is None or self._client.is_closed:
+            return
+        try:
+            await (subscription.drain() if drain else subscription.unsubscribe())
+        except (nats_errors.Error, OSError) as error:
+            _log.debug("The subscription to %s ended with its connection: %s", listener.subject, error)
+
+    async def close(self) -> None:
+        """Wait for the answers that are under way, within limits, and disconnect."""
+        if self._closed:
+            return
+        client = self._client
+        try:
+            async with asyncio.timeout(_GOODBYE_TIMEOUT):
+                await client.flush(_PING_TIMEOUT)
+                while self._waiting and self._connected.is_set():
+                    self._answered.clear()
+                    await self._answered.wait()
+        except (TimeoutError, nats_errors.Error, OSError) as error:
+            _log.warning("Closed the connection to NATS with %d answers outstanding: %s", len(self._waiting), error)
+        self._closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await _discard(client)
+        self._interrupt(UnavailableError("the connection to the bus is closed"))
+        self._connected.set()  # wakes those who wait; they find it closed
+
+    # The life of a connection
+
+    async def _keep_connected(self) -> None:
+        while True:
+            await self._until_lost(self._client)
+            self._connected.clear()
+            _log.warning("Lost the connection to NATS: %s", self._problem)
+            self._interrupt(UnavailableError(f"the connection to the bus was lost: {self._problem}"))
+            self._spawn(_discard(self._client), "bus goodbye")
+            await self._dial_until_connected(first=False)
+            _RECONNECTS.inc()
+            _log.info("Connected to NATS again")
+            self.restored()
+
+    async def _until_lost(self, client: Client) -> None:
+        """Return when the connection is gone: as reported, or because the server does not answer a ping."""
+        while not client.is_closed:
+            try:
+                async with asyncio.timeout(_PING_INTERVAL):
+                    await self._lost.wait()
+            except TimeoutError:
+                pass  # quiet for a while: ask
+            else:
+                return
+            try:
+                await client.rtt(_PING_TIMEOUT)
+            except (nats_errors.Error, OSError) as error:
+                self._problem = error
+                return
+
+    async def _dial_until_connected(self, *, first: bool) -> None:
+        """Connect and take the listeners along. The first time, a refusal is an error; later it may be taken back."""
+        while True:
+            self._lost = asyncio.Event()
+            try:
+                async with asyncio.timeout(_DIAL_TIMEOUT):
+                    client = await self._dial(next(self._servers))
+                    for listener in list(self._listeners):
+                        await self._subscribe(client, listener)
+            except TimeoutError:
+                self._problem = TimeoutError(f"no connection within {_DIAL_TIMEOUT:g} s")
+            except BusError as error:
+                self._problem = error
+                if first:
+                    raise
+            except (nats_errors.Error, OSError) as error:
+                self._problem = error
+            else:
+                self._client = client
+                self._connected.set()
+                return
+            await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311 - spreads load, guards nothing
+
+    async def _dial(self, server: str) -> Client:
+        client = Client()
+        lost = self._lost
+
+        async def heard(error: Exception) -> None:
+            self._on_error(client, lost, error)
+
+        async def ended() -> None:
+            lost.set()
+
+        try:
+            await client.connect(
+                servers=[server],
+                name=self.user,
+                error_cb=heard,
+                closed_cb=ended,
+                disconnected_cb=ended,
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                connect_timeout=2,
+                ping_interval=_NEVER,
+                flush_timeout=READY_TIMEOUT,
+                tls=self._tls,
+                tls_handshake_first=server.startswith("tls://"),
+                nkeys_seed=self._config.nkey_seed_file or None,
+                inbox_prefix=subjects.inbox_prefix(self.user),
+            )
+            _check_version(client)
+        except nats_errors.Error as error:
+            await _discard(client)
+            if "authorization" in str(error).lower():
+                raise BusError(f"NATS does not let {self.user} in: {error}") from error
+            raise
+        except (OSError, OrchError, asyncio.CancelledError):
+            await _discard(client)
+            raise
+        return client
+
+    def _on_error(self, client: Client, lost: asyncio.Event, error: Exception) -> None:
+        if isinstance(error, nats_errors.SlowConsumerError):
+            _DROPPED.inc()
+            _log.error("Messages on %s come faster than they are taken: dropped", error.subject)
+            return
+        violation = _VIOLATION.search(str(error))
+        if violation is not None:
+            self._on_violation(violation.group(1), violation.group(2))
+            return
+        self._problem = error
+        if client is self._client:
+            lost.set()
+
+    def _on_violation(self, operation: str, subject: str) -> None:
+        """Tell whoever did what the server does not permit. It reports the subject in lower case."""
+        _VIOLATIONS.labels(operation).inc()
+        _log.error("NATS does not permit %s the %s to %s", self.user, operation, subject)
+        if operation == "publish":
+            problem = BusError(f"{self.user} may not publish on {subject}")
+            for token, waiting in list(self._waiting.items()):
+                if waiting.subject.lower() == subject:
+                    del self._waiting[token]
+                    waiting.settle(problem)
+            return
+        problem = BusError(f"{self.user} may not subscribe to {subject}")
+        for listener in list(self._listeners):
+            if listener.subject.lower() == subject:
+                listener.refused(problem)
+
+    def _lose(self, error: BaseException) -> None:
+        self._problem = error
+        self._lost.set()
+
+    def _interrupt(self, error: UnavailableError) -> None:
+        waiting = list(self._waiting.values())
+        self._waiting.clear()
+        for one in waiting:
+            one.settle(error)
+        for listener in list(self._listeners):
+            listener.interrupted()
+
+    def _listener(
+        self,
+        subject: str,
+        deliver: Callable[[RawMessage], None],
+        *,
+        queue: str = "",
+        refused: Callable[[OrchError], None] | None = None,
+        interrupted: Callable[[], None] = _ignore,
+    ) -> Listener:
+        def log_refusal(error: OrchError) -> None:
+            _log.error("%s", error)
+
+        listener = Listener(subject, queue, deliver, refused or log_refusal, interrupted)
+        self._listeners.add(listener)
+        return listener
+
+    async def _subscribe(self, client: Client, listener: Listener) -> None:
+        async def deliver(message: Msg) -> None:
+            listener.deliver(message)
+
+        listener.subscription = await client.subscribe(  # pyright: ignore[reportUnknownMemberType] - a bare Future
+            listener.subject,
+            queue=listener.queue,
+            cb=deliver,
+            pending_msgs_limit=_LOCAL_MESSAGE_LIMIT,
+            pending_bytes_limit=_LOCAL_BYTE_LIMIT,
+        )
+
+    def _take_reply(self, message: RawMessage) -> None:
+        waiting = self._waiting.pop(int(message.subject[len(self._reply_prefix) :]), None)
+        if waiting is not None:
+            waiting.settle(message)
+            self._answered.set()
+
+    async def _expire_waiting(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            now = asyncio.get_running_loop().time()
+            for token in [token for token, waiting in self._waiting.items() if waiting.deadline <= now]:
+                waiting = self._waiting.pop(token)
+                waiting.settle(UnavailableError(f"no answer on {waiting.subject} in time"))
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UnavailableError("the connection to the bus is closed")
+
+    def _unavailable(self) -> UnavailableError:
+        servers = ", ".join(self._config.servers)
+        return UnavailableError(f"NATS at {servers} cannot be reached: {self._problem or 'no answer'}")
+
+
+async def _discard(client: Client) -> None:
+    """Close a client for good, within a limit: a frozen server does not answer the end of TLS."""
+    try:
+        async with asyncio.timeout(_GOODBYE_TIMEOUT):
+            await client.close()
+    except (TimeoutError, nats_errors.Error, OSError) as error:
+        _log.debug("A lost connection to NATS did not close in order: %s", error)
+
+
+def _tls_context(config: NatsConfig) -> ssl.SSLContext | None:
+    if not any((config.ca_file, config.cert_file, _has_tls(config.servers))):
+        return None
+    context = ssl.create_default_context(cafile=config.ca_file or None)
+    if config.cert_file:
+        context.load_cert_chain(config.cert_file, config.key_file or None)
+    return context
+
+
+def _has_tls(servers: Iterable[str]) -> bool:
+    return any(server.startswith("tls://") for server in servers)
+
+
+def _check_version(client: Client) -> None:
+    version = client.connected_server_version
+    if (version.major, version.minor) < MINIMUM_VERSION:
+        needed = ".".join(map(str, MINIMUM_VERSION))
+        found = f"{version.major}.{version.minor}.{version.patch}"
+        raise BusError(f"the NATS server is version {found}; orch needs {needed} or newer")
