@@ -110,18 +110,23 @@ def test_a_kind_that_is_no_text_is_refused(deployment: KindSchema) -> None:
     assert refused.value.message == f'{PREFIX}{problem} ({{"kind":5}})'
 
 
-@pytest.mark.parametrize("depth", [2_000, 9_000, 10_001, 300_000])
+# How deep CPython and msgspec follow differs between versions; Kubernetes' limit of 10,000 is told below it as well.
+@pytest.mark.parametrize("depth", [10_001, 300_000])
 @pytest.mark.parametrize("start", [b'{"unknown":', b'{"metadata":{"managedFields":[{"fieldsV1":{"a":'])
-def test_nesting_without_end_is_refused(secret: KindSchema, depth: int, start: bytes) -> None:
-    for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
-        body = start + opening * depth + b"1" + closing * depth + b"}" * start.count(b"{")
-        with pytest.raises(BadRequestError, match=r"exceeded max depth|after object key:value pair|json parse error"):
-            secret.decode(body)
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_nesting_without_end_is_refused(
+    secret: KindSchema, depth: int, start: bytes, opening: bytes, closing: bytes
+) -> None:
+    ends = {b"{": b"}", b"[": b"]"}
+    tail = b"".join(ends[start[at : at + 1]] for at in reversed(range(len(start))) if start[at : at + 1] in ends)
+    body = start + opening * depth + b"1" + closing * depth + tail
+    with pytest.raises(BadRequestError, match="exceeded max depth"):
+        secret.decode(body)
 
 
 def test_a_patched_document_nested_without_end_is_refused(secret: KindSchema) -> None:
     value: dict[str, object] = {}
-    for _ in range(5_000):
+    for _ in range(300_000):
         value = {"a": value}
     with pytest.raises(BadRequestError, match="exceeded max depth"):
         secret.convert({"metadata": {"managedFields": [{"fieldsV1": value}]}})
