@@ -1,0 +1,64 @@
+"""Nodes and pods for the scheduler's tests, built as the api would send them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from orch.objects.cluster import Node, Taint
+from orch.objects.pods import Pod
+from orch_scheduler.columns import Columns
+from orch_scheduler.demand import Demand, Demands
+
+
+def node(
+    name: str,
+    *,
+    cpu: str = "4",
+    memory: str = "8Gi",
+    pods: str = "110",
+    labels: Mapping[str, str] | None = None,
+    taints: Sequence[Taint] = (),
+    unschedulable: bool = False,
+    extra: Mapping[str, str] | None = None,
+) -> Node:
+    """Return a node with that much to give."""
+    document: dict[str, Any] = {
+        "metadata": {"name": name, "labels": dict(labels or {})},
+        "spec": {"unschedulable": unschedulable, "taints": [msgspec.to_builtins(taint) for taint in taints]},
+        "status": {"allocatable": {"cpu": cpu, "memory": memory, "pods": pods, **(extra or {})}},
+    }
+    return msgspec.convert(document, Node)
+
+
+def pod(spec: Mapping[str, Any] | None = None, *, cpu: str = "", memory: str = "") -> Pod:
+    """Return a pod with one container."""
+    requests = {name: value for name, value in (("cpu", cpu), ("memory", memory)) if value}
+    base: dict[str, Any] = {"containers": [{"name": "c", "resources": {"requests": requests}}]}
+    return msgspec.convert({"metadata": {"name": "p"}, "spec": {**base, **(spec or {})}}, Pod)
+
+
+@pytest.fixture
+def demands() -> Demands:
+    return Demands()
+
+
+@pytest.fixture
+def demand_of(demands: Demands) -> Callable[..., Demand]:
+    def make(spec: Mapping[str, Any] | None = None, **asked: str) -> Demand:
+        return demands.of(pod(spec, **asked))
+
+    return make
+
+
+@pytest.fixture
+def columns() -> Columns:
+    return Columns()
+
+
+@pytest.fixture
+def make_node() -> Callable[..., Node]:
+    return node
