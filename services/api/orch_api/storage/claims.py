@@ -13,15 +13,15 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
-
 from orch.clock import Clock
 from orch.errors import Cause, InvalidError, ServiceUnavailableError
 from orch.store import keys
 from orch.store.protocol import KeyValue, Store, Write
+from orch_pb.v1.object_pb2 import StoredObject
+
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.objects import to_document
-from orch_pb.v1.object_pb2 import StoredObject
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Claims:
         for _ in range(_ATTEMPTS):
             used = (self._cache.claims(resource.group, resource.plural) | lost) - before
             attempt = copy.deepcopy(document)
-            strategy.allocate(attempt, used, f"{random.getrandbits(64):x}")  # noqa: S311 - spreads, guards nothing
+            strategy.allocate(attempt, used, f"{random.getrandbits(64):x}")
             wanted = frozenset(strategy.claims(attempt))
             refused = frozenset[str]() if dry_run else await self._take(resource, attempt, wanted - before)
             if not refused:

@@ -11,7 +11,6 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 from google.protobuf.message import DecodeError
-
 from orch.errors import StoreError, TooLargeError
 from orch.store.keys import ObjectKey
 from orch.store.protocol import KeyValue, split_version, version_of

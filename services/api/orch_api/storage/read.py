@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
-
 from orch.errors import BadRequestError, Cause, CompactedError, ExpiredError, InvalidError, NotFoundError
 from orch.store import keys
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Store, split_version
+
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.objects import Cached, StateReader
@@ -42,6 +43,8 @@ class ListOptions(msgspec.Struct, frozen=True, kw_only=True):
     continue_token: str = ""
     resource_version: str = ""
     match: str = ""
+    max_bytes: int = 0
+    """With a limit: end the page earlier when its objects have this many bytes; 0: never."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -57,6 +60,18 @@ class _Token(msgspec.Struct, frozen=True, kw_only=True):
     v: str
     rv: int
     start: str
+
+
+class _Query(msgspec.Struct, frozen=True, kw_only=True):
+    resource: Resource
+    namespace: str
+    selected: Selection
+    limit: int
+    max_bytes: int
+
+    def at(self, version: int) -> tuple[str, str, str, int]:
+        """Return what names the list that this is a page of."""
+        return (self.resource.group, self.resource.plural, self.namespace, version)
 
 
 def matcher(resource: Resource, label_selector: str, field_selector: str) -> Callable[[Cached], bool]:
@@ -100,98 +115,99 @@ class Reader:
         asked for is gone, TimeoutError (504) when it is still to come.
         """
         check_list_options(options)
-        selected = selection(resource, options.label_selector, options.field_selector)
+        query = _Query(
+            resource=resource,
+            namespace=namespace,
+            selected=selection(resource, options.label_selector, options.field_selector),
+            limit=options.limit,
+            max_bytes=options.max_bytes,
+        )
         if options.continue_token:
-            return await self._next_page(resource, namespace, selected, options)
+            token = _decode_token(options.continue_token)
+            if self._cached(query, token.rv):
+                return self._from_cache(query, token.rv, token.start)
+            return await self._from_store(query, token.rv, token.start)
         version = parse_version(options.resource_version) if options.resource_version else None
         if version is None:
             await self._cache.catch_up()
         elif version:
             await self._cache.wait_for(version)
-            exact = options.match == "Exact" or (options.limit and not options.match)
-            if exact and self._cache.changed(resource.group, resource.plural) > version:
-                return await self._from_store(resource, namespace, selected, options.limit, version, "")
-            if exact:
-                return self._from_cache(resource, namespace, selected, options.limit, version, "")
-        return self._from_cache(resource, namespace, selected, options.limit, self._cache.version, "")
+            if options.match == "Exact" or (options.limit and not options.match):
+                if self._cached(query, version):
+                    return self._from_cache(query, version, "")
+                return await self._from_store(query, version, "")
+        return self._from_cache(query, self._cache.version, "")
 
-    async def _next_page(
-        self, resource: Resource, namespace: str, selected: Selection, options: ListOptions
-    ) -> Page:
-        token = _decode_token(options.continue_token)
-        current = self._cache.changed(resource.group, resource.plural) <= token.rv <= self._cache.version
-        if current or (resource.group, resource.plural, namespace, token.rv) in self._snapshots:
-            return self._from_cache(resource, namespace, selected, options.limit, token.rv, token.start)
-        return await self._from_store(resource, namespace, selected, options.limit, token.rv, token.start)
+    def _cached(self, query: _Query, version: int) -> bool:
+        """Return whether the state at `version` is here: nothing changed since, or it was kept for its pages."""
+        if query.at(version) in self._snapshots:
+            return True
+        return self._cache.changed(query.resource.group, query.resource.plural) <= version <= self._cache.version
 
-    def _from_cache(
-        self, resource: Resource, namespace: str, selected: Selection, limit: int, version: int, start: str
-    ) -> Page:
-        at = (resource.group, resource.plural, namespace, version)
-        items = self._snapshots.get(at)
+    def _from_cache(self, query: _Query, version: int, start: str) -> Page:
+        selected, limit = query.selected, query.limit
+        items = self._snapshots.get(query.at(version))
         if items is None:
-            items = self._candidates(resource, namespace, selected, whole=bool(limit))
-        first = _first_after(items, start, namespace) if start else 0
+            items = self._candidates(query)
+        first = _first_after(items, start, query.namespace) if start else 0
         if not limit:
-            chosen = items if selected.everything and not first else [item for item in items[first:] if selected(item)]
-            return Page(chosen, version)
+            whole = selected.everything and not first
+            return Page(items if whole else [item for item in items[first:] if selected(item)], version)
         page: list[Cached] = []
-        position = first
+        room = query.max_bytes or sys.maxsize
         for position in range(first, len(items)):
-            if selected(items[position]):
-                if len(page) == limit:
-                    break
-                page.append(items[position])
-        else:
-            return Page(page, version)
-        self._keep(at, items)
-        token = _encode_token(version, _start_after(page[-1], namespace))
-        return Page(page, version, token, len(items) - position if selected.everything else None)
+            item = items[position]
+            if not selected(item):
+                continue
+            if len(page) == limit or (page and len(item.json) > room):
+                self._keep(query.at(version), items)
+                token = _encode_token(version, _start_after(page[-1], query.namespace))
+                return Page(page, version, token, len(items) - position if selected.everything else None)
+            page.append(item)
+            room -= len(item.json)
+        return Page(page, version)
 
-    def _candidates(
-        self, resource: Resource, namespace: str, selected: Selection, *, whole: bool
-    ) -> Sequence[Cached]:
+    def _candidates(self, query: _Query) -> Sequence[Cached]:
         """Return all that can be selected; less than everything only when no further pages depend on it."""
-        if not whole and selected.name and (namespace or not resource.namespaced):
+        resource, namespace, selected = query.resource, query.namespace, query.selected
+        if not query.limit and selected.name and (namespace or not resource.namespaced):
             item = self._cache.get(ObjectKey(resource.group, resource.plural, namespace, selected.name))
             return () if item is None else (item,)
-        if not whole and selected.node:
-            pods = [pod for pod in self._cache.pods_of(selected.node) if not namespace or pod.key.namespace == namespace]
+        if not query.limit and selected.node:
+            pods = [pod for pod in self._cache.pods_of(selected.node) if namespace in {"", pod.key.namespace}]
             return sorted(pods, key=lambda pod: (f"{pod.key.namespace}/", pod.key.name))
         return self._cache.select(resource.group, resource.plural, namespace)
 
     def _keep(self, at: tuple[str, str, str, int], items: Sequence[Cached]) -> None:
-        """Keep what the next pages of this list are cut from; the tuples are shared with the cache while it is still."""
+        """Keep what the next pages of this list are cut from; the cache has the same tuple until something changes."""
         self._snapshots[at] = items
         self._snapshots.move_to_end(at)
         while len(self._snapshots) > _SNAPSHOTS:
             self._snapshots.popitem(last=False)
 
-    async def _from_store(
-        self, resource: Resource, namespace: str, selected: Selection, limit: int, version: int, start: str
-    ) -> Page:
-        prefix = keys.objects_prefix(resource.group, resource.plural, namespace)
+    async def _from_store(self, query: _Query, version: int, start: str) -> Page:
+        selected, limit = query.selected, query.limit
+        prefix = keys.objects_prefix(query.resource.group, query.resource.plural, query.namespace)
         end = keys.prefix_end(prefix)
-        begin = prefix + start.encode() if start else prefix
+        begin = prefix + start.encode()
         revision, _ = split_version(version)
         found: list[Cached] = []
+        room = query.max_bytes or sys.maxsize
         more = True
         while more:
-            size = _RANGE_PAGE if not limit or not selected.everything else limit - len(found) + 1
+            size = min(_RANGE_PAGE, limit - len(found) + 1) if limit and selected.everything else _RANGE_PAGE
             try:
                 read = await self._store.range(begin, end, limit=size, revision=revision)
             except CompactedError as error:
                 raise ExpiredError(_EXPIRED if start else _EXPIRED_VERSION) from error
             for item in read.items:
                 key = keys.parse_object_key(item.key)
-                if key is None:
+                if key is None or not selected(state := self._states.read_item(key, item)):
                     continue
-                state = self._states.read_item(key, item)
-                if not selected(state):
-                    continue
-                if limit and len(found) == limit:
-                    return Page(found, version, _encode_token(version, _start_after(found[-1], namespace)))
+                if found and limit and (len(found) == limit or len(state.json) > room):
+                    return Page(found, version, _encode_token(version, _start_after(found[-1], query.namespace)))
                 found.append(state)
+                room -= len(state.json)
             more = read.more
             if read.items:
                 begin = read.items[-1].key + b"\x00"

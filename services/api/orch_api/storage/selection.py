@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-
 from orch import selectors
 from orch.errors import BadRequestError
 from orch.selectors import Selector
+
 from orch_api.registry import Resource
 from orch_api.storage.objects import Cached, to_document
 
@@ -22,9 +22,7 @@ class Selection:
 
     __slots__ = ("_fields", "_labels", "_resource", "name", "node")
 
-    def __init__(
-        self, resource: Resource, labels: Selector | None, fields: tuple[tuple[str, str, str], ...]
-    ) -> None:
+    def __init__(self, resource: Resource, labels: Selector | None, fields: tuple[tuple[str, str, str], ...]) -> None:
         self._resource = resource
         self._labels = labels
         self._fields = fields

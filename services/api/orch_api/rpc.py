@@ -1,0 +1,195 @@
+"""The api's endpoints on the bus: get, list, write and bind, under the rights of the user whom the subject names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from orch import telemetry
+from orch.bus import rpc
+from orch.bus.protocol import Bus, Subscription
+from orch.errors import ApiError, InternalError, NotFoundError, ServiceUnavailableError, UnavailableError
+from orch.store.protocol import Compare
+from orch_pb.v1 import rpc_pb2
+from orch_pb.v1.object_pb2 import TraceContext
+from orch_pb.v1.rpc_pb2 import (
+    BindReply,
+    BindRequest,
+    Fence,
+    GetRequest,
+    ListReply,
+    ListRequest,
+    ObjectRef,
+    WriteReply,
+    WriteRequest,
+)
+from prometheus_client import Counter
+
+from orch_api.auth.authorizer import Authorizer
+from orch_api.auth.identity import Caller, caller_on_bus
+from orch_api.pipeline import Outcome, Pipeline, WriteOptions
+from orch_api.registry import Registry, Resource
+from orch_api.storage.cache import ObjectCache
+from orch_api.storage.read import ListOptions, Reader
+
+log = logging.getLogger(__name__)
+
+REQUESTS: Final = Counter("orch_api_rpc_requests", "Requests on the bus", ("verb", "code"))
+
+_PAGE: Final = 500
+_PAGE_BYTES: Final = 4 << 20
+"""An answer must fit into one message of the bus, which takes 8 MiB."""
+
+ReplyT = TypeVar("ReplyT", WriteReply, ListReply)
+
+
+class RpcEndpoints:
+    """Serves the four verbs."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        pipeline: Pipeline,
+        reader: Reader,
+        cache: ObjectCache,
+        authorizer: Authorizer,
+    ) -> None:
+        self._registry = registry
+        self._pipeline = pipeline
+        self._reader = reader
+        self._cache = cache
+        self._authorizer = authorizer
+
+    async def serve(self, bus: Bus) -> list[Subscription]:
+        """Begin to answer; the caller stops the subscriptions."""
+        return [
+            await rpc.serve(bus, "get", GetRequest, self.get),
+            await rpc.serve(bus, "list", ListRequest, self.list),
+            await rpc.serve(bus, "write", WriteRequest, self.write),
+            await rpc.serve(bus, "bind", BindRequest, self.bind),
+        ]
+
+    async def get(self, user: str, request: GetRequest) -> WriteReply:
+        """Answer with one object."""
+
+        async def answer(caller: Caller) -> WriteReply:
+            with telemetry.span("api.rpc get", parent=_parent(request)):
+                resource = self._resource(request.ref)
+                ref = request.ref
+                await self._cache.catch_up()  # what a node may read depends on the pods that are bound to it
+                self._authorizer.authorize(caller, "get", resource, ref.namespace, ref.name, ref.subresource)
+                if ref.subresource not in {"", "status"}:
+                    outcome = await self._pipeline.get_subresource(resource, ref.namespace, ref.name, ref.subresource)
+                    return WriteReply(revision=outcome.version, json=outcome.json)
+                item = await self._reader.get(resource, ref.namespace, ref.name, "0")
+                return WriteReply(revision=item.version, json=item.json)
+
+        return await _guarded("get", user, answer, WriteReply)
+
+    async def list(self, user: str, request: ListRequest) -> ListReply:
+        """Answer with a page of objects."""
+
+        async def answer(caller: Caller) -> ListReply:
+            with telemetry.span("api.rpc list", parent=_parent(request)):
+                resource = self._resource(request.ref)
+                self._authorizer.authorize(caller, "list", resource, request.ref.namespace, "")
+                options = ListOptions(
+                    label_selector=request.label_selector,
+                    field_selector=request.field_selector,
+                    limit=request.limit or _PAGE,
+                    continue_token=request.continue_token,
+                    max_bytes=_PAGE_BYTES,
+                )
+                page = await self._reader.list_page(resource, request.ref.namespace, options)
+                return ListReply(
+                    revision=page.version,
+                    items=[item.json for item in page.items],
+                    continue_token=page.continue_token,
+                )
+
+        return await _guarded("list", user, answer, ListReply)
+
+    async def write(self, user: str, request: WriteRequest) -> WriteReply:
+        """Create, update, patch or delete one object, and answer with what it is now."""
+
+        async def answer(caller: Caller) -> WriteReply:
+            resource = self._resource(request.ref)
+            options = WriteOptions(trace=_parent(request), fence=_compare(request.fence))
+            outcome = await self._write(caller, resource, request, options)
+            return WriteReply(revision=outcome.version, json=outcome.json)
+
+        return await _guarded("write", user, answer, WriteReply)
+
+    async def _write(
+        self, caller: Caller, resource: Resource, request: WriteRequest, options: WriteOptions
+    ) -> Outcome:
+        do, ref, body = self._pipeline, request.ref, request.body
+        where = (caller, resource, ref.namespace)
+        subresource = ref.subresource
+        match request.verb:
+            case rpc_pb2.CREATE:
+                return await do.create(*where, body, options, subresource=subresource, name=ref.name)
+            case rpc_pb2.UPDATE:
+                return await do.update(*where, ref.name, body, options, subresource=subresource)
+            case rpc_pb2.MERGE_PATCH:
+                return await do.patch(*where, ref.name, body, "merge", options, subresource=subresource)
+            case rpc_pb2.STRATEGIC_MERGE_PATCH:
+                return await do.patch(*where, ref.name, body, "strategic", options, subresource=subresource)
+            case rpc_pb2.DELETE:
+                return await do.delete(*where, ref.name, body, options)
+            case _:
+                raise NotFoundError.path()
+
+    async def bind(self, user: str, request: BindRequest) -> BindReply:
+        """Bind a batch of pods."""
+
+        try:
+            results = await self._pipeline.bind(caller_on_bus(user), request.bindings, _compare(request.fence))
+        except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
+            status = _as_api_error(error, "bind").encode()
+            return BindReply(results=[WriteReply(status=status) for _ in request.bindings])
+        REQUESTS.labels("bind", "200").inc()
+        return BindReply(results=results)
+
+    def _resource(self, ref: ObjectRef) -> Resource:
+        found = (
+            self._registry.find(ref.group, ref.version, ref.resource)
+            if ref.version
+            else self._registry.stored(ref.group, ref.resource)
+        )
+        if found is None or (ref.namespace and not found.namespaced):
+            raise NotFoundError.path()
+        return found
+
+
+async def _guarded(
+    verb: str, user: str, answer: Callable[[Caller], Awaitable[ReplyT]], reply: type[ReplyT]
+) -> ReplyT:
+    """Return the answer, or one that carries the failure as a Status."""
+    try:
+        answered = await answer(caller_on_bus(user))
+    except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
+        return reply(status=_as_api_error(error, verb).encode())
+    REQUESTS.labels(verb, "200").inc()
+    return answered
+
+
+def _as_api_error(error: Exception, verb: str) -> ApiError:
+    if isinstance(error, ApiError):
+        known = error
+    elif isinstance(error, UnavailableError):
+        known = ServiceUnavailableError(str(error))
+    else:
+        log.error("a request on the bus failed", exc_info=error)
+        known = InternalError(f"Internal error occurred: {error}")
+    REQUESTS.labels(verb, str(known.code)).inc()
+    return known
+
+
+def _compare(fence: Fence) -> Compare | None:
+    return Compare(fence.key.encode(), fence.create_revision) if fence.key else None
+
+
+def _parent(request: GetRequest | ListRequest | WriteRequest) -> TraceContext | None:
+    return request.trace if request.HasField("trace") else None

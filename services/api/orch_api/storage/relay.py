@@ -1,0 +1,305 @@
+"""The relay: puts every change of every object on the bus, in order, from one process at a time.
+
+It is elected among the api's processes, and fenced by the streams themselves: each message names the one before it, so
+that a relay which does not know that it was replaced is refused. When it starts, it compares each stream with the
+store, publishes what is missing or stale and marks what is gone; then it follows the cache. Whatever fails on the way
+(the bus restarts, a stream is deleted, the cache runs ahead by too much) ends in the same comparison.
+
+A bounded history of OBJECTS for replay is a second stream that sources the first; it is for the bus to keep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+from google.protobuf.message import DecodeError
+from orch.bus import subjects
+from orch.bus.protocol import Bus, Message, Signal, StreamSpec
+from orch.clock import Clock
+from orch.errors import BusError, ExpiredError, OrchError, StaleWriterError
+from orch.runtime.leader import LeaderElector
+from orch.store.keys import ObjectKey
+from orch.store.protocol import Store
+from orch_pb.v1 import object_pb2
+from orch_pb.v1.object_pb2 import ObjectEvent
+from prometheus_client import Counter
+
+from orch_api.registry import Registry
+from orch_api.storage.cache import Cached, CacheEvent, ObjectCache, Subscription
+from orch_api.storage.events import change_event, gone_event
+from orch_api.storage.objects import deleted_state
+
+log = logging.getLogger(__name__)
+
+PUBLISHED: Final = Counter("orch_relay_published", "Changes put on the bus", ("stream",))
+REPAIRED: Final = Counter("orch_relay_repaired", "Messages that comparing a stream with the store added", ("stream",))
+FAILURES: Final = Counter("orch_relay_failures", "Times that the relay had to compare the streams anew", ("reason",))
+
+TOMBSTONE_TTL: Final = 3600.0
+_WINDOW: Final = 256
+_BACKLOG: Final = 32_768
+_PROBE_PERIOD: Final = 2.0
+_READ_DEADLINE: Final = 120.0
+_FIRST_BACKOFF: Final = 0.1
+_MAX_BACKOFF: Final = 5.0
+
+_CHANGES: Final = {
+    "ADDED": object_pb2.ADDED,
+    "MODIFIED": object_pb2.MODIFIED,
+    "DELETED": object_pb2.DELETED,
+}
+
+
+class _Known(msgspec.Struct, frozen=True, gc=False):
+    """What a stream says of a subject. `last` is the state, or the message of one that the cache does not have."""
+
+    version: int
+    deleted: bool
+    last: Cached | bytes
+
+
+class _Chain:
+    """The messages of one stream, each sent with the id of the one before it; a bounded number waits for its storage."""
+
+    def __init__(self, bus: Bus, spec: StreamSpec, last: Message | None) -> None:
+        self._bus = bus
+        self._last_id = "" if last is None else last.message_id
+        self._under_way: deque[asyncio.Future[int]] = deque()
+        self.name = spec.name
+        self.sequence = 0 if last is None else last.sequence
+        self._published = PUBLISHED.labels(spec.name)
+
+    async def send(self, subject: str, data: bytes, message_id: str, *, deleted: bool) -> None:
+        """Send a message once there is room. Raises what an earlier one failed with."""
+        while self._under_way and (len(self._under_way) >= _WINDOW or self._under_way[0].done()):
+            await self._settle_oldest()
+        ttl = TOMBSTONE_TTL if deleted else 0
+        future = await self._bus.send(subject, data, message_id=message_id, previous_id=self._last_id, ttl=ttl)
+        self._under_way.append(future)
+        self._last_id = message_id
+        self._published.inc()
+
+    async def drain(self) -> None:
+        """Wait until all is stored. Raises what one failed with."""
+        while self._under_way:
+            await self._settle_oldest()
+
+    async def abandon(self) -> None:
+        """Let go of what is under way; its outcome no longer matters."""
+        for future in self._under_way:
+            future.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        self._under_way.clear()
+
+    async def _settle_oldest(self) -> None:
+        self.sequence = max(self.sequence, await self._under_way[0])
+        self._under_way.popleft()
+
+
+class Relay:
+    """Publishes changes while this process is the elected one."""
+
+    def __init__(
+        self, store: Store, bus: Bus, cache: ObjectCache, registry: Registry, identity: str, clock: Clock
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._cache = cache
+        self._registry = registry
+        self._identity = identity
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Campaign for ever, and relay while elected."""
+        while True:
+            elector = LeaderElector(self._store, "relay", self._identity, clock=self._clock)
+            try:
+                await elector.run(self._lead)
+            except StaleWriterError as error:
+                FAILURES.labels("stale").inc()
+                log.warning("the relay steps down, another one has published: %s", error)
+            await self._clock.sleep(_FIRST_BACKOFF)
+
+    async def _lead(self) -> None:
+        backoff = _FIRST_BACKOFF
+        while True:
+            session = _Session(self._bus, self._cache, self._registry, self._clock)
+            try:
+                await session.run()
+            except StaleWriterError:
+                raise
+            except ExpiredError:
+                FAILURES.labels("behind").inc()
+                log.warning("the relay fell behind the store and compares the streams anew")
+            except (OrchError, TimeoutError) as error:
+                FAILURES.labels("bus").inc()
+                backoff = _FIRST_BACKOFF if session.synced else min(backoff * 2, _MAX_BACKOFF)
+                log.warning("the relay cannot publish, next try in %.1f s: %s", backoff, error)
+                await self._clock.sleep(backoff)
+
+
+class _Session:
+    """One comparison of the streams with the store, and what follows it until something fails."""
+
+    def __init__(self, bus: Bus, cache: ObjectCache, registry: Registry, clock: Clock) -> None:
+        self._bus = bus
+        self._cache = cache
+        self._registry = registry
+        self._clock = clock
+        self._id = secrets.token_hex(4)
+        self._repairs = 0
+        self.synced = False
+
+    async def run(self) -> None:
+        """Compare and follow. Raises what ended it: StaleWriterError, ExpiredError, BusError, UnavailableError."""
+        await self._cache.wait_ready()
+        objects, known_objects = await self._open(subjects.OBJECTS)
+        nodes, known_pods = await self._open(subjects.NODES)
+        tap = self._cache.tap(_BACKLOG)
+        try:
+            # The tap and these lists are of one moment, as nothing is awaited in between.
+            on_objects = list(self._repairs_of(known_objects, dict(self._object_states())))
+            on_nodes = list(self._repairs_of(known_pods, dict(self._pod_states())))
+            del known_objects, known_pods
+            await self._repair(objects, on_objects)
+            await self._repair(nodes, on_nodes)
+            del on_objects, on_nodes
+            self.synced = True
+            await self._follow(tap, objects, nodes)
+        finally:
+            tap.close()
+            await objects.abandon()
+            await nodes.abandon()
+
+    async def _open(self, spec: StreamSpec) -> tuple[_Chain, dict[str, _Known]]:
+        """Make sure of a stream and read what it says. The last id is read first: what others add later is noticed."""
+        await self._bus.ensure_stream(spec)
+        chain = _Chain(self._bus, spec, await self._bus.last_message(spec.name))
+        known: dict[str, _Known] = {}
+        async with asyncio.timeout(_READ_DEADLINE), aclosing(self._bus.follow(spec.name, spec.subjects)) as messages:
+            async for message in messages:
+                if message is Signal.SYNCED:
+                    return chain, known
+                if not isinstance(message, Message):
+                    known.clear()
+                elif (said := self._known(message)) is not None:
+                    known[message.subject] = said
+        raise AssertionError("a follower does not end")
+
+    def _known(self, message: Message) -> _Known | None:
+        try:
+            event = ObjectEvent.FromString(message.data)
+        except DecodeError:
+            log.error("a message on %s is no ObjectEvent and gives way to the truth, if there is one", message.subject)
+            return None
+        deleted = event.type == object_pb2.DELETED
+        if deleted:
+            return _Known(event.revision, True, b"")
+        current = self._cache.get(ObjectKey(event.group, event.resource, event.namespace, event.name))
+        same = current is not None and current.uid == event.uid
+        return _Known(event.revision, False, current if same else message.data)
+
+    def _object_states(self) -> Iterator[tuple[str, Cached]]:
+        for item in self._cache.everything():
+            if self._registry.stored(item.key.group, item.key.resource) is not None:
+                yield _subject(item), item
+
+    def _pod_states(self) -> Iterator[tuple[str, Cached]]:
+        for item in self._cache.select("", "pods"):
+            if item.node:
+                yield _node_subject(item), item
+
+    def _repairs_of(
+        self, known: Mapping[str, _Known], states: Mapping[str, Cached]
+    ) -> Iterator[tuple[str, Cached | bytes, int, bool]]:
+        """Yield (subject, state or tombstone, version, whether it is new) of all that a stream has wrong."""
+        version = self._cache.version
+        for subject, said in known.items():
+            if not said.deleted and subject not in states:
+                yield subject, self._tombstone(said.last, version), version, False
+        missing = [
+            (subject, item)
+            for subject, item in states.items()
+            if (said := known.get(subject)) is None or said.deleted or said.version != item.version
+        ]
+        missing.sort(key=lambda pair: pair[1].version)
+        for subject, item in missing:
+            said = known.get(subject)
+            yield subject, item, item.version, said is None or said.deleted
+
+    async def _repair(self, chain: _Chain, repairs: Sequence[tuple[str, Cached | bytes, int, bool]]) -> None:
+        if repairs:
+            log.info("the relay brings %d subjects of stream %s up to date", len(repairs), chain.name)
+        for subject, state, version, new in repairs:
+            self._repairs += 1
+            message_id = f"{version}-{self._id}.{self._repairs}"
+            if isinstance(state, bytes):
+                await chain.send(subject, state, message_id, deleted=True)
+            else:
+                data = self._encode(state, object_pb2.ADDED if new else object_pb2.MODIFIED)
+                await chain.send(subject, data, message_id, deleted=False)
+            REPAIRED.labels(chain.name).inc()
+        await chain.drain()
+
+    async def _follow(self, tap: Subscription, objects: _Chain, nodes: _Chain) -> None:
+        """Publish what changes; look after the streams while nothing does."""
+        while True:
+            try:
+                async with asyncio.timeout(_PROBE_PERIOD):
+                    batch = await anext(tap)
+            except TimeoutError:
+                await objects.drain()
+                await nodes.drain()
+                await self._probe(objects, expected=next(self._object_states(), None) is not None)
+                await self._probe(nodes, expected=next(self._pod_states(), None) is not None)
+                continue
+            for event in batch:
+                await self._publish(event, objects, nodes)
+
+    async def _probe(self, chain: _Chain, *, expected: bool) -> None:
+        """Raise StaleWriterError when a stream was written by another, BusError when it lost what it held."""
+        last = await self._bus.last_message(chain.name)
+        if last is None and expected:
+            raise BusError(f"stream {chain.name} has lost its messages")
+        if last is not None and last.sequence > chain.sequence:
+            raise StaleWriterError(f"stream {chain.name} has a message {last.message_id!r} of another writer")
+
+    async def _publish(self, event: CacheEvent, objects: _Chain, nodes: _Chain) -> None:
+        item, previous = event.item, event.previous
+        if self._registry.stored(item.key.group, item.key.resource) is None:
+            return
+        data = self._encode(item, _CHANGES[event.type])
+        message_id = str(item.version)
+        await objects.send(_subject(item), data, message_id, deleted=item.deleted)
+        if previous is not None and previous.node and previous.node != item.node:
+            gone = self._encode(item, object_pb2.DELETED)  # another pod of the same name took its place meanwhile
+            await nodes.send(_node_subject(previous), gone, f"{message_id}-{self._id}", deleted=True)
+        if item.node:
+            await nodes.send(_node_subject(item), data, message_id, deleted=item.deleted)
+
+    def _tombstone(self, last: Cached | bytes, version: int) -> bytes:
+        if isinstance(last, Cached):
+            return self._encode(deleted_state(last, version), object_pb2.DELETED)
+        return gone_event(ObjectEvent.FromString(last), version)
+
+    def _encode(self, item: Cached, change: object_pb2.ChangeType) -> bytes:
+        resource = self._registry.stored(item.key.group, item.key.resource)
+        assert resource is not None  # noqa: S101 - only states of known resources get here
+        return change_event(resource, item, change)
+
+
+def _subject(item: Cached) -> str:
+    key = item.key
+    return subjects.object_subject(key.group, key.resource, key.namespace, key.name)
+
+
+def _node_subject(pod: Cached) -> str:
+    return subjects.node_pod_subject(pod.node, pod.key.namespace, pod.key.name)
+
