@@ -93,7 +93,7 @@ wanted=$(sha256sum requirements.lock pyproject.toml tools/setup.sh)
 if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || [ ! -x .venv/bin/orch ]; then
   # A virtual environment does not survive that its folder or its interpreter moves.
   .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
-  pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet install)
+  pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet --quiet install)
   say "installing the Python packages of requirements.lock into .venv"
   "${pip[@]}" --require-hashes --requirement requirements.lock
   "${pip[@]}" --no-deps --no-build-isolation --editable .

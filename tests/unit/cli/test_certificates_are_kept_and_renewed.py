@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+
 from orch_cli.identities import API_HOSTS, issue_identities
 from orch_cli.pki import Authority, Leaf
 

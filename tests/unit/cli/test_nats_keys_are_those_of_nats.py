@@ -7,6 +7,7 @@ import nkeys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from orch.errors import ConfigError
 from orch_cli.nkey import encode_seed, public_key, user_key
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
 from orch_cli import process
 from orch_cli.process import Pid, Program, Supervised, read_pid, rotate, start_ticks, stop_remaining
 
