@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import msgspec
-from orch_pb.v1 import rpc_pb2
 from prometheus_client import Counter, Gauge
 
 from orch.clock import Clock, SystemClock
 from orch.errors import LeaseLostError, StoreError, UnavailableError
 from orch.store import keys
 from orch.store.protocol import KeyValue, Store
+from orch_pb.v1 import rpc_pb2
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ import grpc
 import grpc.aio
 import msgspec
 from google.protobuf.message import Message
-from orch_pb.etcd import rpc_pb2
 from prometheus_client import Counter, Histogram
 
 from orch.errors import CompactedError, ConfigError, LeaseLostError, OrchError, StoreError, UnavailableError
@@ -25,6 +24,7 @@ from orch.store.places import Places, index_of
 from orch.store.protocol import Event, KeyValue, RangeResult, StoreStatus, WatchBatch, Write, Written
 from orch.store.shared_read import SharedRead
 from orch.store.transactions import acquire_request, batch_request, key_value, outcomes
+from orch_pb.etcd import rpc_pb2
 
 REQUEST_SECONDS = Histogram(
     "etcd_request_duration_seconds",
@@ -40,6 +40,7 @@ _PAGE = 5000
 _FIRST_BACKOFF = 0.02
 _LAST_BACKOFF = 1.0
 
+_PROBE_SECONDS = 0.1
 _SNAPSHOT_SECONDS = 600.0
 _REQUIRE_LEADER = (("hasleader", "true"),)
 """Makes an etcd member that is cut off from its leader end a watch instead of keeping it silently stale."""
@@ -108,6 +109,14 @@ class _Endpoint:
         """Say whether the connection stands; if not, see to it that it is tried."""
         return self.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
 
+    async def problem(self) -> str:
+        """Return why the connection does not stand: grpc tells only a call that fails on it."""
+        try:
+            await self.ask(_STATUS, rpc_pb2.StatusRequest(), _PROBE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            return error.details() or error.code().name
+        return "it was not ready"
+
     async def ask(self, method: _Method[ResponseT], request: Message, timeout: float) -> ResponseT:
         """Make a unary call."""
         stub = self._stubs.get(method.path)
@@ -155,7 +164,8 @@ class _Cluster:
                 self.leave(endpoint)
             if time.monotonic() >= deadline:
                 urls = ", ".join(endpoint.url for endpoint in self._endpoints)
-                raise UnavailableError(f"etcd at {urls} could not be reached within {timeout:g} s")
+                problem = await self._endpoints[self._current].problem()
+                raise UnavailableError(f"etcd at {urls} could not be reached in time: {problem}")
             await asyncio.sleep(backoff)
             backoff = min(backoff * 1.5, 0.1)
         raise UnavailableError("the store is closed")
@@ -166,10 +176,19 @@ class _Cluster:
             self._current = (self._current + 1) % len(self._endpoints)
 
     async def call(
-        self, method: _Method[ResponseT], request: Message, operation: str, kind: str = "", *, repeat: bool = True
+        self,
+        method: _Method[ResponseT],
+        request: Message,
+        operation: str,
+        kind: str = "",
+        *,
+        repeat: bool = True,
+        timeout: float = 0,
     ) -> ResponseT:
-        """Make a unary call; when `repeat`, as often as the request timeout allows."""
-        return await self.attempt(lambda each, left: each.ask(method, request, left), operation, kind, repeat=repeat)
+        """Make a unary call; when `repeat`, as often as `timeout` (0: the request timeout) allows."""
+        return await self.attempt(
+            lambda each, left: each.ask(method, request, left), operation, kind, repeat=repeat, timeout=timeout
+        )
 
     async def attempt(
         self,
@@ -178,9 +197,10 @@ class _Cluster:
         kind: str = "",
         *,
         repeat: bool = True,
+        timeout: float = 0,
     ) -> ValueT:
         """Run `request(endpoint, timeout)`; after UnavailableError again, elsewhere, while there is time."""
-        deadline = time.monotonic() + self._request_timeout
+        deadline = time.monotonic() + (timeout or self._request_timeout)
         backoff = _FIRST_BACKOFF
         while True:
             endpoint = await self.ready(deadline - time.monotonic())
@@ -251,7 +271,8 @@ class EtcdStore:
             raise ConfigError("endpoints", "must name at least one endpoint")
         cluster = _Cluster(members, request_timeout)
         try:
-            await cluster.ready(dial_timeout)
+            # A server that wants a client certificate says so only when it is asked something.
+            await cluster.call(_STATUS, rpc_pb2.StatusRequest(), "connect", timeout=dial_timeout)
         except BaseException:
             await cluster.close()
             raise

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orch_pb.etcd import rpc_pb2
-
 from orch.store.places import Places, with_index
 from orch.store.protocol import Compare, KeyValue, Write, Written
+from orch_pb.etcd import rpc_pb2
 
 _NEVER = -1
 """No key has this create revision; 0 would hold for an absent one."""

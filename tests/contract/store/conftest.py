@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from pathlib import Path
 
 import pytest
+
 from orch.store.etcd import EtcdStore
 from orch.store.memory import MemoryStore
 from orch.store.protocol import Event, Store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from orch.errors import StoreError
 from orch.store.places import with_index
 from orch.store.protocol import MAX_OPERATIONS, Store, Write

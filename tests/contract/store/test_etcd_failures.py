@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from orch.errors import ConfigError, StoreError, UnavailableError
 from orch.store import keys
 from orch.store.etcd import EtcdStore

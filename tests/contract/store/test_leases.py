@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
+
 from orch.errors import LeaseLostError
 from orch.store.protocol import Event, Store
 

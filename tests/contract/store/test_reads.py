@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from orch.errors import CompactedError, StoreError, UnavailableError
 from orch.store import keys
 from orch.store.protocol import Store, Write

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
+
 from orch.errors import CompactedError
 from orch.store import keys
 from orch.store.places import with_index
