@@ -16,6 +16,7 @@ from orch_api.resource import Resource, Subresource
 KUBERNETES_MINOR: Final = 37
 AGGREGATED_VERSIONS: Final = ("v2", "v2beta1")
 
+_ROOTS: Final = ("/api", "/apis")
 _ARCHITECTURES: Final[Mapping[str, str]] = {"x86_64": "amd64", "aarch64": "arm64"}
 _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
 _STABILITY: Final = {"alpha": 0, "beta": 1, None: 2}
@@ -56,9 +57,12 @@ class Discovery:
     def find(self, path: str, aggregated: str = "") -> Document | None:
         """Return the document at `path` ("/api", "/apis/apps/v1"), None when nothing is there.
 
-        `aggregated` is one of AGGREGATED_VERSIONS when the client accepts that form; only /api and /apis have it.
+        `aggregated` is the version of the aggregated form that the client accepts, if any. Where there is no such form
+        (only /api and /apis have it) or version, the answer is the plain document.
         """
-        key = (path.rstrip("/"), aggregated)
+        place = path.rstrip("/")
+        wanted = aggregated if place in _ROOTS and aggregated in AGGREGATED_VERSIONS else ""
+        key = (place, wanted)
         document = self._built.get(key)
         if document is None:
             document = self._build(*key)
@@ -74,7 +78,7 @@ class Discovery:
         return document
 
     def _build(self, path: str, aggregated: str) -> Document | None:
-        if aggregated and path in {"/api", "/apis"}:
+        if aggregated:
             groups = [group for group in self._served if (group == "") == (path == "/api")]
             return Document.of(self._aggregated(groups, aggregated), aggregated_media_type(aggregated))
         content: dict[str, Any] | None
