@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import msgspec
 from google.protobuf.message import DecodeError
+from prometheus_client import Counter
+
 from orch import telemetry
 from orch.bus import subjects
 from orch.bus.protocol import Bus, Delivery
@@ -35,16 +37,14 @@ from orch.errors import (
 from orch.runtime.leader import LeaderElector
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Compare, Store
-from orch_pb.v1.node_pb2 import NodeReport, PodReport
-from orch_pb.v1.object_pb2 import TraceContext
-from prometheus_client import Counter
-
 from orch_api.registry import Registry, Resource
 from orch_api.schema import Schemas
 from orch_api.storage.cache import Cached, ObjectCache
 from orch_api.storage.commit import Change, Committer, Verdict
 from orch_api.storage.objects import Document, Encoded, encode, to_document
 from orch_api.strategy import validate_meta
+from orch_pb.v1.node_pb2 import NodeReport, PodReport
+from orch_pb.v1.object_pb2 import TraceContext
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +113,7 @@ class ReportConsumer:
         arrived: asyncio.Queue[Delivery] = asyncio.Queue(_IN_FLIGHT)
 
         async def read() -> None:
-            async with aclosing(
-                self._bus.work(subjects.REPORTS.name, "api", in_flight=_IN_FLIGHT)
-            ) as deliveries:
+            async with aclosing(self._bus.work(subjects.REPORTS.name, "api", in_flight=_IN_FLIGHT)) as deliveries:
                 async for delivery in deliveries:
                     await arrived.put(delivery)
 

@@ -6,11 +6,19 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from prometheus_client import Counter
+
 from orch import telemetry
 from orch.bus import rpc
 from orch.bus.protocol import Bus, Subscription
 from orch.errors import ApiError, InternalError, NotFoundError, ServiceUnavailableError, UnavailableError
 from orch.store.protocol import Compare
+from orch_api.auth.authorizer import Authorizer
+from orch_api.auth.identity import Caller, caller_on_bus
+from orch_api.pipeline import Outcome, Pipeline, WriteOptions
+from orch_api.registry import Registry, Resource
+from orch_api.storage.cache import ObjectCache
+from orch_api.storage.read import ListOptions, Reader
 from orch_pb.v1 import rpc_pb2
 from orch_pb.v1.object_pb2 import TraceContext
 from orch_pb.v1.rpc_pb2 import (
@@ -24,14 +32,6 @@ from orch_pb.v1.rpc_pb2 import (
     WriteReply,
     WriteRequest,
 )
-from prometheus_client import Counter
-
-from orch_api.auth.authorizer import Authorizer
-from orch_api.auth.identity import Caller, caller_on_bus
-from orch_api.pipeline import Outcome, Pipeline, WriteOptions
-from orch_api.registry import Registry, Resource
-from orch_api.storage.cache import ObjectCache
-from orch_api.storage.read import ListOptions, Reader
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +121,7 @@ class RpcEndpoints:
 
         return await _guarded("write", user, answer, WriteReply)
 
-    async def _write(
-        self, caller: Caller, resource: Resource, request: WriteRequest, options: WriteOptions
-    ) -> Outcome:
+    async def _write(self, caller: Caller, resource: Resource, request: WriteRequest, options: WriteOptions) -> Outcome:
         do, ref, body = self._pipeline, request.ref, request.body
         where = (caller, resource, ref.namespace)
         subresource = ref.subresource
@@ -143,7 +141,6 @@ class RpcEndpoints:
 
     async def bind(self, user: str, request: BindRequest) -> BindReply:
         """Bind a batch of pods."""
-
         try:
             results = await self._pipeline.bind(caller_on_bus(user), request.bindings, _compare(request.fence))
         except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
@@ -163,9 +160,7 @@ class RpcEndpoints:
         return found
 
 
-async def _guarded(
-    verb: str, user: str, answer: Callable[[Caller], Awaitable[ReplyT]], reply: type[ReplyT]
-) -> ReplyT:
+async def _guarded(verb: str, user: str, answer: Callable[[Caller], Awaitable[ReplyT]], reply: type[ReplyT]) -> ReplyT:
     """Return the answer, or one that carries the failure as a Status."""
     try:
         answered = await answer(caller_on_bus(user))

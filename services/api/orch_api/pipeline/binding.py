@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-
 from orch import telemetry
 from orch.clock import rfc3339
 from orch.errors import ApiError, BadRequestError, Cause, ConflictError, InvalidError
@@ -30,9 +29,7 @@ class Binder:
         self._parts = parts
         self._pods = pods
 
-    async def bind(
-        self, caller: Caller, bindings: Sequence[Binding], fence: Compare | None
-    ) -> list[WriteReply]:
+    async def bind(self, caller: Caller, bindings: Sequence[Binding], fence: Compare | None) -> list[WriteReply]:
         """Bind each pod that is still unbound and the one that was meant; outcomes in order."""
         with telemetry.span("api.bind pods", attributes={"bindings": len(bindings)}):
             outcomes = await self._bind(caller, bindings, fence)
@@ -44,9 +41,7 @@ class Binder:
                 replies.append(WriteReply(revision=outcome))
         return replies
 
-    async def bind_one(
-        self, caller: Caller, namespace: str, name: str, body: bytes, options: WriteOptions
-    ) -> Outcome:
+    async def bind_one(self, caller: Caller, namespace: str, name: str, body: bytes, options: WriteOptions) -> Outcome:
         """Bind one pod as a Binding document says. Raises ApiError."""
         schema = self._parts.schemas.of("", "v1", "Binding")
         document, warnings = schema.decode(body, options.field_validation)
@@ -73,9 +68,7 @@ class Binder:
             raise outcome
         return Outcome(_SUCCESS, outcome, created=True, deleted=True, warnings=tuple(warnings))
 
-    async def _bind(
-        self, caller: Caller, bindings: Sequence[Binding], fence: Compare | None
-    ) -> list[int | ApiError]:
+    async def _bind(self, caller: Caller, bindings: Sequence[Binding], fence: Compare | None) -> list[int | ApiError]:
         parts, pods = self._parts, self._pods
         for namespace in {binding.namespace for binding in bindings}:
             parts.authorizer.authorize(caller, "create", pods, namespace, "", "binding")
@@ -137,5 +130,3 @@ def _check_target(name: str, target: dict[str, Any]) -> None:
         causes.append(Cause("FieldValueRequired", "Required value", "target.name"))
     if causes:
         raise InvalidError.of("Binding", "", name, causes)
-
-

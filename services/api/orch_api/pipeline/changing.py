@@ -144,9 +144,7 @@ class Changing:
 
         key = key_of(resource, request.namespace, request.name)
         try:
-            done = await parts.committer.change(
-                resource, key, decide, fence=options.fence, dry_run=options.dry_run
-            )
+            done = await parts.committer.change(resource, key, decide, fence=options.fence, dry_run=options.dry_run)
         except ApiError:
             await self._settle(resource, holding, committed=False)
             raise
@@ -214,9 +212,7 @@ def _identify(request: ChangeRequest, new: Document, old: Document, item: Cached
     if not name:
         metadata["name"] = request.name
     elif name != request.name:
-        raise BadRequestError(
-            f"the name of the object ({name}) does not match the name on the URL ({request.name})"
-        )
+        raise BadRequestError(f"the name of the object ({name}) does not match the name on the URL ({request.name})")
     check_namespace(metadata, resource, request.namespace)
     metadata.pop("managedFields", None)
     uid = metadata.get("uid")
@@ -247,12 +243,10 @@ def _patcher(patch: bytes, kind: PatchKind, schema: KindSchema) -> Callable[[Doc
         decoded = msgspec.json.decode(patch)
     except msgspec.DecodeError as error:
         raise BadRequestError(f"error decoding patch: {error}") from error
-    if kind == "json":
-        if not isinstance(decoded, list):
-            raise BadRequestError("error decoding patch: json: a JSON patch is a list of operations")
-        return lambda document: json_patch.apply(document, decoded)
-    if not isinstance(decoded, dict):
-        raise BadRequestError("error decoding patch: json: a merge patch is an object")
-    if kind == "merge":
-        return lambda document: merge.apply(document, decoded)
-    return lambda document: strategic.apply(document, decoded, schema)
+    match kind:
+        case "json":
+            return lambda document: json_patch.apply(document, decoded)
+        case "merge":
+            return lambda document: merge.apply(document, decoded)
+        case "strategic":
+            return lambda document: strategic.apply(document, decoded, schema)

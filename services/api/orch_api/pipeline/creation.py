@@ -58,9 +58,7 @@ class Creation:
                         raise
                     continue
                 if warnings or outcome.warnings:
-                    return Outcome(
-                        outcome.json, outcome.version, created=True, warnings=(*warnings, *outcome.warnings)
-                    )
+                    return Outcome(outcome.json, outcome.version, created=True, warnings=(*warnings, *outcome.warnings))
                 return outcome
         raise AssertionError("the last attempt returns or raises")
 

@@ -15,14 +15,14 @@ from contextlib import aclosing
 from sys import intern
 from typing import Final, Literal
 
+from prometheus_client import Counter, Gauge
+
 from orch import errors
 from orch.clock import Clock, SystemClock
 from orch.errors import Cause, CompactedError, OrchError, StatusDetails, StoreError, UnavailableError
 from orch.store import keys
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Event, Store, WatchBatch, last_version, split_version, version_of
-from prometheus_client import Counter, Gauge
-
 from orch_api.storage.history import MAX_AGE, CacheEvent, History, Subscription
 from orch_api.storage.objects import Cached, StateReader, deleted_state
 
@@ -312,7 +312,7 @@ class ObjectCache:
             return self._reader.read(key, value, revision)
         except StoreError as error:
             UNREADABLE.inc()
-            log.error("the cache leaves out what it cannot read: %s", error)  # noqa: TRY400 - the text says it all
+            log.error("the cache leaves out what it cannot read: %s", error)
             return None
 
     def _place(self, event: CacheEvent, *, record: bool = True) -> None:

@@ -13,15 +13,15 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
+
 from orch.clock import Clock
 from orch.errors import Cause, InvalidError, ServiceUnavailableError
 from orch.store import keys
 from orch.store.protocol import KeyValue, Store, Write
-from orch_pb.v1.object_pb2 import StoredObject
-
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.objects import to_document
+from orch_pb.v1.object_pb2 import StoredObject
 
 log = logging.getLogger(__name__)
 

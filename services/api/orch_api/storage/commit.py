@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
+from prometheus_client import Counter
+
 from orch import telemetry
 from orch.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError
 from orch.store import keys
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Compare, Store, Write, Written, version_of
-from prometheus_client import Counter
-
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.objects import Cached, Encoded, StateReader

@@ -6,11 +6,10 @@ import zlib
 from typing import Any, Final
 
 from orch import telemetry
-from orch_pb.v1 import object_pb2
-from orch_pb.v1.object_pb2 import ObjectEvent, TraceContext
-
 from orch_api.registry import Resource
 from orch_api.storage.objects import Cached, to_document, to_json
+from orch_pb.v1 import object_pb2
+from orch_pb.v1.object_pb2 import ObjectEvent, TraceContext
 
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 

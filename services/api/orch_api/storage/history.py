@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal, Self
 
 import msgspec
-from orch.errors import ExpiredError
 
+from orch.errors import ExpiredError
 from orch_api.storage.objects import Cached
 
 MAX_EVENTS: Final = 4096

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 from google.protobuf.message import DecodeError
+
 from orch.errors import StoreError, TooLargeError
 from orch.store.keys import ObjectKey
 from orch.store.protocol import KeyValue, split_version, version_of

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
+
 from orch.errors import BadRequestError, Cause, CompactedError, ExpiredError, InvalidError, NotFoundError
 from orch.store import keys
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Store, split_version
-
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.objects import Cached, StateReader

@@ -20,6 +20,8 @@ from typing import Final
 
 import msgspec
 from google.protobuf.message import DecodeError
+from prometheus_client import Counter
+
 from orch.bus import subjects
 from orch.bus.protocol import Bus, Message, Signal, StreamSpec
 from orch.clock import Clock
@@ -27,14 +29,12 @@ from orch.errors import BusError, ExpiredError, OrchError, StaleWriterError
 from orch.runtime.leader import LeaderElector
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Store
-from orch_pb.v1 import object_pb2
-from orch_pb.v1.object_pb2 import ObjectEvent
-from prometheus_client import Counter
-
 from orch_api.registry import Registry
 from orch_api.storage.cache import Cached, CacheEvent, ObjectCache, Subscription
 from orch_api.storage.events import change_event, gone_event
 from orch_api.storage.objects import deleted_state
+from orch_pb.v1 import object_pb2
+from orch_pb.v1.object_pb2 import ObjectEvent
 
 log = logging.getLogger(__name__)
 
@@ -302,4 +302,3 @@ def _subject(item: Cached) -> str:
 
 def _node_subject(pod: Cached) -> str:
     return subjects.node_pod_subject(pod.node, pod.key.namespace, pod.key.name)
-

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
+
 from orch import selectors
 from orch.errors import BadRequestError
 from orch.selectors import Selector
-
 from orch_api.registry import Resource
 from orch_api.storage.objects import Cached, to_document
 

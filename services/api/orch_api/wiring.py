@@ -1,0 +1,127 @@
+"""Puts the parts of one api process together, below whatever serves it to users."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+from typing import Final
+
+from orch.bus.protocol import Bus
+from orch.bus.subjects import STREAMS
+from orch.clock import Clock, SystemClock
+from orch.errors import ApiError, OrchError, UnavailableError
+from orch.store.protocol import Store
+from orch_api.admission import Chain, NamespaceLifecycle
+from orch_api.auth.authorizer import Authorizer
+from orch_api.bootstrap import create_system_objects
+from orch_api.config import ApiConfig
+from orch_api.pipeline import Pipeline
+from orch_api.registry import REGISTRY, Registry
+from orch_api.reports import ReportConsumer
+from orch_api.rpc import RpcEndpoints
+from orch_api.schema import Schemas
+from orch_api.storage.cache import ObjectCache
+from orch_api.storage.read import Reader
+from orch_api.storage.relay import Relay
+from orch_api.storage.upkeep import Upkeep
+
+log = logging.getLogger(__name__)
+
+_FIRST_BACKOFF: Final = 0.1
+_MAX_BACKOFF: Final = 5.0
+
+
+class Core:
+    """One api process without its HTTP side. `run` keeps it going; the rest may be used once `wait_ready` returned."""
+
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        config: ApiConfig,
+        *,
+        clock: Clock | None = None,
+        identity: str = "",
+        registry: Registry = REGISTRY,
+    ) -> None:
+        clock = clock or SystemClock()
+        identity = identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        schemas = Schemas.load()
+        self.store = store
+        self.bus = bus
+        self.clock = clock
+        self.registry = registry
+        self.schemas = schemas
+        self.cache = ObjectCache(store, clock)
+        self.reader = Reader(store, self.cache)
+        self.authorizer = Authorizer(self.cache)
+        admission = Chain((NamespaceLifecycle(self.cache),))
+        self.pipeline = Pipeline(registry, schemas, store, self.cache, self.authorizer, admission, clock)
+        self.rpc = RpcEndpoints(registry, self.pipeline, self.reader, self.cache, self.authorizer)
+        self.relay = Relay(store, bus, self.cache, registry, identity, clock)
+        self.reports = ReportConsumer(store, bus, self.cache, registry, schemas, identity, clock)
+        self.upkeep = Upkeep(
+            store,
+            self.cache,
+            self.pipeline.claims,
+            registry,
+            identity,
+            clock,
+            compaction_interval=config.compaction_interval,
+            event_ttl=config.event_ttl,
+        )
+        self._port = config.port
+        self._ready = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests can be served."""
+        return self._ready.is_set()
+
+    async def wait_ready(self, timeout: float = 60) -> None:
+        """Wait until requests can be served. Raises UnavailableError when that takes too long."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._ready.wait()
+        except TimeoutError as error:
+            raise UnavailableError("the api did not become ready in time") from error
+
+    async def run(self) -> None:
+        """Run until cancelled. Raises what a part ends with: nothing of it is expected to end."""
+        async with asyncio.TaskGroup() as tasks:
+            for part in (self.cache, self.relay, self.reports, self.upkeep):
+                tasks.create_task(part.run(), name=type(part).__name__)
+            await self._serve()
+
+    async def _serve(self) -> None:
+        await self.cache.wait_ready(timeout=300)
+        await self._start()
+        subscriptions = await self.rpc.serve(self.bus)
+        self._ready.set()
+        try:
+            await asyncio.get_running_loop().create_future()  # the parts run until this is cancelled
+        finally:
+            self._ready.clear()
+            await asyncio.gather(*(subscription.stop() for subscription in subscriptions))
+
+    async def _start(self) -> None:
+        """Make sure of the streams and the system's objects, waiting for what is not there yet."""
+        backoff = _FIRST_BACKOFF
+        while True:
+            try:
+                for spec in STREAMS:
+                    await self.bus.ensure_stream(spec)
+                await create_system_objects(self.pipeline, self.registry, self._port)
+            except (ApiError, OrchError) as error:
+                log.warning("the api cannot start yet, next try in %.1f s: %s", backoff, error)
+                await self.clock.sleep(backoff)
+                backoff = min(backoff * 2, _MAX_BACKOFF)
+            else:
+                return
+
+
+def build(store: Store, bus: Bus, config: ApiConfig, *, clock: Clock | None = None, identity: str = "") -> Core:
+    """Return an api process's core over a store and a bus."""
+    return Core(store, bus, config, clock=clock, identity=identity)
