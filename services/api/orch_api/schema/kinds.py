@@ -7,8 +7,8 @@ from functools import cache, cached_property
 from typing import Any, Final
 
 import msgspec
-from orch.errors import BadRequestError
 
+from orch.errors import BadRequestError
 from orch_api.schema.definitions import (
     Definition,
     Definitions,

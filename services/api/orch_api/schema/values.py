@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
 from orch import quantity
-
 from orch_api.schema.syntax import quote
 
 RFC3339: Final = "2006-01-02T15:04:05Z07:00"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orch.errors import BadRequestError
@@ -55,6 +55,7 @@ def test_the_fault_is_worded_as_by_go(deployment: KindSchema, text: str, problem
     assert refused.value.message.startswith(PREFIX + problem + " (")
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(alphabet='{}[]":,\\ \n0123456789.eE+-truefalsn/ux', max_size=40), st.text(max_size=20)))
 def test_what_is_called_malformed_is_so(text: str) -> None:
     data = text.encode()
@@ -66,6 +67,7 @@ def test_what_is_called_malformed_is_so(text: str) -> None:
         assert syntax_error(data) is None
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
