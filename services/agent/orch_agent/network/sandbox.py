@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
-from orch.errors import OrchError
 
+from orch.errors import OrchError
 from orch_agent.network.addresses import AddressBook
 
 _LOG: Final = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 import msgspec
+
 from orch.errors import NotFoundError, OrchError
 from orch.objects.cluster import ConfigMap, Secret
 from orch.objects.pods import Container, EnvVarSource, FieldSelector, KeySelector, Pod
 from orch.objects.scheme import CONFIG_MAPS, SECRETS, Kind, ObjectT
-
 from orch_agent.pods.resources import resource_field
 
 _SUBSCRIPT: Final = re.compile(r"metadata\.(labels|annotations)\['(?P<key>[^']*)'\]")

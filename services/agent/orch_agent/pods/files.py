@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from orch.objects.pods import Container
-
 from orch_agent.runtimes.protocol import Mount
 
 _MESSAGE_LIMIT: Final = 4096

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
+
 from orch.clock import Clock
 from orch.objects.pods import Pod
-from orch_pb.v1 import object_pb2
-
 from orch_agent.network.sandbox import Sandboxes
 from orch_agent.pods.environment import ObjectReader
 from orch_agent.pods.files import PodFiles
 from orch_agent.pods.images import Images
 from orch_agent.pods.slot import BackOffTimes
 from orch_agent.runtimes.protocol import Runtime
+from orch_pb.v1 import object_pb2
 
 EventType = Literal["Normal", "Warning"]
 

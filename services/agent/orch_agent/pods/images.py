@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Final
 
 from orch.objects.pods import Container
-
 from orch_agent.runtimes.protocol import ImageError, Runtime
 
 PARALLEL_PULLS: Final = 4

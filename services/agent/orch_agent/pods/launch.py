@@ -6,11 +6,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from prometheus_client import Counter, Histogram
+
 from orch import telemetry
 from orch.errors import ApiError, UnavailableError
 from orch.objects.pods import Container, Pod, SecurityContext
-from prometheus_client import Counter, Histogram
-
 from orch_agent.network.sandbox import Sandbox
 from orch_agent.pods.backoff import BackOff
 from orch_agent.pods.environment import ConfigurationError, Facts, expand, resolve

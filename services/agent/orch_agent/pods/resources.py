@@ -7,7 +7,6 @@ from typing import Final, Literal
 
 from orch import quantity
 from orch.objects.pods import Container, Pod
-
 from orch_agent.runtimes.protocol import Limits
 
 _PERIOD: Final = 100_000

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
+
 from orch.clock import parse_rfc3339, rfc3339
 from orch.objects.pods import (
     Container,
@@ -17,7 +18,6 @@ from orch.objects.pods import (
     ContainerStateWaiting,
     ContainerStatus,
 )
-
 from orch_agent.pods.backoff import BackOff
 from orch_agent.runtimes.protocol import ContainerInfo, Identity, State
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
 import msgspec
+
 from orch.objects.meta import Condition
 from orch.objects.pods import Pod, PodIP, PodStatus
-
 from orch_agent.pods.slot import Role, Slot
 
 FINAL_PHASES: Final = frozenset({"Succeeded", "Failed"})

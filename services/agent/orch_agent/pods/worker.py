@@ -15,19 +15,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from prometheus_client import Counter
+
 from orch import telemetry
 from orch.clock import parse_rfc3339, rfc3339
 from orch.errors import OrchError
 from orch.objects.pods import Pod, PodStatus
-from orch_pb.v1 import object_pb2
-from prometheus_client import Counter
-
 from orch_agent.network.sandbox import NetworkError, Sandbox
 from orch_agent.pods import status
 from orch_agent.pods.host import PodHost
 from orch_agent.pods.launch import Launcher, describe
 from orch_agent.pods.slot import CRASH_LOOP, Role, Slot
 from orch_agent.runtimes.protocol import ContainerError, ContainerInfo, Identity, State
+from orch_pb.v1 import object_pb2
 
 _LOG: Final = logging.getLogger(__name__)
 _RETRIES = Counter(
@@ -60,8 +60,6 @@ class PodWorker:
         found: Sequence[ContainerInfo] = (),
     ) -> None:
         self.pod = pod
-        self.removed = False
-        """The pod has left nothing on this node."""
         self._host = host
         self._trace = trace
         self._adopted = bool(found) or bool(pod.status.container_statuses)
@@ -99,6 +97,13 @@ class PodWorker:
         self._interrupt_step()
         self._wake.set()
 
+    def successor(self, found: Sequence[ContainerInfo]) -> PodWorker:
+        """Return a worker that goes on from what is there, for one that failed."""
+        worker = PodWorker(self._host, self.pod, trace=self._trace, found=found)
+        if self._vanished:
+            worker.vanish()
+        return worker
+
     def wake(self) -> None:
         """Look at the containers again."""
         self._stale = True
@@ -122,7 +127,7 @@ class PodWorker:
     # -- the life ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Live the pod's life; return when nothing of it is left on this node."""
+        """Live the pod's life; return when nothing of it is left, neither on this node nor in the api."""
         if not self._ending and not self._adopted:
             attributes = {"namespace": self.pod.metadata.namespace, "pod": self.pod.metadata.name}
             with telemetry.span("agent.start pod", parent=self._trace, attributes=attributes):
@@ -133,8 +138,11 @@ class PodWorker:
         while not self._deleted:
             await self._pause(_LOOK_AGAIN)
         await self._persist("remove", self._remove)
-        self.removed = True
-        self._tell(terminated=True)
+        while not self._vanished:
+            self._tell(terminated=True)
+            again = self._host.clock.now() + timedelta(seconds=_LOOK_AGAIN)
+            while not self._vanished and (left := (again - self._host.clock.now()).total_seconds()) > 0:
+                await self._pause(left)
 
     async def _persist(self, name: str, stage: Callable[[], Awaitable[None]]) -> None:
         """Repeat a stage until it succeeds."""

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 import msgspec
+
 from orch.errors import OrchError
 
 STDIN: Final = 0

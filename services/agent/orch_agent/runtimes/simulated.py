@@ -15,8 +15,8 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from orch.clock import Clock, rfc3339_micro
 
+from orch.clock import Clock, rfc3339_micro
 from orch_agent.runtimes.protocol import (
     STDERR,
     STDOUT,

@@ -1,0 +1,209 @@
+"""Sends what the nodes of this process have to say: pod states, the nodes themselves, heartbeats and usage.
+
+Pod reports are coalesced: of each pod only the newest state waits, and it is sent until the stream has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Final
+
+from orch.runtime.events import EventRecorder, ObjectReference
+from prometheus_client import Counter, Gauge
+
+from orch.bus import subjects
+from orch.bus.protocol import Bus
+from orch.clock import Clock
+from orch.errors import BusError, OrchError, UnavailableError
+from orch.objects.pods import Pod
+from orch.objects.scheme import PODS
+from orch_agent.node import Node
+from orch_agent.pods.host import EventType
+from orch_pb.v1 import node_pb2, object_pb2
+
+_LOG: Final = logging.getLogger(__name__)
+_SENT: Final = Counter("orch_agent_reports_total", "Reports that the stream has taken, by kind.", ["kind"])
+_RETRIED: Final = Counter("orch_agent_report_retries_total", "Reports that were sent again, by kind.", ["kind"])
+_WAITING: Final = Gauge("orch_agent_reports_waiting", "Pods whose newest state was not sent yet.")
+_HEARTBEAT_FAILURES: Final = Counter("orch_agent_heartbeat_failures_total", "Heartbeats that could not be sent.")
+
+_SENDERS: Final = 32
+_LINGER: Final = 0.02
+"""Seconds for which a report waits for a newer one of the same pod."""
+_FIRST_RETRY: Final = 0.2
+_LONGEST_RETRY: Final = 10.0
+_NODE_RETRY: Final = 1.0
+
+
+class Reporter:
+    """The voice of one agent process, for its one node or its simulated many."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        clock: Clock,
+        recorder: EventRecorder | None,
+        *,
+        heartbeat_interval: float = 1.0,
+        node_interval: float = 300.0,
+        usage_interval: float = 10.0,
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._recorder = recorder
+        self._heartbeat_interval = heartbeat_interval
+        self._node_interval = node_interval
+        self._usage_interval = usage_interval
+        self._boot_id = str(uuid.uuid4())
+        self._sequence = itertools.count(1)
+        self._waiting: dict[str, tuple[str, node_pb2.PodReport]] = {}
+        self._sending: set[str] = set()
+        self._ready = asyncio.Condition()
+        self._arrived = asyncio.Event()
+
+    # -- pods ----------------------------------------------------------------------------------------------------
+
+    def report(
+        self, node: str, pod: Pod, status: bytes, *, terminated: bool, trace: object_pb2.TraceContext | None
+    ) -> None:
+        """Take the newest state of a pod, in place of one that still waits."""
+        meta = pod.metadata
+        message = node_pb2.PodReport(
+            namespace=meta.namespace,
+            name=meta.name,
+            uid=meta.uid,
+            status=status,
+            terminated=terminated,
+            sequence=next(self._sequence),
+            boot_id=self._boot_id,
+            trace=trace,
+        )
+        self._waiting[meta.uid] = (node, message)
+        _WAITING.set(len(self._waiting))
+        self._arrived.set()
+
+    def event(self, pod: Pod, container: str, kind: EventType, reason: str, message: str) -> None:
+        """Record an event about a pod or a container of it."""
+        if self._recorder is None:
+            return
+        meta = pod.metadata
+        path = ""
+        if container:
+            initial = any(each.name == container for each in pod.spec.init_containers)
+            path = f"spec.{'initContainers' if initial else 'containers'}{{{container}}}"
+        about = ObjectReference(
+            api_version=PODS.api_version,
+            kind=PODS.name,
+            namespace=meta.namespace,
+            name=meta.name,
+            uid=meta.uid,
+            resource_version=meta.resource_version,
+            field_path=path,
+        )
+        self._recorder.event(about, kind, reason, message)
+
+    async def run(self, nodes: Mapping[str, Node]) -> None:
+        """Send for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._distribute(), name="pod reports")
+            tasks.create_task(self._beat(nodes), name="heartbeats")
+            tasks.create_task(self._report_nodes(nodes), name="node reports")
+            tasks.create_task(self._sample(nodes), name="usage samples")
+
+    async def drain(self, timeout: float) -> None:
+        """Wait until nothing waits to be sent, at most `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout), self._ready:
+                await self._ready.wait_for(lambda: not self._waiting and not self._sending)
+        except TimeoutError:
+            _LOG.warning("%d pod reports were not sent", len(self._waiting) + len(self._sending))
+
+    async def _distribute(self) -> None:
+        """Hand the waiting reports to a bounded number of senders, one at a time for each pod."""
+        free = asyncio.Semaphore(_SENDERS)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                await self._clock.sleep(_LINGER)
+                for uid in [uid for uid in self._waiting if uid not in self._sending]:
+                    await free.acquire()
+                    node, message = self._waiting.pop(uid)
+                    self._sending.add(uid)
+                    tasks.create_task(self._send_pod(uid, node, message, free))
+                _WAITING.set(len(self._waiting))
+
+    async def _send_pod(self, uid: str, node: str, message: node_pb2.PodReport, free: asyncio.Semaphore) -> None:
+        delay = _FIRST_RETRY
+        try:
+            while not await self._append(node, "pods", message):
+                await self._clock.sleep(delay)
+                delay = min(delay * 2, _LONGEST_RETRY)
+                node, message = self._waiting.pop(uid, (node, message))
+        finally:
+            free.release()
+            self._sending.discard(uid)
+            if uid in self._waiting:
+                self._arrived.set()
+            async with self._ready:
+                self._ready.notify_all()
+
+    async def _append(self, node: str, kind: str, message: node_pb2.PodReport | node_pb2.NodeReport) -> bool:
+        try:
+            await self._bus.append(subjects.report_subject(node, kind), message.SerializeToString())
+        except (BusError, UnavailableError) as error:
+            _RETRIED.labels(kind).inc()
+            _LOG.warning("report about %s of node %s was not taken: %s", kind, node, error)
+            return False
+        _SENT.labels(kind).inc()
+        return True
+
+    # -- nodes ---------------------------------------------------------------------------------------------------
+
+    async def _report_nodes(self, nodes: Mapping[str, Node]) -> None:
+        """Tell each node's state at the start, when it changes, and every few minutes."""
+        told: dict[str, tuple[str, float]] = {}
+
+        async def tell(name: str, node: Node) -> None:
+            seen, now = node.fingerprint(), self._clock.monotonic()
+            before = told.get(name)
+            if before is None or before[0] != seen or now - before[1] >= self._node_interval:
+                report = node_pb2.NodeReport(node=name, object=node.document(self._clock.now()))
+                if await self._append(name, "node", report):
+                    told[name] = (seen, now)
+
+        while True:
+            everyone = list(nodes.items())
+            for first in range(0, len(everyone), _SENDERS):
+                await asyncio.gather(*(tell(name, node) for name, node in everyone[first : first + _SENDERS]))
+            await self._clock.sleep(self._usage_interval if len(told) == len(nodes) else _NODE_RETRY)
+
+    async def _beat(self, nodes: Mapping[str, Node]) -> None:
+        while True:
+            begun = self._clock.monotonic()
+            for name in nodes:
+                beat = node_pb2.Heartbeat(
+                    node=name, sequence=next(self._sequence), boot_id=self._boot_id, unix_nanos=time.time_ns()
+                )
+                try:
+                    await self._bus.publish(subjects.heartbeat_subject(name), beat.SerializeToString())
+                except (BusError, UnavailableError) as error:
+                    _HEARTBEAT_FAILURES.inc()
+                    _LOG.debug("heartbeat of node %s failed: %s", name, error)
+                    break
+            await self._clock.sleep(max(self._heartbeat_interval - (self._clock.monotonic() - begun), 0.05))
+
+    async def _sample(self, nodes: Mapping[str, Node]) -> None:
+        while True:
+            await self._clock.sleep(self._usage_interval)
+            for name, node in nodes.items():
+                try:
+                    sample = await node.sample()
+                    await self._bus.publish(subjects.metrics_subject(name), sample.SerializeToString())
+                except OrchError as error:
+                    _LOG.warning("usage of node %s was not sent: %s", name, error)

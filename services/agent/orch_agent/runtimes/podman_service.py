@@ -1,0 +1,189 @@
+"""Podman's REST service as a child process: written configuration, start, watch, stop.
+
+Containers do not depend on it: each has a conmon of its own, so the service may die and be started again, and the
+agent too, without any of them noticing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from prometheus_client import Counter
+
+from orch.clock import Clock
+from orch.errors import UnavailableError
+
+_LOG: Final = logging.getLogger(__name__)
+_RESTARTS: Final = Counter("orch_agent_podman_restarts_total", "Times that the Podman service was started again.")
+_START_TIMEOUT: Final = 20.0
+_STOP_TIMEOUT: Final = 5.0
+_POLL: Final = 0.05
+_FIRST_RETRY: Final = 0.5
+_LONGEST_RETRY: Final = 10.0
+
+
+class PodmanSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where Podman keeps its data and how it runs containers. Empty folders are made under the agent's state.
+
+    `tmpdir` and `runroot` hold what must not outlive the machine's uptime; the agent clears them after a boot.
+    `cgroup_parent` is the node's group. `image_stores` are read-only stores shared among nodes.
+    """
+
+    binary: str = "podman"
+    root: str = ""
+    runroot: str = ""
+    tmpdir: str = ""
+    socket: str = ""
+    image_stores: tuple[str, ...] = ()
+    registries_file: str = ""
+    oci_runtime: str = "runc"
+    cgroup_parent: str = ""
+    nofile: int = 20_000
+    nproc: int = 32_768
+    log_size_max: int = 10 << 20
+
+
+class PodmanService:
+    """One node's Podman service, inside the network namespace that is the node."""
+
+    def __init__(self, settings: PodmanSettings, state: Path, network_namespace: str, clock: Clock) -> None:
+        self._settings = settings
+        self._state = state
+        self._network_namespace = network_namespace
+        self._clock = clock
+        self._process: asyncio.subprocess.Process | None = None
+        self._root = Path(settings.root or state / "containers")
+        self._runroot = Path(settings.runroot or state / "run")
+        self._tmpdir = Path(settings.tmpdir or state / "tmp")
+        self.socket = Path(settings.socket or state / "podman.sock")
+
+    async def run(self) -> None:
+        """Keep the service running until cancelled, then stop it; its containers go on."""
+        delay = _FIRST_RETRY
+        await asyncio.to_thread(self._prepare)
+        while True:
+            begun = self._clock.monotonic()
+            try:
+                code = await self._serve()
+            finally:
+                await self._stop()
+            if self._clock.monotonic() - begun > _LONGEST_RETRY:
+                delay = _FIRST_RETRY
+            _RESTARTS.inc()
+            _LOG.error("the Podman service ended with code %d; it starts again in %.1f s", code, delay)
+            await self._clock.sleep(delay)
+            delay = min(delay * 2, _LONGEST_RETRY)
+
+    async def wait_ready(self) -> None:
+        """Wait until the service takes connections. Raises UnavailableError after 20 s."""
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                while not await self._answers():
+                    await self._clock.sleep(_POLL)
+        except TimeoutError as error:
+            raise UnavailableError(f"Podman does not answer on {self.socket}; see {self._log}") from error
+
+    @property
+    def _log(self) -> Path:
+        return self._state / "podman.log"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._state / "podman.pid"
+
+    async def _answers(self) -> bool:
+        try:
+            _, writer = await asyncio.open_unix_connection(str(self.socket))
+        except OSError:
+            return False
+        writer.close()
+        await writer.wait_closed()
+        return True
+
+    async def _serve(self) -> int:
+        await self._end_predecessor()
+        self.socket.unlink(missing_ok=True)
+        settings = self._settings
+        stores = [f"--storage-opt=additionalimagestore={store}" for store in settings.image_stores]
+        command = [
+            # The service must not outlive an agent that was killed: the next one would meet it.
+            *("setpriv", "--pdeathsig", "TERM"),
+            *(("nsenter", f"--net=/run/netns/{self._network_namespace}") if self._network_namespace else ()),
+            *(settings.binary, "--root", str(self._root), "--runroot", str(self._runroot)),
+            *("--tmpdir", str(self._tmpdir), *stores),
+            *("system", "service", "--time=0", f"unix://{self.socket}"),
+        ]
+        environment = {**os.environ, "CONTAINERS_CONF": str(self._state / "containers.conf")}
+        if settings.registries_file:
+            environment["CONTAINERS_REGISTRIES_CONF"] = settings.registries_file
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+            )
+        self._pid_file.write_text(str(self._process.pid))
+        return await self._process.wait()
+
+    async def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(_STOP_TIMEOUT):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        self._pid_file.unlink(missing_ok=True)
+
+    async def _end_predecessor(self) -> None:
+        """Wait for, then kill, a service that an agent which was killed left behind."""
+        if not self._pid_file.exists():
+            return
+        text = self._pid_file.read_text().strip()
+        deadline = self._clock.monotonic() + _STOP_TIMEOUT
+        while text.isdecimal() and str(self.socket) in _command_line(int(text)):
+            late = self._clock.monotonic() > deadline
+            os.kill(int(text), signal.SIGKILL if late else signal.SIGTERM)
+            await self._clock.sleep(_POLL)
+        self._pid_file.unlink(missing_ok=True)
+
+    def _prepare(self) -> None:
+        """Make the folders, forget what was running before the machine was booted, and write the configuration."""
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        marker = self._state / "boot-id"
+        self._state.mkdir(parents=True, exist_ok=True)
+        if marker.exists() and marker.read_text() != boot:
+            shutil.rmtree(self._runroot, ignore_errors=True)
+            shutil.rmtree(self._tmpdir, ignore_errors=True)
+        marker.write_text(boot)
+        for folder in (self._root, self._runroot, self._tmpdir, self.socket.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        settings = self._settings
+        (self._state / "containers.conf").write_text(
+            "[containers]\n"
+            f'default_ulimits = ["nofile={settings.nofile}:{settings.nofile}", '
+            f'"nproc={settings.nproc}:{settings.nproc}"]\n'
+            "[engine]\n"
+            f'runtime = "{settings.oci_runtime}"\n'
+            'cgroup_manager = "cgroupfs"\n'
+            'events_logger = "file"\n'
+            # Locks in shared memory are one set for the whole machine; nodes that share it would meet there.
+            'lock_type = "file"\n'
+        )
+
+
+def _command_line(pid: int) -> str:
+    """Return a process's command line, "" when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
