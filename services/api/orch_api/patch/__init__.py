@@ -1,0 +1,1 @@
+"""The three forms of patches. Each `apply` returns a new document that shares nothing with what it was given."""
