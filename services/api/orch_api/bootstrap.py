@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 from orch.errors import AlreadyExistsError
@@ -28,10 +29,8 @@ async def _create(
     resource = registry.stored("", plural)
     if resource is None:
         return
-    try:
+    with contextlib.suppress(AlreadyExistsError):  # from an earlier start, or another process was faster
         await pipeline.create(APISERVER, resource, namespace, to_json(document), WriteOptions())
-    except AlreadyExistsError:
-        pass  # from an earlier start, or another process was faster
 
 
 def _service(port: int) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from orch_api.schema import Schemas
 from orch_api.storage.cache import Cached, ObjectCache
 from orch_api.storage.commit import Change, Committer, Verdict
 from orch_api.storage.objects import Document, Encoded, encode, to_document
-from orch_api.strategy import validate_meta
+from orch_api.strategy import section, validate_meta
 from orch_pb.v1.node_pb2 import NodeReport, PodReport
 from orch_pb.v1.object_pb2 import TraceContext
 
@@ -255,7 +255,7 @@ class ReportConsumer:
     async def _take_node(self, node: str, report: NodeReport, delivery: Delivery) -> None:
         try:
             document, _ = self._node_schema.decode(report.object, "Ignore")
-            name = (document.get("metadata") or {}).get("name") or node
+            name = section(document, "metadata").get("name") or node
             if report.node != node or name != node:
                 raise ForbiddenError.of("nodes", "", name, f'node "{node}" reports for another')
             await self._write_node(node, document)
@@ -287,7 +287,7 @@ class ReportConsumer:
             await self._register(key, reported)
 
     async def _register(self, key: ObjectKey, reported: Document) -> None:
-        given: Document = reported.get("metadata") or {}
+        given = section(reported, "metadata")
         document: Document = {
             "kind": "Node",
             "apiVersion": "v1",
@@ -344,13 +344,13 @@ def _merged(old: list[Document], reported: list[Document]) -> list[Document]:
 def _update_node(document: Document, reported: Document) -> None:
     """Take the status of a report; labels, annotations and pod ranges only where the node has none yet."""
     metadata: Document = document["metadata"]
-    given: Document = reported.get("metadata") or {}
+    given = section(reported, "metadata")
     for field in ("labels", "annotations"):
         if given.get(field):
             metadata[field] = {**given[field], **(metadata.get(field) or {})}
     spec: Document = document.get("spec") or {}
     for field in ("podCIDR", "podCIDRs", "providerID"):
-        if not spec.get(field) and (value := (reported.get("spec") or {}).get(field)):
+        if not spec.get(field) and (value := section(reported, "spec").get(field)):
             spec[field] = value
     if spec:
         document["spec"] = spec

@@ -16,6 +16,7 @@ from orch_api.auth.identity import AUTHENTICATED, MASTERS, Caller
 from orch_api.registry import Resource
 from orch_api.storage.cache import Cached, ObjectCache
 from orch_api.storage.objects import to_document
+from orch_api.strategy import section
 
 _READ: Final = frozenset({"get", "list", "watch"})
 _WRITE: Final = frozenset({"create", "update", "patch"})
@@ -108,8 +109,7 @@ class Authorizer:
 
 def references(pod: Cached, kind: str) -> frozenset[str]:
     """Return the names of the "configMap" or "secret" objects that a pod's environment, volumes and pulls refer to."""
-    spec: Mapping[str, Any] = to_document(pod.json).get("spec") or {}
-    return frozenset(_references(spec, kind))
+    return frozenset(_references(section(to_document(pod.json), "spec"), kind))
 
 
 def _references(spec: Mapping[str, Any], kind: str) -> Iterator[str]:
@@ -120,7 +120,7 @@ def _references(spec: Mapping[str, Any], kind: str) -> Iterator[str]:
     ]
     for container in containers:
         for variable in container.get("env") or ():
-            yield from _name((variable.get("valueFrom") or {}).get(f"{kind}KeyRef"))
+            yield from _name(section(variable, "valueFrom").get(f"{kind}KeyRef"))
         for source in container.get("envFrom") or ():
             yield from _name(source.get(f"{kind}Ref"))
     for volume in spec.get("volumes") or ():
@@ -133,7 +133,7 @@ def _references(spec: Mapping[str, Any], kind: str) -> Iterator[str]:
 def _volume(volume: Mapping[str, Any], kind: str) -> Iterator[str]:
     name_field = "secretName" if kind == "secret" else "name"
     yield from _name(volume.get(kind), name_field)
-    for source in (volume.get("projected") or {}).get("sources") or ():
+    for source in section(volume, "projected").get("sources") or ():
         yield from _name(source.get(kind))
 
 

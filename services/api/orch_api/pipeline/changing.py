@@ -29,7 +29,7 @@ from orch_api.schema import KindSchema
 from orch_api.storage.claims import NOTHING, Holding
 from orch_api.storage.commit import Verdict
 from orch_api.storage.objects import Cached, Encoded, encode, to_document, to_json
-from orch_api.strategy import restore_meta, validate_meta, validate_meta_update
+from orch_api.strategy import restore_meta, section, validate_meta, validate_meta_update
 
 PatchKind = Literal["merge", "strategic", "json"]
 SCALE = "scale"
@@ -200,7 +200,7 @@ def may_be_removed(resource: Resource, document: Document) -> bool:
         return False
     if metadata.get("deletionGracePeriodSeconds"):
         return False
-    return not ("finalize" in resource.subresources and (document.get("spec") or {}).get("finalizers"))
+    return not ("finalize" in resource.subresources and section(document, "spec").get("finalizers"))
 
 
 def _identify(request: ChangeRequest, new: Document, old: Document, item: Cached) -> None:

@@ -30,7 +30,7 @@ from orch_api.registry import Resource
 from orch_api.storage.commit import Verdict
 from orch_api.storage.objects import Cached, Encoded, encode, to_document
 from orch_api.storage.selection import selection
-from orch_api.strategy import FOREGROUND_FINALIZER, ORPHAN_FINALIZER
+from orch_api.strategy import FOREGROUND_FINALIZER, ORPHAN_FINALIZER, section
 
 _AT_ONCE: Final = 64
 _NAMESPACE_BUSY: Final = (
@@ -173,14 +173,14 @@ class Deletion:
             metadata["finalizers"] = finalizers
         else:
             metadata.pop("finalizers", None)
-        held = "finalize" in resource.subresources and bool((document.get("spec") or {}).get("finalizers"))
+        held = "finalize" in resource.subresources and bool(section(document, "spec").get("finalizers"))
         if held and metadata.get("deletionTimestamp"):
             raise ConflictError.of(resource.plural, resource.group, name, _NAMESPACE_BUSY)
         waiting = self._set_grace(resource, document, asked.grace_period_seconds)
         if not waiting and not finalizers and not held:
             return Verdict.REMOVE
         if held:
-            document["status"] = {**(document.get("status") or {}), "phase": "Terminating"}
+            document["status"] = {**section(document, "status"), "phase": "Terminating"}
         if metadata == before:
             return Verdict.KEEP
         if not before.get("deletionTimestamp") and metadata.get("generation"):

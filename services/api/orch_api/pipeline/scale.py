@@ -8,7 +8,7 @@ from typing import Any, Final
 from orch.errors import BadRequestError
 from orch_api.registry import Resource
 from orch_api.resource import ScalePaths
-from orch_api.strategy import Document
+from orch_api.strategy import Document, section
 
 GROUP: Final = "autoscaling"
 VERSION: Final = "v1"
@@ -43,7 +43,7 @@ def apply(resource: Resource, document: Document, scale: Document) -> Document:
         copied: Document = dict(inner.get(name) or {})
         inner[name] = copied
         inner = copied
-    inner[field] = (scale.get("spec") or {}).get("replicas") or 0
+    inner[field] = section(scale, "spec").get("replicas") or 0
     metadata: Document = scale.get("metadata") or {}
     named = {name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion") if metadata.get(name)}
     changed["metadata"] = {**document["metadata"], "resourceVersion": "", **named}
@@ -52,7 +52,8 @@ def apply(resource: Resource, document: Document, scale: Document) -> Document:
 
 def selector_text(selector: Mapping[str, Any]) -> str:
     """Return a LabelSelector as the text that `kubectl get -l` takes."""
-    parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    labels: Mapping[str, str] = section(selector, "matchLabels")
+    parts = [f"{key}={value}" for key, value in sorted(labels.items())]
     for requirement in selector.get("matchExpressions") or ():
         key, operator = requirement.get("key", ""), requirement.get("operator")
         values = ",".join(sorted(requirement.get("values") or ()))
@@ -72,7 +73,8 @@ def _paths(resource: Resource) -> ScalePaths:
 
 
 def _at(document: Document, path: tuple[str, ...]) -> Any:
-    value: Any = document
-    for name in path:
-        value = (value or {}).get(name)
-    return value
+    *parents, field = path
+    inner = document
+    for name in parents:
+        inner = section(inner, name)
+    return inner.get(field)

@@ -10,7 +10,8 @@ import asyncio
 import heapq
 import itertools
 import logging
-from collections.abc import Collection, Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from sys import intern
 from typing import Final, Literal
@@ -181,7 +182,7 @@ class ObjectCache:
         """Return the pods that are bound to a node."""
         return self._pods_by_node.get(node, {}).values()
 
-    def claims(self, group: str, resource: str) -> Set[str]:
+    def claims(self, group: str, resource: str) -> AbstractSet[str]:
         """Return what the resource's objects hold of their shared pool, as far as it arrived."""
         return self._claims.get((group, resource), frozenset[str]())
 
@@ -271,9 +272,9 @@ class ObjectCache:
             if page.items:
                 start = page.items[-1].key + b"\x00"
         events.sort(key=lambda event: event.item.version)
-        for known in list(self.everything()):
-            if known.key not in seen:
-                events.append(CacheEvent("DELETED", deleted_state(known, last_version(revision)), known, now))
+        gone = [known for known in self.everything() if known.key not in seen]
+        last = last_version(revision)
+        events += [CacheEvent("DELETED", deleted_state(known, last), known, now) for known in gone]
         first = not self._started_at
         self._started_at = self._started_at or last_version(revision)
         self._claims = claims

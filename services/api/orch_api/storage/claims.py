@@ -72,7 +72,7 @@ class Claims:
                     return NOTHING
                 return Holding(tuple(wanted - before), tuple(before - wanted))
             if refused & asked:
-                raise _taken(resource, document, sorted(refused & asked)[0])
+                raise _taken(resource, document, min(refused & asked))
             lost |= refused
         raise ServiceUnavailableError(f"no free claim was found for {resource.plural}")
 

@@ -135,7 +135,7 @@ class Committer:
         for _ in range(ATTEMPTS):
             await self._refresh(changes, states, stale)
             fresh |= stale
-            stale = set()
+            stale = set[int]()
             batch: dict[int, Committed] = {}
             taken: set[ObjectKey] = set()
             for place, change in enumerate(changes):

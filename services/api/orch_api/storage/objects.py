@@ -135,7 +135,7 @@ class StateReader:
         self._shared: dict[bytes, Mapping[str, str]] = {}
 
     def read(self, key: ObjectKey, value: bytes, revision: int) -> Cached:
-        """Return the state that `value`, written at the store's `revision`, holds. Raises StoreError for other values."""
+        """Return the state that `value`, written at the store's `revision`, holds. Raises StoreError if none."""
         try:
             stored = StoredObject.FromString(value)
             version = version_of(revision, stored.index)

@@ -66,7 +66,7 @@ class _Known(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Chain:
-    """The messages of one stream, each sent with the id of the one before it; a bounded number waits for its storage."""
+    """The messages of one stream, each sent with the id of the one before it; a bounded number is under way."""
 
     def __init__(self, bus: Bus, spec: StreamSpec, last: Message | None) -> None:
         self._bus = bus
@@ -203,8 +203,9 @@ class _Session:
         if deleted:
             return _Known(event.revision, True, b"")
         current = self._cache.get(ObjectKey(event.group, event.resource, event.namespace, event.name))
-        same = current is not None and current.uid == event.uid
-        return _Known(event.revision, False, current if same else message.data)
+        if current is not None and current.uid == event.uid:
+            return _Known(event.revision, False, current)
+        return _Known(event.revision, False, message.data)
 
     def _object_states(self) -> Iterator[tuple[str, Cached]]:
         for item in self._cache.everything():

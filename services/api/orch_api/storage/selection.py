@@ -38,12 +38,10 @@ class Selection:
         return self._labels is None and not self._fields
 
     def __call__(self, item: Cached) -> bool:
+        """Return whether the state is selected."""
         if self._labels is not None and not self._labels.matches(item.labels):
             return False
-        for path, operator, value in self._fields:
-            if (self._field(item, path) == value) == (operator == "!="):
-                return False
-        return True
+        return all((self._field(item, path) == value) != (operator == "!=") for path, operator, value in self._fields)
 
     def _field(self, item: Cached, path: str) -> str:
         if path == _NAME:
