@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Final
 
 from orch_cli import programs
@@ -33,6 +35,7 @@ class Cluster:
         identities = issue_identities(self.layout.pki, self.state.node_names())
         admin = identities.clients[ADMIN].pair
         write_kubeconfig(self.layout.kubeconfig, cluster="orch", server=self.server, admin=admin)
+        _leave_to_caller(self.layout.root, self.layout.kubeconfig)
         return [*self._stores(identities), *self._services(identities)], ApiProbe(self.state.ports.api, admin)
 
     def clear(self) -> None:
@@ -84,3 +87,11 @@ class Cluster:
             programs.service(SCHEDULER, programs.LOOPS, config / "scheduler.yaml", connections(SCHEDULER)),
             programs.service(CONTROLLERS, programs.LOOPS, config / "controllers.yaml", connections(CONTROLLERS)),
         ]
+
+
+def _leave_to_caller(*paths: Path) -> None:
+    """Give what the user needs to whoever called us through sudo."""
+    user = os.environ.get("SUDO_UID", "")
+    if os.geteuid() == 0 and user.isdecimal():
+        for path in paths:
+            os.chown(path, int(user), -1)

@@ -1,6 +1,6 @@
 """Lays the network that the Podman nodes of a local cluster stand in: namespaces, and a bridge between them.
 
-    orch-<cluster>-fabric      a bridge "fabric0"
+    orch-<cluster>-fabric      a bridge "fabric0", 10.245.0.1: here images come from (see images.py)
         │           │
     …-node-1    …-node-2       each with one leg on the fabric: "fabric0", 10.245.0.11, 10.245.0.12, …
 
@@ -26,12 +26,13 @@ POD_RANGE: Final = ipaddress.IPv4Network("10.244.0.0/16")
 SERVICE_RANGE: Final = ipaddress.IPv4Network("10.96.0.0/16")
 FABRIC_RANGE: Final = ipaddress.IPv4Network("10.245.0.0/16")
 BLACKHOLES: Final = (str(POD_RANGE), str(SERVICE_RANGE))
+FABRIC_ADDRESS: Final = "10.245.0.1"
 LEG: Final = "fabric0"
 
 _ROUTE_PROTOCOL: Final = "111"
 """Marks the host's blackholes as ours (see `ip route`'s proto): only these are removed again."""
 
-_NAMESPACES: Final = Path("/run/netns")
+NAMESPACES: Final = Path("/run/netns")
 _TIMEOUT: Final = 30.0
 _FIRST_NODE: Final = 11
 
@@ -60,11 +61,17 @@ def node_network(cluster: str, index: int) -> NodeNetwork:
 
 def lay_network(cluster: str, nodes: int) -> None:
     """Make the namespaces and links of all nodes. What stands already is kept: containers may live in it."""
-    fabric = _fabric(cluster)
+    fabric = fabric_namespace(cluster)
     if not _has_leg(fabric):
         remove_namespaces([fabric])
         _ip("netns", "add", fabric)
-        _batch(fabric, f"link add name {LEG} type bridge", f"link set dev {LEG} up", *_confined())
+        _batch(
+            fabric,
+            f"link add name {LEG} type bridge",
+            f"address add {FABRIC_ADDRESS}/{FABRIC_RANGE.prefixlen} dev {LEG}",
+            f"link set dev {LEG} up",
+            *_confined(),
+        )
     for index in range(nodes):
         place = node_network(cluster, index)
         if not _has_leg(place.namespace):
@@ -88,7 +95,7 @@ def remove_network(cluster: str) -> None:
 def remove_namespaces(names: Iterable[str]) -> None:
     """Delete namespaces; one that is gone is no error. Their interfaces go with them."""
     for name in names:
-        if (_NAMESPACES / name).exists():
+        if (NAMESPACES / name).exists():
             _ip("netns", "delete", name)
 
 
@@ -109,17 +116,18 @@ def _confined() -> tuple[str, ...]:
 
 
 def _has_leg(namespace: str) -> bool:
-    return (_NAMESPACES / namespace).exists() and any(
+    return (NAMESPACES / namespace).exists() and any(
         link["ifname"] == LEG for link in _ip_json("-n", namespace, "link", "show")
     )
 
 
-def _fabric(cluster: str) -> str:
+def fabric_namespace(cluster: str) -> str:
+    """Return the name of the namespace between the nodes."""
     return f"orch-{cluster}-fabric"
 
 
 def _namespaces() -> list[str]:
-    return sorted(entry.name for entry in _NAMESPACES.iterdir()) if _NAMESPACES.exists() else []
+    return sorted(entry.name for entry in NAMESPACES.iterdir()) if NAMESPACES.exists() else []
 
 
 def _batch(namespace: str, *commands: str) -> None:

@@ -30,7 +30,6 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     etcd: int
     etcd_peer: int
     nats: int
-    mirror: int
 
 
 class ClusterState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,8 +83,8 @@ def settle_state(layout: Layout, wishes: Wishes) -> ClusterState:
         raise ConfigError("--nodes", f"{nodes} is more than the {most} that the {runtime} runtime supports")
     api = wishes.port or (known.ports.api if known else 6443)
     if known is None:
-        etcd, etcd_peer, nats, mirror = free_ports(4, avoid=api)
-        ports = Ports(api=api, etcd=etcd, etcd_peer=etcd_peer, nats=nats, mirror=mirror)
+        etcd, etcd_peer, nats = free_ports(3, avoid=api)
+        ports = Ports(api=api, etcd=etcd, etcd_peer=etcd_peer, nats=nats)
         known = ClusterState(cluster=_cluster_name(layout.root), ports=ports, nodes=nodes, runtime=runtime)
     ports = _still_free(msgspec.structs.replace(known.ports, api=api))
     mirror = known.mirror if wishes.mirror is None else str(wishes.mirror)
@@ -126,7 +125,7 @@ def port_is_free(port: int) -> bool:
 
 def _still_free(ports: Ports) -> Ports:
     """Replace those of our own ports that something else has taken since; the API's stays as the user chose it."""
-    names = ("etcd", "etcd_peer", "nats", "mirror")
+    names = ("etcd", "etcd_peer", "nats")
     taken = [name for name in names if not port_is_free(getattr(ports, name))]
     return msgspec.structs.replace(ports, **dict(zip(taken, free_ports(len(taken), avoid=ports.api), strict=True)))
 
