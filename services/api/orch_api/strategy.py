@@ -17,7 +17,6 @@ from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar, Final, Literal, Protocol
 
 from orch.errors import Cause
-
 from orch_api import validation
 from orch_api.validation import Problems, forbidden, immutable, invalid, required, same
 

@@ -14,6 +14,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_network
 from typing import Any, Final, cast
 
 import msgspec
+
 from orch import quantity
 from orch.errors import Cause
 

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any, Final
 
 from orch.clock import parse_rfc3339
-
 from orch_api.resource import Cell, Column
 from orch_api.strategy import Document, section
 

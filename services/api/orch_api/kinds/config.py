@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from orch.errors import Cause
-
 from orch_api import validation
 from orch_api.kinds.columns import AGE, NAME, text
 from orch_api.kinds.fields import field

@@ -6,7 +6,6 @@ import re
 from typing import Any, Final
 
 from orch.errors import Cause
-
 from orch_api import validation
 from orch_api.kinds.quantities import container_resources
 from orch_api.strategy import Document

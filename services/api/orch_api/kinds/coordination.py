@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from orch.errors import Cause
-
 from orch_api.kinds.columns import AGE, NAME, text
 from orch_api.resource import Column, Resource
 from orch_api.strategy import Document, Strategy, section

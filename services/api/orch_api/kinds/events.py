@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Final
 
 from orch.errors import Cause
-
 from orch_api import validation
 from orch_api.kinds.columns import UNKNOWN, name, since, text
 from orch_api.kinds.fields import field

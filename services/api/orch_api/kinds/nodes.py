@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Final
 
 from orch.errors import Cause
-
 from orch_api import validation
 from orch_api.kinds import quantities
 from orch_api.kinds.columns import AGE, NAME, NONE, UNKNOWN, text

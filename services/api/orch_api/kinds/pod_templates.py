@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 from orch import selectors
 from orch.errors import Cause
 from orch.objects.meta import LabelSelector
-
 from orch_api import validation
 from orch_api.kinds.pod_defaults import default_pod_spec
 from orch_api.kinds.pod_rules import pod_spec

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from orch import quantity
 from orch.errors import Cause
-
 from orch_api.kinds.fields import field
 from orch_api.kinds.pod_columns import POD_COLUMNS
 from orch_api.kinds.pod_defaults import SYSTEM_PRIORITIES, default_pod, default_pod_spec

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from orch import quantity
 from orch.errors import Cause
-
 from orch_api import validation
 from orch_api.validation import invalid
 

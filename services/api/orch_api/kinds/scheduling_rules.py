@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from orch.errors import Cause
-
 from orch_api import validation
 from orch_api.strategy import Document
 from orch_api.validation import check, duplicate, invalid, required, unsupported

@@ -11,7 +11,6 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from orch.errors import Cause, ServiceUnavailableError
-
 from orch_api import validation
 from orch_api.kinds.columns import AGE, NAME, NONE, format_labels, text
 from orch_api.kinds.container_rules import PROTOCOLS, port_reference
@@ -351,7 +350,8 @@ class EndpointsStrategy(Strategy):
     def validate(self, obj: Document) -> list[Cause]:
         """Return what is wrong with addresses and ports."""
         causes: list[Cause] = []
-        for index, subset in enumerate(obj.get("subsets") or ()):
+        subsets: list[Document] = obj.get("subsets") or []
+        for index, subset in enumerate(subsets):
             at = f"subsets[{index}]"
             if not subset.get("addresses") and not subset.get("notReadyAddresses"):
                 causes.append(required(at, "must specify `addresses` or `notReadyAddresses`"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from orch.errors import Cause
-
 from orch_api import validation
 from orch_api.kinds.container_rules import PULL_POLICIES, local_path, resource_reference
 from orch_api.strategy import Document

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from orch.errors import Cause
-
 from orch_api import validation
 from orch_api.kinds.columns import AGE, NAME, WORKLOAD_DETAILS, number
 from orch_api.kinds.fields import field

@@ -124,7 +124,7 @@ class _Merge:
         """Refuse an order in which items of the patch are missing or stand otherwise than in the patch."""
         key = self._merge_key(path) or ""
         wanted = iter([_identity(item, key) for item in order])
-        named = [item for item in items if not (isinstance(item, dict) and _DIRECTIVE in item)] if order else []
+        named = [item for item in items if not _has_directive(item)] if order else []
         if not all(_identity(item, key) in wanted for item in named):
             lists = f"{_shown(items)}\n doesn't match $setElementOrder list:\n{_shown(order)}"
             raise BadRequestError(f"The order in patch list:\n{lists}\n")
@@ -255,6 +255,10 @@ def _fresh_map(patch: Document) -> Document:
 
 def _fresh_list(patch: list[Any]) -> list[Any]:
     return [_fresh(item) for item in patch if not _is_special(item)]
+
+
+def _has_directive(item: Any) -> bool:
+    return isinstance(item, dict) and _DIRECTIVE in item
 
 
 def _is_special(item: Any) -> bool:
