@@ -84,7 +84,7 @@ class NatsBus:
 
     async def last_message(self, stream: str) -> Message | None:
         """Return the stream's newest message."""
-        return await self._api.last_message(stream)
+        return await self._api.last_message(await self._api.stream_info(stream))
 
     async def purge(self, stream: str, subject: str = "") -> None:
         """Remove a stream's messages, all or those of one subject."""

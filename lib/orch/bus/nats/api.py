@@ -167,13 +167,17 @@ class JetStream:
         names = await self._call(jetstream.STREAM_NAMES, {"subject": subject}, StreamNames)
         return names.streams[0] if names.streams else None
 
-    async def last_message(self, stream: str) -> Message | None:
-        """Return a stream's newest message."""
-        return await self._message(stream, {"last_by_subj": ">"})
+    async def last_message(self, stream: StreamInfo) -> Message | None:
+        """Return a stream's newest message.
 
-    async def message(self, stream: str, sequence: int) -> Message | None:
-        """Return one message."""
-        return await self._message(stream, {"seq": sequence})
+        The one before it when the newest was removed: therefore asked by the stream's own subjects, for the server
+        takes a plain ">" for its last sequence.
+        """
+        if not stream.state.messages:
+            return None
+        name = stream.config.name
+        found = [await self._message(name, {"last_by_subj": subject}) for subject in stream.config.subjects]
+        return max((m for m in found if m is not None), key=lambda message: message.sequence, default=None)
 
     async def purge(self, stream: str, subject: str) -> None:
         """Remove a stream's messages, all or those that match `subject`."""

@@ -112,12 +112,12 @@ class Publisher:
     async def _fence(self, stream: str, previous_id: str) -> dict[str, str]:
         if previous_id and self._chains.get(stream) == previous_id:
             return {"Nats-Expected-Last-Msg-Id": previous_id}
-        state = (await self._api.stream_info(stream)).state
-        last = await self._api.last_message(stream) if state.messages else None
+        info = await self._api.stream_info(stream)
+        last = await self._api.last_message(info)
         found = last.message_id if last is not None else ""
         if found != previous_id:
             raise StaleWriterError(f"the last message of stream {stream} is {found!r}, not {previous_id!r}")
-        return {"Nats-Expected-Last-Sequence": str(state.last_seq)}
+        return {"Nats-Expected-Last-Sequence": str(info.state.last_seq)}
 
     async def _stream_of(self, subject: str) -> str:
         for name, patterns in self._patterns.items():
