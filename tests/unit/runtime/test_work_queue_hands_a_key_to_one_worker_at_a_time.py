@@ -3,10 +3,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from prometheus_client import REGISTRY
+
 from orch.clock import ManualClock
 from orch.runtime.queue import WorkQueue
 from orch.runtime.reconcile import Key
-from prometheus_client import REGISTRY
 
 A, B, C = Key("ns", "a"), Key("ns", "b"), Key("", "c")
 
