@@ -17,6 +17,7 @@ import msgspec
 
 from orch import quantity
 from orch.clock import rfc3339
+from orch.errors import OrchError
 from orch_agent.runtimes.protocol import Runtime, Usage
 from orch_pb.v1 import node_pb2
 
@@ -95,6 +96,7 @@ class Node:
             name: _less(amount, settings.reserved.get(name, "0")) for name, amount in self.capacity.items()
         }
         self._since: dict[str, tuple[bool, datetime]] = {}
+        self._problem = ""
 
     @property
     def memory_capacity(self) -> int:
@@ -102,8 +104,9 @@ class Node:
         return quantity.value(self.capacity["memory"])
 
     def fingerprint(self) -> str:
-        """Return what, when it differs, makes the node worth reporting anew: its pressures."""
-        return ",".join(kind for kind, present, _, _ in self._pressures() if present) or "fine"
+        """Return what, when it differs, makes the node worth reporting anew: what is wrong with it."""
+        pressures = ",".join(kind for kind, present, _, _ in self._pressures() if present)
+        return f"{pressures}; {self._problem}"
 
     def document(self, now: datetime) -> bytes:
         """Return the Node as JSON: labels, spec and status."""
@@ -141,8 +144,13 @@ class Node:
         )
 
     async def sample(self) -> node_pb2.UsageSample:
-        """Return what the node and its containers have used."""
-        usages = await self._runtime.usage()
+        """Return what the node and its containers have used. A runtime that does not answer makes it not ready."""
+        try:
+            usages = await self._runtime.usage()
+        except OrchError as error:
+            self._problem = f"container runtime is down: {error}"
+            raise
+        self._problem = ""
         if self._simulated:
             cpu, memory = sum(each.cpu_nanos for each in usages), sum(each.memory_bytes for each in usages)
         else:
@@ -160,7 +168,10 @@ class Node:
         found: list[dict[str, str]] = []
         for kind, present, reason, message in self._pressures():
             found.append(self._condition(kind, present, reason, message, now))
-        ready = self._condition("Ready", True, "KubeletReady", "orch agent is posting ready status", now)
+        if self._problem:
+            ready = self._condition("Ready", False, "KubeletNotReady", self._problem, now)
+        else:
+            ready = self._condition("Ready", True, "KubeletReady", "orch agent is posting ready status", now)
         return [*found, ready]
 
     def _condition(self, kind: str, present: bool, reason: str, message: str, now: datetime) -> dict[str, str]:

@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Mapping
 from typing import Final
 
-from orch.runtime.events import EventRecorder, ObjectReference
 from prometheus_client import Counter, Gauge
 
 from orch.bus import subjects
@@ -22,6 +21,7 @@ from orch.clock import Clock
 from orch.errors import BusError, OrchError, UnavailableError
 from orch.objects.pods import Pod
 from orch.objects.scheme import PODS
+from orch.runtime.events import EventRecorder, ObjectReference
 from orch_agent.node import Node
 from orch_agent.pods.host import EventType
 from orch_pb.v1 import node_pb2, object_pb2
@@ -63,7 +63,6 @@ class Reporter:
         self._sequence = itertools.count(1)
         self._waiting: dict[str, tuple[str, node_pb2.PodReport]] = {}
         self._sending: set[str] = set()
-        self._ready = asyncio.Condition()
         self._arrived = asyncio.Event()
 
     # -- pods ----------------------------------------------------------------------------------------------------
@@ -115,14 +114,6 @@ class Reporter:
             tasks.create_task(self._report_nodes(nodes), name="node reports")
             tasks.create_task(self._sample(nodes), name="usage samples")
 
-    async def drain(self, timeout: float) -> None:
-        """Wait until nothing waits to be sent, at most `timeout` seconds."""
-        try:
-            async with asyncio.timeout(timeout), self._ready:
-                await self._ready.wait_for(lambda: not self._waiting and not self._sending)
-        except TimeoutError:
-            _LOG.warning("%d pod reports were not sent", len(self._waiting) + len(self._sending))
-
     async def _distribute(self) -> None:
         """Hand the waiting reports to a bounded number of senders, one at a time for each pod."""
         free = asyncio.Semaphore(_SENDERS)
@@ -150,8 +141,6 @@ class Reporter:
             self._sending.discard(uid)
             if uid in self._waiting:
                 self._arrived.set()
-            async with self._ready:
-                self._ready.notify_all()
 
     async def _append(self, node: str, kind: str, message: node_pb2.PodReport | node_pb2.NodeReport) -> bool:
         try:

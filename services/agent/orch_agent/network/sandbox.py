@@ -62,12 +62,14 @@ class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The node's place in the cluster's network.
 
     `network_namespace` names the namespace that is the node (empty: the one the agent runs in). `blackholes` are the
-    ranges of pods and services: what no rule or route of ours takes must not leak outward.
+    ranges of pods and services: what no rule or route of ours takes must not leak outward. Pods' namespaces are named
+    by `pod_namespace_prefix` and the pod's uid.
     """
 
     network_namespace: str = ""
     bridge: str = "orch0"
     mtu: int = 1500
+    pod_namespace_prefix: str = "orch-pod-"
     blackholes: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
 
@@ -108,7 +110,7 @@ class NetnsSandboxes:
 
     async def ensure(self, uid: str) -> tuple[Sandbox, bool]:
         """Return the pod's sandbox; one that a crash left half made is made anew."""
-        name = _namespace_of(uid)
+        name = self._namespace_of(uid)
         path = _NAMESPACES / name
         async with self._lock:
             address = await asyncio.to_thread(self._addresses.take, uid)
@@ -135,7 +137,7 @@ class NetnsSandboxes:
         return self._addresses.owners()
 
     async def _set_up(self, uid: str, address: str) -> None:
-        name, interface = _namespace_of(uid), _interface_of(uid)
+        name, interface = self._namespace_of(uid), _interface_of(uid)
         mtu, bridge = self._settings.mtu, self._settings.bridge
         await _run("ip", "netns", "add", name)
         await self._in_node(
@@ -160,11 +162,14 @@ class NetnsSandboxes:
         return f" {address}/" in shown and "default via" in routes
 
     async def _take_down(self, uid: str) -> None:
-        name = _namespace_of(uid)
+        name = self._namespace_of(uid)
         # The pair goes first and by itself: the kernel removes a namespace's interfaces only some time later.
         await self._in_node(f"link delete dev {_interface_of(uid)}", check=False)
         if (_NAMESPACES / name).exists():
             await _run("ip", "netns", "delete", name)
+
+    def _namespace_of(self, uid: str) -> str:
+        return f"{self._settings.pod_namespace_prefix}{uid}"
 
     def _enter_node(self) -> tuple[str, ...]:
         namespace = self._settings.network_namespace
@@ -174,10 +179,6 @@ class NetnsSandboxes:
         namespace = self._settings.network_namespace
         inside = ("-n", namespace) if namespace else ()
         return await _run("ip", *inside, "-batch", "-", text=f"{commands}\n", check=check)
-
-
-def _namespace_of(uid: str) -> str:
-    return f"orch-{uid}"
 
 
 def _interface_of(uid: str) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from orch.clock import parse_rfc3339, rfc3339
+from orch.config import Duration
 from orch.objects.pods import (
     Container,
     ContainerState,
@@ -45,11 +46,14 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class BackOffTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds: the first and the longest delay of restarts, of pulls, and of settings that cannot be resolved."""
+    """The first and the longest delay of restarts, of pulls, and of settings that cannot be resolved yet."""
 
-    restart: tuple[float, float] = (10.0, 300.0)
-    pull: tuple[float, float] = (10.0, 300.0)
-    settings: tuple[float, float] = (2.0, 60.0)
+    restart_first: Duration = 10.0
+    restart_longest: Duration = 300.0
+    pull_first: Duration = 10.0
+    pull_longest: Duration = 300.0
+    settings_first: Duration = 2.0
+    settings_longest: Duration = 60.0
 
 
 class Slot:
@@ -65,9 +69,9 @@ class Slot:
         """The running container is to give way to one made from a changed definition."""
         self.messages: dict[str, str] = {}
         """What ended containers left as termination message, by id."""
-        self.restarts = BackOff(*times.restart)
-        self.pulls = BackOff(*times.pull)
-        self.settings = BackOff(*times.settings)
+        self.restarts = BackOff(times.restart_first, times.restart_longest)
+        self.pulls = BackOff(times.pull_first, times.pull_longest)
+        self.settings = BackOff(times.settings_first, times.settings_longest)
 
     @property
     def attempt(self) -> int:

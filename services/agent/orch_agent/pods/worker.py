@@ -60,7 +60,7 @@ class PodWorker:
         found: Sequence[ContainerInfo] = (),
     ) -> None:
         self.pod = pod
-        self._host = host
+        self.host = host
         self._trace = trace
         self._adopted = bool(found) or bool(pod.status.container_statuses)
         self._wake = asyncio.Event()
@@ -99,7 +99,7 @@ class PodWorker:
 
     def successor(self, found: Sequence[ContainerInfo]) -> PodWorker:
         """Return a worker that goes on from what is there, for one that failed."""
-        worker = PodWorker(self._host, self.pod, trace=self._trace, found=found)
+        worker = PodWorker(self.host, self.pod, trace=self._trace, found=found)
         if self._vanished:
             worker.vanish()
         return worker
@@ -115,6 +115,13 @@ class PodWorker:
             if slot.container.name == name:
                 return slot.previous if previous else slot.current
         return None
+
+    def waiting_reason(self, name: str) -> str:
+        """Return why a container has not started yet."""
+        for slot in self._slots:
+            if slot.container.name == name and slot.retry is not None:
+                return slot.retry.reason
+        return "PodInitializing" if self.pod.spec.init_containers else "ContainerCreating"
 
     @property
     def _deleted(self) -> bool:
@@ -140,8 +147,8 @@ class PodWorker:
         await self._persist("remove", self._remove)
         while not self._vanished:
             self._tell(terminated=True)
-            again = self._host.clock.now() + timedelta(seconds=_LOOK_AGAIN)
-            while not self._vanished and (left := (again - self._host.clock.now()).total_seconds()) > 0:
+            again = self.host.clock.now() + timedelta(seconds=_LOOK_AGAIN)
+            while not self._vanished and (left := (again - self.host.clock.now()).total_seconds()) > 0:
                 await self._pause(left)
 
     async def _persist(self, name: str, stage: Callable[[], Awaitable[None]]) -> None:
@@ -232,20 +239,20 @@ class PodWorker:
         return None
 
     def _is_due(self, slot: Slot) -> bool:
-        now = self._host.clock.now()
+        now = self.host.clock.now()
         turned = slot.hold_back(now, describe(self.pod))
         name, image = slot.container.name, slot.container.image
         if turned == CRASH_LOOP:
             message = f"Back-off restarting failed container {name} in pod {describe(self.pod)}"
-            self._host.outlet.event(self.pod, name, "Warning", "BackOff", message)
+            self.host.outlet.event(self.pod, name, "Warning", "BackOff", message)
         elif turned:
-            self._host.outlet.event(self.pod, name, "Normal", "BackOff", f'Back-off pulling image "{image}"')
-            self._host.outlet.event(self.pod, name, "Warning", "Failed", f"Error: {turned}")
+            self.host.outlet.event(self.pod, name, "Normal", "BackOff", f'Back-off pulling image "{image}"')
+            self.host.outlet.event(self.pod, name, "Warning", "Failed", f"Error: {turned}")
         due = slot.due()
         return due is None or due <= now
 
     def _until_next_turn(self) -> float:
-        now = self._host.clock.now()
+        now = self.host.clock.now()
         turns = [slot.turn_at(slot.retry) for slot in self._slots if slot.retry is not None]
         return min([_LOOK_AGAIN, *((turn - now).total_seconds() for turn in turns if turn > now)])
 
@@ -254,38 +261,38 @@ class PodWorker:
         if seconds is None:
             return float(_FOREVER)
         end = parse_rfc3339(self._start_time) + timedelta(seconds=seconds)
-        return (end - self._host.clock.now()).total_seconds()
+        return (end - self.host.clock.now()).total_seconds()
 
     async def _make_sandbox(self) -> None:
         if self.pod.spec.host_network:
-            self._sandbox = Sandbox(address=self._host.host_ip)
+            self._sandbox = Sandbox(address=self.host.host_ip)
             return
         try:
             with telemetry.span("agent.create sandbox"):
-                self._sandbox, made = await self._host.sandboxes.ensure(self.pod.metadata.uid)
+                self._sandbox, made = await self.host.sandboxes.ensure(self.pod.metadata.uid)
         except NetworkError as error:
             message = f"Failed to create pod sandbox: {error}"
-            self._host.outlet.event(self.pod, "", "Warning", "FailedCreatePodSandBox", message)
+            self.host.outlet.event(self.pod, "", "Warning", "FailedCreatePodSandBox", message)
             raise
         if made:
             # Containers that still run do so in a network that is gone: nobody can reach them.
             cut_off = [slot for slot in self._slots if slot.running]
-            await self._end_containers(cut_off, self._host.clock.now() + timedelta(seconds=self._grace_seconds()))
+            await self._end_containers(cut_off, self.host.clock.now() + timedelta(seconds=self._grace_seconds()))
 
     async def _replace(self, slot: Slot) -> None:
         name = slot.container.name
         message = f"Container {name} definition changed, will be restarted"
-        self._host.outlet.event(self.pod, name, "Normal", "Killing", message)
-        await self._end_containers([slot], self._host.clock.now() + timedelta(seconds=self._grace_seconds()))
+        self.host.outlet.event(self.pod, name, "Normal", "Killing", message)
+        await self._end_containers([slot], self.host.clock.now() + timedelta(seconds=self._grace_seconds()))
         slot.replace = True
 
     async def _refresh(self) -> None:
         """Look again at the containers that were running."""
         for slot in self._slots:
             if slot.current is not None and slot.running:
-                info = await self._host.runtime.inspect(slot.current.id)
+                info = await self.host.runtime.inspect(slot.current.id)
                 if info is None:
-                    slot.lose(self._host.clock.now())
+                    slot.lose(self.host.clock.now())
                 else:
                     slot.observe(info)
                     await self._read_message(slot)
@@ -293,7 +300,7 @@ class PodWorker:
     async def _read_message(self, slot: Slot) -> None:
         exited = slot.exited
         if exited is not None and exited.id not in slot.messages:
-            words = await self._host.files.termination_message(
+            words = await self.host.files.termination_message(
                 self.pod.metadata.uid, slot.container.name, exited.identity.attempt
             )
             slot.messages = {
@@ -306,7 +313,7 @@ class PodWorker:
     async def _stop(self) -> None:
         """End what runs: the main and init containers together, then the sidecars, the last one first."""
         await self._relist()
-        began = self._host.clock.now()
+        began = self.host.clock.now()
 
         def deadline() -> datetime:
             return began + timedelta(seconds=self._grace_seconds())
@@ -314,7 +321,7 @@ class PodWorker:
         await self._stop_slots([slot for slot in self._slots if slot.role is not Role.SIDECAR], deadline)
         for slot in reversed(self._slots):
             if slot.role is Role.SIDECAR:
-                least = self._host.clock.now() + timedelta(seconds=_SIDECAR_GRACE)
+                least = self.host.clock.now() + timedelta(seconds=_SIDECAR_GRACE)
                 await self._stop_slots([slot], lambda least=least: max(deadline(), least))
 
     def _grace_seconds(self) -> int:
@@ -331,12 +338,12 @@ class PodWorker:
             name = slot.container.name
             if name not in self._stop_announced:
                 self._stop_announced.add(name)
-                self._host.outlet.event(self.pod, name, "Normal", "Killing", f"Stopping container {name}")
+                self.host.outlet.event(self.pod, name, "Normal", "Killing", f"Stopping container {name}")
         await self._end_containers(running, deadline)
 
     async def _end_containers(self, slots: Sequence[Slot], deadline: datetime | Callable[[], datetime]) -> None:
         """Ask containers to end; kill at the deadline those that still run. Raises ContainerError if they stay."""
-        runtime, clock = self._host.runtime, self._host.clock
+        runtime, clock = self.host.runtime, self.host.clock
         until = deadline if callable(deadline) else lambda: deadline
         running = [slot for slot in slots if slot.running]
         for slot in running:
@@ -367,11 +374,11 @@ class PodWorker:
         """Take in all containers of the pod, also one that an interrupted step left behind."""
         slots = {slot.container.name: slot for slot in self._slots}
         for info in sorted(
-            await self._host.runtime.containers(self.pod.metadata.uid), key=lambda each: each.identity.attempt
+            await self.host.runtime.containers(self.pod.metadata.uid), key=lambda each: each.identity.attempt
         ):
             slot = slots.get(info.identity.container)
             if info.state is State.CREATED or slot is None:
-                await self._host.runtime.remove(info.id)
+                await self.host.runtime.remove(info.id)
             elif info.identity.attempt >= slot.attempt:
                 slot.observe(info)
                 await self._read_message(slot)
@@ -379,7 +386,7 @@ class PodWorker:
     async def _settle(self) -> None:
         """Take the network down and tell the final state; the containers stay for their logs until the deletion."""
         if not self.pod.spec.host_network:
-            await self._host.sandboxes.remove(self.pod.metadata.uid)
+            await self.host.sandboxes.remove(self.pod.metadata.uid)
         self._sandbox = None
         for slot in self._slots:
             slot.retry = None
@@ -388,9 +395,9 @@ class PodWorker:
         self._tell()
 
     async def _remove(self) -> None:
-        for info in await self._host.runtime.containers(self.pod.metadata.uid):
-            await self._host.runtime.remove(info.id)
-        await self._host.files.remove(self.pod.metadata.uid)
+        for info in await self.host.runtime.containers(self.pod.metadata.uid):
+            await self.host.runtime.remove(info.id)
+        await self.host.files.remove(self.pod.metadata.uid)
 
     # -- what is told --------------------------------------------------------------------------------------------
 
@@ -401,12 +408,12 @@ class PodWorker:
         address = self._sandbox.address if self._sandbox is not None else ""
         scene = status.Scene(
             slots=self._slots,
-            scheme=self._host.scheme,
-            host_ip=self._host.host_ip,
+            scheme=self.host.scheme,
+            host_ip=self.host.host_ip,
             address=address or (self._before.pod_ip if self._end is not None else ""),
             start_time=self._start_time,
             end=self._end,
-            now=rfc3339(self._host.clock.now()),
+            now=rfc3339(self.host.clock.now()),
             before=self._before,
         )
         self._before = status.compute(self.pod, scene)
@@ -415,14 +422,14 @@ class PodWorker:
             return
         self._told = told
         trace = telemetry.current_trace() or self._trace
-        self._host.outlet.report(self._host.node, self.pod, told, terminated=terminated, trace=trace)
+        self.host.outlet.report(self.host.node, self.pod, told, terminated=terminated, trace=trace)
 
     async def _pause(self, seconds: float) -> None:
         """Wait to be woken, at most `seconds`."""
         if self._wake.is_set() or seconds <= 0:
             self._wake.clear()
             return
-        alarm = asyncio.ensure_future(self._host.clock.sleep(seconds))
+        alarm = asyncio.ensure_future(self.host.clock.sleep(seconds))
         alarm.add_done_callback(self._alarmed)
         try:
             await self._wake.wait()
@@ -436,7 +443,7 @@ class PodWorker:
             self._wake.set()
 
     def _make_slots(self, found: Sequence[ContainerInfo]) -> list[Slot]:
-        spec, times = self.pod.spec, self._host.settings.back_off
+        spec, times = self.pod.spec, self.host.settings.back_off
         slots = [
             Slot(container, Role.SIDECAR if container.restart_policy == "Always" else Role.INIT, times)
             for container in spec.init_containers
@@ -447,6 +454,6 @@ class PodWorker:
         meta = self.pod.metadata
         for slot in slots:
             name = slot.container.name
-            identity = Identity(self._host.node, meta.namespace, meta.name, meta.uid, name)
+            identity = Identity(self.host.node, meta.namespace, meta.name, meta.uid, name)
             slot.adopt([info for info in found if info.identity.container == name], known.get(name), identity)
         return slots

@@ -1,0 +1,180 @@
+"""Puts an agent process together: one node with Podman, or a fleet of simulated ones."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from orch.bus import subjects
+from orch.bus.protocol import Bus
+from orch.clock import Clock
+from orch.objects.scheme import PODS
+from orch.runtime.client import BusClient, Client
+from orch.runtime.events import EventRecorder
+from orch.runtime.informer import Informer
+from orch_agent.config import AgentConfig, FleetSettings
+from orch_agent.network.addresses import AddressBook
+from orch_agent.network.sandbox import NetnsSandboxes, Sandboxes
+from orch_agent.network.simulated import SimulatedSandboxes
+from orch_agent.node import Machine, Node, NodeSettings
+from orch_agent.pods.assignments import Assignments
+from orch_agent.pods.host import PodHost
+from orch_agent.reporter import Reporter
+from orch_agent.runtimes.podman import PodmanRuntime
+from orch_agent.runtimes.podman_service import PodmanService
+from orch_agent.runtimes.protocol import Runtime
+from orch_agent.runtimes.simulated import SimulatedRuntime
+from orch_agent.streams import NodeStreams
+
+_LOG: Final = logging.getLogger(__name__)
+_POD_PREFIX: Final = 24
+_COMPONENT: Final = "kubelet"
+"""The source of a node's events, as users and their tools know it."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """One node of this process, before it is brought to life."""
+
+    node: Node
+    runtime: Runtime
+    sandboxes: Sandboxes
+    scheme: str
+    files: Path | None = None
+
+
+async def run_agent(config: AgentConfig, bus: Bus, clock: Clock) -> None:
+    """Run the agent for ever; when cancelled, its containers go on."""
+    if config.runtime == "simulated":
+        await serve(config, bus, clock, simulated_places(config, clock))
+    else:
+        await _run_podman(config, bus, clock)
+
+
+async def _run_podman(config: AgentConfig, bus: Bus, clock: Clock) -> None:
+    state = Path(config.state_dir)
+    parent = config.podman.cgroup_parent or f"/orch-{config.node_name}"
+    await asyncio.to_thread(state.mkdir, parents=True, exist_ok=True)
+    service = PodmanService(config.podman, state / "podman", config.network.network_namespace, clock)
+    runtime = PodmanRuntime(
+        service.socket, config.node_name, clock, cgroup_parent=parent, log_size_max=config.podman.log_size_max
+    )
+    addresses = await asyncio.to_thread(AddressBook, config.pod_cidr, state / "addresses.json")
+    sandboxes = NetnsSandboxes(config.network, addresses)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(service.run(), name="podman service")
+            await sandboxes.prepare()
+            await service.wait_ready()
+            machine = await asyncio.to_thread(Machine.here, config.state_dir, await runtime.version())
+            place = Place(
+                node=Node(_settings(config), machine, runtime),
+                runtime=runtime,
+                sandboxes=sandboxes,
+                scheme="podman",
+                files=state / "pods",
+            )
+            tasks.create_task(serve(config, bus, clock, [place]), name="node")
+    finally:
+        await runtime.close()
+
+
+async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Place]) -> None:
+    """Serve the nodes of `places` for ever."""
+    client = BusClient(bus)
+    places = list(places)
+    single = config.node_name
+    recorder = EventRecorder(client, _COMPONENT, clock, host=single) if config.events else None
+    intervals = config.intervals
+    reporter = Reporter(
+        bus,
+        clock,
+        recorder,
+        heartbeat_interval=intervals.heartbeat,
+        node_interval=intervals.node,
+        usage_interval=intervals.usage,
+    )
+    subject = subjects.node_pods(single) if single else subjects.NODE_PODS_OF_ALL
+    informer = Informer(bus, PODS, stream=subjects.NODES.name, subject=subject)
+    hosts = {place.node.settings.name: _host(config, place, client, reporter, clock) for place in places}
+    nodes = {place.node.settings.name: place.node for place in places}
+    assignments = Assignments(informer, hosts)
+    streams = await NodeStreams(bus, assignments, clock).serve(single)
+    _LOG.info("agent of %s", single or f"{len(places)} simulated nodes")
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(reporter.run(nodes), name="reporter")
+            if recorder is not None:
+                tasks.create_task(recorder.run(), name="events")
+            for place in places:
+                tasks.create_task(place.runtime.run(assignments.wake), name=f"runtime of {place.node.settings.name}")
+            tasks.create_task(assignments.run(), name="assignments")
+    finally:
+        for stream in streams:
+            await stream.stop()
+
+
+def simulated_places(config: AgentConfig, clock: Clock) -> list[Place]:
+    """Return the nodes of a simulated fleet. One that is named is alone and has its own settings."""
+    machine = Machine.here("/", "simulated://1")
+    names = _fleet(config.fleet) if not config.node_name else [(config.node_name, config.node_ip, config.pod_cidr)]
+    places: list[Place] = []
+    for name, address, pods in names:
+        runtime = SimulatedRuntime(clock, pull_seconds=config.fleet.pull_delay, start_seconds=config.fleet.start_delay)
+        settings = msgspec.structs.replace(_settings(config), name=name, address=address, pod_cidr=pods)
+        places.append(
+            Place(
+                node=Node(settings, machine, runtime, simulated=True),
+                runtime=runtime,
+                sandboxes=SimulatedSandboxes(pods),
+                scheme="simulated",
+            )
+        )
+    return places
+
+
+def _fleet(fleet: FleetSettings) -> list[tuple[str, str, str]]:
+    """Return (name, address, pod range) of each simulated node."""
+    addresses = ipaddress.ip_network(fleet.address_range).hosts()
+    ranges = ipaddress.ip_network(fleet.pod_range).subnets(new_prefix=_POD_PREFIX)
+    triples = zip(addresses, ranges, strict=False)
+    return [
+        (f"{fleet.name_prefix}{number}", str(address), str(pods))
+        for number, (address, pods) in enumerate(islice(triples, fleet.nodes), start=1)
+    ]
+
+
+def _settings(config: AgentConfig) -> NodeSettings:
+    return NodeSettings(
+        name=config.node_name,
+        address=config.node_ip,
+        pod_cidr=config.pod_cidr,
+        labels=config.labels,
+        taints=tuple(msgspec.to_builtins(taint) for taint in config.taints),
+        capacity=config.capacity,
+        reserved=config.reserved,
+        state_dir=config.state_dir if config.runtime == "podman" else "/",
+    )
+
+
+def _host(config: AgentConfig, place: Place, client: Client, reporter: Reporter, clock: Clock) -> PodHost:
+    return PodHost(
+        node=place.node.settings.name,
+        host_ip=place.node.settings.address,
+        allocatable=place.node.allocatable,
+        memory_capacity=place.node.memory_capacity,
+        runtime=place.runtime,
+        scheme=place.scheme,
+        sandboxes=place.sandboxes,
+        files=place.files,
+        reader=client,
+        outlet=reporter,
+        clock=clock,
+        settings=config.pods,
+    )

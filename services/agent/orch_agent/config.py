@@ -1,0 +1,94 @@
+"""The agent's settings; see README.md for what each is for."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Literal
+
+import msgspec
+
+from orch.config import Duration, NatsConfig, TelemetryConfig
+from orch.errors import ConfigError
+from orch_agent.network.sandbox import NetworkSettings
+from orch_agent.pods.host import PodSettings
+from orch_agent.runtimes.podman_service import PodmanSettings
+
+
+class TaintSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A taint that the node is registered with."""
+
+    key: str
+    value: str = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
+
+
+class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The nodes that one process with the simulated runtime plays: `<name_prefix>1` to `<name_prefix><nodes>`.
+
+    Each has the next /24 of `pod_range` and the next address of `address_range`. A simulated node that has a
+    `node_name` is alone, with the settings of a real one.
+    """
+
+    nodes: int = 1
+    name_prefix: str = "node-"
+    pod_range: str = "10.64.0.0/10"
+    address_range: str = "198.18.0.0/15"
+    pull_delay: Duration = 0.0
+    start_delay: Duration = 0.0
+
+
+class Intervals(msgspec.Struct, frozen=True, kw_only=True):
+    """How often the node says what."""
+
+    heartbeat: Duration = 1.0
+    node: Duration = 300.0
+    usage: Duration = 10.0
+
+
+class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one agent process: one real node, or a fleet of simulated ones.
+
+    `capacity` overrides what is found, so that several nodes can share one machine; `reserved` is kept from pods.
+    """
+
+    node_name: str = ""
+    node_ip: str = ""
+    pod_cidr: str = ""
+    labels: dict[str, str] = {}
+    taints: tuple[TaintSettings, ...] = ()
+    capacity: dict[str, str] = {}
+    reserved: dict[str, str] = {}
+    state_dir: str = "/var/lib/orch/agent"
+    runtime: Literal["podman", "simulated"] = "podman"
+    podman: PodmanSettings = PodmanSettings()
+    fleet: FleetSettings = FleetSettings()
+    network: NetworkSettings = NetworkSettings()
+    pods: PodSettings = PodSettings()
+    intervals: Intervals = Intervals()
+    events: bool = True
+    nats: NatsConfig = NatsConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+
+    def check(self) -> None:
+        """Raise ConfigError, with the setting's path, for what the types cannot rule out."""
+        if self.runtime == "simulated" and not self.node_name:
+            if self.fleet.nodes < 1:
+                raise ConfigError("fleet.nodes", "must be at least 1")
+            _range("fleet.pod_range", self.fleet.pod_range)
+            _range("fleet.address_range", self.fleet.address_range)
+            return
+        if not self.node_name:
+            raise ConfigError("node_name", "is required")
+        try:
+            ipaddress.ip_address(self.node_ip)
+        except ValueError as error:
+            raise ConfigError("node_ip", str(error)) from error
+        if _range("pod_cidr", self.pod_cidr).num_addresses < 8:
+            raise ConfigError("pod_cidr", "has too few addresses")
+
+
+def _range(path: str, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ConfigError(path, str(error)) from error
