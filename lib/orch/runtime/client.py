@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any, Final, Protocol
 
 import msgspec
-from orch_pb.v1 import rpc_pb2
 
 from orch.bus import rpc
 from orch.bus.protocol import Bus
@@ -19,6 +18,7 @@ from orch.errors import ApiError, BusError
 from orch.objects.meta import View
 from orch.objects.scheme import Kind, ObjectT
 from orch.telemetry import current_trace
+from orch_pb.v1 import rpc_pb2
 
 Body = Mapping[str, Any] | msgspec.Struct
 """What is sent as an object or a patch: encoded as JSON; msgspec.Raw inside is copied as it is."""
