@@ -6,21 +6,28 @@ import contextlib
 from typing import Any, Final
 
 from orch.errors import AlreadyExistsError
+from orch.store.keys import ObjectKey
 from orch_api.admission.namespaces import SYSTEM_NAMESPACES
 from orch_api.auth.identity import APISERVER
 from orch_api.kinds.services import SERVICE_RANGE
 from orch_api.pipeline import Pipeline, WriteOptions
 from orch_api.registry import Registry
+from orch_api.storage.cache import ObjectCache
 from orch_api.storage.objects import to_json
 
 _HTTPS: Final = 443
 
 
-async def create_system_objects(pipeline: Pipeline, registry: Registry, port: int) -> None:
-    """Create what is missing. Raises ApiError or UnavailableError; it may be called again."""
-    for name in SYSTEM_NAMESPACES:
-        await _create(pipeline, registry, "namespaces", "", {"metadata": {"name": name}})
-    await _create(pipeline, registry, "services", "default", _service(port))
+async def create_system_objects(pipeline: Pipeline, cache: ObjectCache, registry: Registry, port: int) -> None:
+    """Create what is missing. Raises ApiError or UnavailableError; it may be called again.
+
+    The cache is asked first: creating the Service again would be refused for its address, which it holds itself.
+    """
+    await cache.catch_up()
+    wanted = [("namespaces", "", {"metadata": {"name": name}}) for name in SYSTEM_NAMESPACES]
+    for plural, namespace, document in (*wanted, ("services", "default", _service(port))):
+        if cache.get(ObjectKey("", plural, namespace, document["metadata"]["name"])) is None:
+            await _create(pipeline, registry, plural, namespace, document)
 
 
 async def _create(

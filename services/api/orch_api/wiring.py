@@ -113,7 +113,7 @@ class Core:
             try:
                 for spec in STREAMS:
                     await self.bus.ensure_stream(spec)
-                await create_system_objects(self.pipeline, self.registry, self._port)
+                await create_system_objects(self.pipeline, self.cache, self.registry, self._port)
             except (ApiError, OrchError) as error:
                 log.warning("the api cannot start yet, next try in %.1f s: %s", backoff, error)
                 await self.clock.sleep(backoff)

@@ -1,0 +1,84 @@
+"""Serves one api process over HTTPS: the application over the core, its health checks and its listening socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from orch.bus.subjects import OBJECTS
+from orch.errors import UnavailableError
+from orch_api.auth.authenticator import Authenticator, read_tokens
+from orch_api.config import ApiConfig
+from orch_api.http.app import Application, Check, Site
+from orch_api.http.discovery import Discovery
+from orch_api.http.handler import ObjectsApplication
+from orch_api.http.objects import ObjectRequests
+from orch_api.http.openapi import OpenApiDocuments
+from orch_api.http.server import Server, listen, server
+from orch_api.http.streams import PodStreams
+from orch_api.wiring import Core
+
+log = logging.getLogger(__name__)
+
+_STOP_SECONDS: Final = 6.0
+
+
+def application(core: Core, config: ApiConfig) -> Application:
+    """Return the HTTP application over a core. Raises ConfigError for a token file that cannot be read."""
+    tokens = read_tokens(Path(config.token_file)) if config.token_file else {}
+    authenticator = Authenticator(tokens)
+    objects = ObjectRequests(core.pipeline, core.reader, core.cache, core.authorizer, core.clock)
+    streams = PodStreams(core.bus, core.cache, core.authorizer, core.clock)
+    discovery = Discovery(core.registry, server_address=f"{config.address}:{config.port}")
+    documents = OpenApiDocuments(core.registry, core.schemas)
+    site = Site(authenticator, core.authorizer, discovery, documents, checks(core))
+    handler = ObjectsApplication(core.registry, discovery, authenticator, core.authorizer, objects, streams, core.clock)
+    return Application(handler, site.app())
+
+
+def checks(core: Core) -> Mapping[str, Check]:
+    """Return what /readyz looks at."""
+
+    async def ping() -> None:
+        """Answer: this process runs."""
+
+    async def started() -> None:
+        if not core.ready:
+            raise UnavailableError("still starting")
+
+    async def etcd() -> None:
+        await core.store.revision()
+
+    async def cache() -> None:
+        await core.cache.catch_up()
+
+    async def nats() -> None:
+        await core.bus.last_message(OBJECTS.name)
+
+    return {"ping": ping, "etcd": etcd, "nats": nats, "watch-cache": cache, "poststarthook/start-orch-api": started}
+
+
+async def serve(core: Core, config: ApiConfig) -> None:
+    """Run the core and serve it until cancelled; connections that are open then get a few seconds to end."""
+    app: Any = application(core, config)
+    listener = listen(config.address, config.port)
+    site = server(app, certificate=config.tls_cert_file, key=config.tls_key_file, client_ca=config.client_ca_file)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(core.run(), name="core")
+        serving = tasks.create_task(site.serve(sockets=[listener]), name="https")
+        log.info("serving on %s:%d", config.address, config.port)
+        try:
+            await asyncio.wait((running, serving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _stop(site, serving)
+            running.cancel()
+
+
+async def _stop(site: Server, serving: asyncio.Task[None]) -> None:
+    """End the server: no new requests, then those under way, then whatever is left."""
+    site.should_exit = True
+    await asyncio.wait((serving,), timeout=_STOP_SECONDS)
+    serving.cancel()
