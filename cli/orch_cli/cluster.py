@@ -11,6 +11,7 @@ from orch_cli.identities import ADMIN, API, CONTROLLERS, SCHEDULER, Identities, 
 from orch_cli.kubeconfig import write_kubeconfig
 from orch_cli.layout import Layout
 from orch_cli.network import node_network
+from orch_cli.nodes import agent_programs, clear_nodes, prepare_nodes
 from orch_cli.process import Program
 from orch_cli.readiness import ApiProbe
 from orch_cli.state import ClusterState
@@ -32,14 +33,22 @@ class Cluster:
         """Put in place what the programs need; return them in the order of starting, and what tells readiness."""
         for folder in (self.layout.config, self.layout.logs, self.layout.pids, self.layout.data):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        identities = issue_identities(self.layout.pki, self.state.node_names())
+        nodes = self.state.node_names() if self.state.runtime == "podman" else []
+        identities = issue_identities(self.layout.pki, nodes)
+        prepare_nodes(self.state)
         admin = identities.clients[ADMIN].pair
         write_kubeconfig(self.layout.kubeconfig, cluster="orch", server=self.server, admin=admin)
         _leave_to_caller(self.layout.root, self.layout.kubeconfig)
-        return [*self._stores(identities), *self._services(identities)], ApiProbe(self.state.ports.api, admin)
+        group = [
+            *self._stores(identities),
+            *self._services(identities),
+            *agent_programs(self.layout, self.state, identities),
+        ]
+        return group, ApiProbe(self.state.ports.api, admin)
 
     def clear(self) -> None:
         """Remove what the programs leave outside the state folder."""
+        clear_nodes(self.layout, self.state)
 
     def namespace_of(self, node: str) -> str:
         """Return the path of a Podman node's network namespace."""

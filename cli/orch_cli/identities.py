@@ -28,6 +28,8 @@ API: Final = "api"
 SCHEDULER: Final = "scheduler"
 CONTROLLERS: Final = "controllers"
 ADMIN: Final = "admin"
+FLEET: Final = "fleet"
+"""The one agent that plays all simulated nodes."""
 _SERVICES: Final[Mapping[str, str]] = {
     API: permissions.API,
     SCHEDULER: permissions.SCHEDULER,
@@ -56,7 +58,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Identities(msgspec.Struct, frozen=True, kw_only=True):
-    """All certificates of a cluster. `clients` by file name: the services, admin, and each node by its own name."""
+    """All certificates of a cluster. `clients` by file name: services, admin, fleet, each node by its name."""
 
     clients: Mapping[str, Identity]
     api_server: KeyPair
@@ -84,9 +86,10 @@ class Identities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def issue_identities(folder: Path, nodes: list[str]) -> Identities:
-    """Return valid certificates and keys for everyone; what is there and good is kept."""
+    """Return valid certificates and keys for everyone, `nodes` and a fleet included; what is there and good is kept."""
     authority = Authority(folder, "orch")
     clients = {name: _identity(authority, folder, name, user) for name, user in _SERVICES.items()}
+    clients[FLEET] = _identity(authority, folder, FLEET, permissions.FLEET, "system:nodes")
     clients[ADMIN] = _identity(authority, folder, ADMIN, permissions.ADMIN, "system:masters")
     for node in nodes:
         clients[node] = _identity(authority, folder, node, f"{permissions.NODE_PREFIX}{node}", "system:nodes")

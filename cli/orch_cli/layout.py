@@ -61,3 +61,8 @@ class Layout(msgspec.Struct, frozen=True):
     def data(self) -> Path:
         """What etcd, NATS and the nodes keep."""
         return self.root / "data"
+
+    @property
+    def nodes(self) -> Path:
+        """What each Podman node keeps, its images above all."""
+        return self.root / "data" / "nodes"

@@ -17,7 +17,7 @@ from orch.errors import ConfigError, OrchError
 from orch_cli.cluster import Cluster
 from orch_cli.layout import Layout
 from orch_cli.process import rotate
-from orch_cli.state import Wishes, only_supervisor, port_is_free, settle_state
+from orch_cli.state import Wishes, free_ports, only_supervisor, port_is_free, settle_state
 from orch_cli.supervisor import StartFailedError, Supervisor, read_report
 
 _PODMAN_PROGRAMS: Final = ("podman", "runc", "ip", "nsenter")
@@ -31,8 +31,9 @@ def up(layout: Layout, wishes: Wishes, *, began: float) -> int:
         if state.runtime == "podman":
             require_podman()
         if not port_is_free(state.ports.api):
+            (free,) = free_ports(1)
             raise ConfigError(
-                "--port", f"{state.ports.api} is in use; choose another for the API, such as --port 16443"
+                "--port", f"{state.ports.api} is in use; choose another for the API, such as --port {free}"
             )
         kind = "node" if state.nodes == 1 else "nodes"
         _say(f"Cluster of {state.nodes} {state.runtime} {kind} in {layout.root}")

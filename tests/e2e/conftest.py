@@ -1,0 +1,207 @@
+"""Local clusters to test against, driven as a user drives them: through `orch` and `kubectl`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orch_cli.layout import Layout
+from orch_cli.network import node_network
+from orch_cli.process import Pid
+from orch_cli.state import free_ports, load_state
+from orch_cli.supervisor import SupervisorReport, read_report
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+IMAGES = ROOT / ".orch-images"
+
+
+class LocalCluster:
+    """A cluster in a folder of its own, on a port of its own."""
+
+    def __init__(self, state: Path, *, nodes: int, runtime: str, mirror: Path | None = None) -> None:
+        self.state = state
+        self.layout = Layout(state)
+        self.nodes = nodes
+        self.runtime = runtime
+        self.mirror = mirror
+        (self.port,) = free_ports(1)
+
+    def up(self, *options: str) -> str:
+        """Bring the cluster up; return what `orch up` printed."""
+        mirror = ("--mirror", str(self.mirror)) if self.mirror else ()
+        size = ("--nodes", str(self.nodes), "--runtime", self.runtime)
+        return self.orch("up", "--port", str(self.port), *size, *mirror, "--detach", *options, timeout=100)
+
+    def down(self, *options: str) -> str:
+        """Stop the cluster; return what `orch down` printed."""
+        return self.orch("down", *options, timeout=100)
+
+    def orch(self, command: str, *arguments: str, timeout: float = 60, check: bool = True) -> str:
+        """Run an orch command on this cluster and return its output."""
+        return run(BIN / "orch", command, "--state", self.state, *arguments, timeout=timeout, check=check)
+
+    def kubectl(self, *arguments: str, stdin: str = "", timeout: float = 60, check: bool = True) -> str:
+        """Run kubectl and return what it printed on both outputs. Unless `check` is off, it must succeed."""
+        return run(BIN / "kubectl", *arguments, stdin=stdin, timeout=timeout, check=check, environ=self.environ)
+
+    def kubectl_start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start kubectl and return the process, its outputs to be read by the caller."""
+        return subprocess.Popen(
+            [BIN / "kubectl", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **self.environ},
+        )
+
+    def get(self, *arguments: str) -> Any:
+        """Return what `kubectl get ARGUMENTS -o json` shows: an object, or the items of a list."""
+        shown = json.loads(self.kubectl("get", *arguments, "-o", "json"))
+        return shown["items"] if shown["kind"].endswith("List") else shown
+
+    def apply(self, *manifests: dict[str, Any] | str, check: bool = True) -> str:
+        """Apply manifests, given as documents or as text."""
+        texts = (text if isinstance(text, str) else yaml.safe_dump(text) for text in manifests)
+        return self.kubectl("apply", "-f", "-", stdin="\n---\n".join(texts), check=check)
+
+    def wait(self, condition: Callable[[], Any], timeout: float = 60, what: str = "") -> Any:
+        """Return what `condition` returns as soon as that is true. What it raises counts as false until the end."""
+        deadline = time.monotonic() + timeout
+        last: object = None
+        while time.monotonic() < deadline:
+            try:
+                last = condition()
+            except (AssertionError, LookupError, ValueError) as error:
+                last = error
+            else:
+                if last:
+                    return last
+            time.sleep(0.1)
+        raise AssertionError(f"{what or 'the condition'} did not come true within {timeout:g} s; last: {last!r}")
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What kubectl needs in its environment; nothing is cached outside the cluster's folder."""
+        return {"KUBECONFIG": str(self.layout.kubeconfig), "KUBECACHEDIR": str(self.state / "cache")}
+
+    @property
+    def report(self) -> SupervisorReport:
+        """What the supervisor says of itself now."""
+        report = read_report(self.layout)
+        assert report is not None, "the cluster is not up"
+        return report
+
+    def pid(self, process: str) -> Pid | None:
+        """Return one process's id, None while it does not run. The names are those of `orch status`."""
+        return next(each.pid for each in self.report.processes if each.name == process)
+
+    def kill(self, process: str, number: signal.Signals = signal.SIGKILL) -> Pid:
+        """Kill one of the cluster's processes; it will be restarted. Returns what was killed."""
+        pid = self.pid(process)
+        assert pid is not None, f"{process} does not run"
+        os.kill(pid.pid, number)
+        return pid
+
+    def restarted(self, process: str, since: Pid) -> bool:
+        """Say whether the process runs again, as another than `since`."""
+        pid = self.pid(process)
+        return pid is not None and pid != since and pid.alive()
+
+    def node_namespace(self, node: str) -> str:
+        """Return the name of a Podman node's network namespace."""
+        state = load_state(self.layout)
+        assert state is not None
+        return node_network(state.cluster, state.node_names().index(node)).namespace
+
+    def in_node(self, node: str, *argv: str, timeout: float = 30, check: bool = True) -> str:
+        """Run a command in a Podman node's network and return its output."""
+        return self.orch("enter", node, "--", *argv, timeout=timeout, check=check)
+
+
+def run(
+    *argv: str | Path,
+    stdin: str = "",
+    timeout: float = 60,
+    check: bool = True,
+    environ: dict[str, str] | None = None,
+) -> str:
+    """Run a program and return what it printed on both outputs."""
+    done = subprocess.run(
+        [str(part) for part in argv],
+        input=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, "ORCH_OFFLINE": "1", **(environ or {})},
+    )
+    if check:
+        assert done.returncode == 0, f"{' '.join(map(str, argv))} ended with {done.returncode}:\n{done.stdout}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def image_mirror() -> Path:
+    """The storage of a registry with images built from packages; `make images` has usually made it already."""
+    run(sys.executable, ROOT / "tools/images/build.py", "--store", IMAGES, timeout=600)
+    return IMAGES / "registry"
+
+
+@pytest.fixture(scope="session")
+def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LocalCluster]]:
+    """Make clusters that are down; whatever is up in the end is stopped and its folder removed."""
+    made: list[LocalCluster] = []
+
+    def make(**options: Any) -> LocalCluster:
+        cluster = LocalCluster(tmp_path_factory.mktemp("cluster"), **options)
+        made.append(cluster)
+        return cluster
+
+    yield make
+    for cluster in made:
+        cluster.down("--purge")
+
+
+@pytest.fixture(scope="session")
+def simulated(clusters: Callable[..., LocalCluster]) -> LocalCluster:
+    """A running cluster of three simulated nodes, shared by all tests: each keeps to a namespace of its own."""
+    cluster = clusters(nodes=3, runtime="simulated")
+    cluster.up()
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def podman(clusters: Callable[..., LocalCluster], image_mirror: Path) -> LocalCluster:
+    """A running cluster of two Podman nodes, shared by all tests: each keeps to a namespace of its own."""
+    cluster = clusters(nodes=2, runtime="podman", mirror=image_mirror)
+    cluster.up()
+    return cluster
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> Callable[[LocalCluster], str]:
+    """Make a namespace in a cluster, named after the test, and delete it afterwards."""
+    made: list[tuple[LocalCluster, str]] = []
+
+    def make(cluster: LocalCluster) -> str:
+        name = f"t-{abs(hash(request.node.nodeid)):x}"
+        cluster.kubectl("create", "namespace", name)
+        made.append((cluster, name))
+        return name
+
+    yield make
+    for cluster, name in made:
+        cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
