@@ -143,8 +143,6 @@ def encode(pod: Pod, status: PodStatus) -> bytes:
         document["hostIPs"] = [{"ip": status.host_ip}]
     if pod.metadata.generation:
         document["observedGeneration"] = pod.metadata.generation
-    for condition in document.get("conditions", ()):
-        condition.setdefault("lastProbeTime", None)
     for kind in ("initContainerStatuses", "containerStatuses"):
         for container in document.get(kind, ()):
             for field, zero in _ALWAYS:
