@@ -27,11 +27,11 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind
-from orch_pb.v1.object_pb2 import TraceContext
 from prometheus_client import Counter, start_http_server
 
 from orch.config import TelemetryConfig
 from orch.errors import ConfigError
+from orch_pb.v1.object_pb2 import TraceContext
 
 __all__ = ["Span", "SpanKind", "TraceContext", "current_trace", "setup", "span"]
 

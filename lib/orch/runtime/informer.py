@@ -19,7 +19,6 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 from google.protobuf.message import DecodeError
-from orch_pb.v1 import object_pb2
 from prometheus_client import Counter, Gauge
 
 from orch.bus.protocol import Bus, Message, Signal
@@ -28,6 +27,7 @@ from orch.errors import UnavailableError
 from orch.objects.meta import Object
 from orch.objects.scheme import Kind
 from orch.telemetry import TraceContext
+from orch_pb.v1 import object_pb2
 
 T = TypeVar("T", bound=Object)
 
@@ -47,7 +47,7 @@ _FIRST_DELAY: Final = 0.1
 _LAST_DELAY: Final = 5.0
 
 
-class Item(msgspec.Struct, Generic[T], frozen=True):
+class Item(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """An object as an informer holds it. `trace` is that of the request which made it so."""
 
     namespace: str
@@ -60,7 +60,7 @@ class Item(msgspec.Struct, Generic[T], frozen=True):
     object: T
 
 
-class Change(msgspec.Struct, Generic[T], frozen=True):
+class Change(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """What happened to an object: added (no `old`), changed, or deleted (no `new`).
 
     An object that was deleted and made again under the same name is two changes. `trace` is that of the request that
@@ -307,9 +307,11 @@ class Informer(Generic[T]):
 
     def _index(self, index: str, old: Item[T] | None, new: Item[T] | None) -> None:
         entries = self._indexes[index]
-        if old is not None:
+        before = self._values(index, old) if old is not None else ()
+        after = self._values(index, new) if new is not None else ()
+        if old is not None and before != after:
             name = (old.namespace, old.name)
-            for value in self._values(index, old):
+            for value in before:
                 members = entries.get(value)
                 if members is not None:
                     members.pop(name, None)
@@ -317,10 +319,10 @@ class Informer(Generic[T]):
                         del entries[value]
         if new is not None:
             name = (new.namespace, new.name)
-            for value in self._values(index, new):
+            for value in after:
                 entries.setdefault(value, {})[name] = new
 
-    def _values(self, index: str, item: Item[T]) -> Iterable[str]:
+    def _values(self, index: str, item: Item[T]) -> tuple[str, ...]:
         try:
             return tuple(self._indexers[index](item))
         except Exception:  # noqa: BLE001 - one odd object must not stop the informer; logged and counted

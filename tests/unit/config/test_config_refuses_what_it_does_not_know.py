@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
+
 from orch.config import Duration, EtcdConfig, NatsConfig, TelemetryConfig, load, parse_duration
 from orch.errors import ConfigError
 

@@ -7,6 +7,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
+
 from orch.config import TelemetryConfig
 from orch.errors import ConfigError
 from orch.telemetry import SpanKind, TraceContext, current_trace, setup, span

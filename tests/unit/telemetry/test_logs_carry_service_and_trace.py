@@ -5,6 +5,7 @@ import logging
 import re
 
 import pytest
+
 from orch.config import TelemetryConfig
 from orch.telemetry import TraceContext, setup, span
 
