@@ -110,7 +110,7 @@ class _Decision:
         document["spec"]["nodeName"] = binding.node
         status: Document = document.get("status") or {}
         document["status"] = status
-        condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": self._now, "lastProbeTime": None}
+        condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": self._now}
         others = [one for one in status.get("conditions") or () if one.get("type") != "PodScheduled"]
         status["conditions"] = [*others, condition]
         return encode(document, self._origin(item))

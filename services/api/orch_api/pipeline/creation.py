@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from datetime import datetime
 from typing import Final
 
 from orch import telemetry
@@ -38,6 +39,8 @@ class Creation:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._second: datetime | None = None
+        self._second_text = ""
 
     async def create(
         self, caller: Caller, resource: Resource, namespace: str, body: bytes, options: WriteOptions
@@ -72,8 +75,15 @@ class Creation:
         for name in ("managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
             metadata.pop(name, None)
         metadata["uid"] = str(uuid.uuid4())
-        metadata["creationTimestamp"] = rfc3339(self._parts.clock.now())
+        metadata["creationTimestamp"] = self._now()
         return metadata
+
+    def _now(self) -> str:
+        """Return the time as objects carry it; written out once a second, as it is dear."""
+        second = self._parts.clock.now().replace(microsecond=0)
+        if second != self._second:
+            self._second, self._second_text = second, rfc3339(second)
+        return self._second_text
 
     async def _store(
         self, caller: Caller, resource: Resource, namespace: str, document: Document, options: WriteOptions
