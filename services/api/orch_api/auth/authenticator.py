@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from orch.errors import ConfigError, UnauthorizedError
-
 from orch_api.auth.identity import Caller
 
 ANONYMOUS: Final = Caller(user="system:anonymous", groups=("system:unauthenticated",))

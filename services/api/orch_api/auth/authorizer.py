@@ -53,6 +53,11 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         _EVENTS,
         _LEASES,
     ),
+    # the one identity of a fleet of simulated nodes, which run nothing and keep nothing from one another
+    "system:nodes:simulated": (
+        Rule(frozenset({"get"}), frozenset({"nodes.", "pods.", "configmaps.", "secrets."})),
+        _EVENTS,
+    ),
 }
 """The rules of each user that a service runs under."""
 

@@ -27,7 +27,7 @@ from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
 from orch_api.http.exchange import Exchange, Receive, Scope, Send
 from orch_api.http.request import Target, flag, number, text
-from orch_api.http.websocket import CLOSE, ERROR, STDIN, Channels
+from orch_api.http.websocket import CLOSE, ERROR, STDERR, STDIN, STDOUT, Channels
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
 from orch_pb.v1 import node_pb2
@@ -106,7 +106,8 @@ class PodStreams:
         self._authorizer.authorize(caller, "create", resource, target.namespace, target.name, "exec")
         pod = await self._pod(target)
         request = exec_request(pod, query)
-        channels = await Channels.accept(scope, receive, send)
+        first = STDOUT if request.stdout else STDERR if request.stderr else ERROR
+        channels = await Channels.accept(scope, receive, send, first)
         try:
             stream = await self._open(pod, "exec", request.SerializeToString())
         except ApiError as error:

@@ -180,7 +180,7 @@ class Watcher:
 
     def _bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
         resource = self._request.resource
-        metadata: dict[str, object] = {"resourceVersion": str(version), "creationTimestamp": None}
+        metadata: dict[str, object] = {"resourceVersion": str(version)}
         if initial_end:
             metadata["annotations"] = {_INITIAL_EVENTS_END: "true"}
         body: dict[str, object] = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}

@@ -33,8 +33,11 @@ class Channels:
         self._closed = False
 
     @classmethod
-    async def accept(cls, scope: Scope, receive: Receive, send: Send) -> Channels:
-        """Accept the connection with the newest protocol that both speak. Raises BadRequestError when there is none."""
+    async def accept(cls, scope: Scope, receive: Receive, send: Send, first: int) -> Channels:
+        """Accept the connection with the newest protocol that both speak. Raises BadRequestError when there is none.
+
+        An empty message on `first`, the lowest channel that will be written, tells the client that it stands.
+        """
         offered: list[str] = scope.get("subprotocols", [])
         protocol = next((known for known in _PROTOCOLS if known in offered), None)
         if protocol is None:
@@ -44,8 +47,7 @@ class Channels:
             raise BadRequestError("the connection was closed before it was accepted")
         channels = cls(receive, send, protocol)
         await send({"type": "websocket.accept", "subprotocol": protocol})
-        for channel in (STDIN, STDOUT, STDERR, ERROR):  # Kubernetes announces its channels with empty messages
-            await channels.send(channel, b"")
+        await channels.send(first, b"")
         return channels
 
     def __aiter__(self) -> AsyncGenerator[tuple[int, bytes]]:
