@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import signal
 import socket
 import subprocess
@@ -60,13 +61,15 @@ class EtcdServer:
                 pytest.fail(f"etcd did not start: {self._log.read_text()[-2000:]}")
             time.sleep(0.02)  # between looks at the port
 
-    def send(self, number: signal.Signals) -> None:
+    def pause(self) -> None:
+        """Stop the process where it is: its connections stand, and nothing answers."""
         assert self._process is not None
-        self._process.send_signal(number)
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # until every thread stands still
 
     def kill(self) -> None:
-        self.send(signal.SIGKILL)
         assert self._process is not None
+        self._process.kill()
         self._process.wait(10)
 
     def stop(self) -> None:
