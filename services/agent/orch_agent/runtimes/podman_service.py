@@ -33,7 +33,8 @@ class PodmanSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where Podman keeps its data and how it runs containers. Empty folders are made under the agent's state.
 
     `tmpdir` and `runroot` hold what must not outlive the machine's uptime; the agent clears them after a boot.
-    `cgroup_parent` is the node's group. `image_stores` are read-only stores shared among nodes.
+    `cgroup_parent` is the node's group. `image_stores` are read-only stores shared among nodes. `exec_memory` is for how
+    many seconds Podman remembers a command that has ended, holding two processes for it.
     """
 
     binary: str = "podman"
@@ -48,6 +49,7 @@ class PodmanSettings(msgspec.Struct, frozen=True, kw_only=True):
     nofile: int = 20_000
     nproc: int = 32_768
     log_size_max: int = 10 << 20
+    exec_memory: int = 10
 
 
 class PodmanService:
@@ -81,6 +83,21 @@ class PodmanService:
             await self._clock.sleep(delay)
             delay = min(delay * 2, _LONGEST_RETRY)
 
+    def command(self, *arguments: str) -> list[str]:
+        """Return Podman's command line for the node's own storage."""
+        stores = [f"--storage-opt=additionalimagestore={store}" for store in self._settings.image_stores]
+        folders = ["--root", str(self._root), "--runroot", str(self._runroot), "--tmpdir", str(self._tmpdir)]
+        return [self._settings.binary, *folders, *stores, *arguments]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment that makes Podman read the node's configuration instead of the machine's."""
+        registries = self._settings.registries_file
+        return {
+            **os.environ,
+            "CONTAINERS_CONF": str(self._state / "containers.conf"),
+            **({"CONTAINERS_REGISTRIES_CONF": registries} if registries else {}),
+        }
+
     async def wait_ready(self) -> None:
         """Wait until the service takes connections. Raises UnavailableError after 20 s."""
         try:
@@ -110,22 +127,15 @@ class PodmanService:
     async def _serve(self) -> int:
         await self._end_predecessor()
         self.socket.unlink(missing_ok=True)
-        settings = self._settings
-        stores = [f"--storage-opt=additionalimagestore={store}" for store in settings.image_stores]
         command = [
             # The service must not outlive an agent that was killed: the next one would meet it.
             *("setpriv", "--pdeathsig", "TERM"),
             *(("nsenter", f"--net=/run/netns/{self._network_namespace}") if self._network_namespace else ()),
-            *(settings.binary, "--root", str(self._root), "--runroot", str(self._runroot)),
-            *("--tmpdir", str(self._tmpdir), *stores),
-            *("system", "service", "--time=0", f"unix://{self.socket}"),
+            *self.command("system", "service", "--time=0", f"unix://{self.socket}"),
         ]
-        environment = {**os.environ, "CONTAINERS_CONF": str(self._state / "containers.conf")}
-        if settings.registries_file:
-            environment["CONTAINERS_REGISTRIES_CONF"] = settings.registries_file
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment()
             )
         self._pid_file.write_text(str(self._process.pid))
         return await self._process.wait()
@@ -176,6 +186,7 @@ class PodmanService:
             f'runtime = "{settings.oci_runtime}"\n'
             'cgroup_manager = "cgroupfs"\n'
             'events_logger = "file"\n'
+            f"exit_command_delay = {settings.exec_memory}\n"
             # Locks in shared memory are one set for the whole machine; nodes that share it would meet there.
             'lock_type = "file"\n'
         )

@@ -1,0 +1,248 @@
+"""What only real containers have: control groups, users, networks, terminals, and a service that may die."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orch.clock import SystemClock
+from orch_agent.network.addresses import AddressBook
+from orch_agent.network.sandbox import NetnsSandboxes, NetworkSettings, Sandbox
+from orch_agent.pods.files import PodFiles
+from orch_agent.runtimes.podman import qualified
+from orch_agent.runtimes.podman_service import PodmanService, PodmanSettings
+from orch_agent.runtimes.protocol import STDOUT, ExecSpec, Limits, LogQuery, Mount, State
+
+pytestmark = pytest.mark.podman
+
+
+@pytest.fixture
+def lab(podman_lab: Any) -> Any:
+    return podman_lab
+
+
+async def output(lab: Any, container: str, *command: str, tty: bool = False) -> str:
+    session = await lab.runtime.exec(container, ExecSpec(command=command, tty=tty))
+    try:
+        async with asyncio.timeout(20):
+            return b"".join([data async for _, data in session.output()]).decode().replace("\r\n", "\n").strip()
+    finally:
+        await session.close()
+
+
+async def test_limits_are_settings_of_the_control_group(lab: Any) -> None:
+    limits = Limits(cpu_shares=102, cpu_quota=50_000, memory=64 << 20, pids=50, oom_score_adj=500)
+    made = await lab.run(limits=limits)
+    group = f"{lab.group.lstrip('/')}/libpod-{made}"
+    root = Path("/sys/fs/cgroup")
+    if (root / "cgroup.controllers").exists():
+        assert (root / group / "memory.max").read_text().strip() == str(64 << 20)
+        assert (root / group / "cpu.max").read_text().split() == ["50000", "100000"]
+        assert (root / group / "pids.max").read_text().strip() == "50"
+    else:
+        assert (root / "memory" / group / "memory.limit_in_bytes").read_text().strip() == str(64 << 20)
+        assert (root / "cpu" / group / "cpu.shares").read_text().strip() == "102"
+        assert (root / "cpu" / group / "cpu.cfs_quota_us").read_text().strip() == "50000"
+        assert (root / "pids" / group / "pids.max").read_text().strip() == "50"
+    assert await output(lab, made, "cat", "/proc/1/oom_score_adj") == "500"
+
+
+async def test_running_out_of_memory_is_told_from_a_kill(lab: Any) -> None:
+    made = await lab.run(command=("tail", "/dev/zero"), limits=Limits(memory=32 << 20))
+    info = await lab.until(made, State.EXITED)
+    assert info.exit_code == 137
+    assert info.oom_killed
+
+
+async def test_command_arguments_user_and_folder_are_the_containers(lab: Any) -> None:
+    made = await lab.run(
+        command=("sh", "-c"),
+        args=("id -u; id -g; pwd; exit 0",),
+        user=1234,
+        group=4321,
+        working_dir="/tmp",
+    )
+    await lab.until(made, State.EXITED)
+    lines = [line.data async for line in lab.runtime.logs(made, LogQuery())]
+    assert lines == [b"1234\n", b"4321\n", b"/tmp\n"]
+
+
+async def test_mounts_hostname_and_a_file_system_that_is_read_only(lab: Any, tmp_path: Path) -> None:
+    shown = tmp_path / "shown"
+    shown.write_text("visible")
+    mount = Mount(source=str(shown), target="/tmp/shown", read_only=True)
+    made = await lab.run(mounts=(mount,), hostname="web-1", read_only=True, network_namespace=lab.namespace)
+    assert await output(lab, made, "cat", "/tmp/shown") == "visible"
+    assert await output(lab, made, "hostname") == "web-1"
+    assert "Read-only" in await output(lab, made, "sh", "-c", "echo x > /new 2>&1; true")
+
+
+async def test_a_terminal_has_one_output_and_a_size(lab: Any) -> None:
+    made = await lab.run()
+    session = await lab.runtime.exec(made, ExecSpec(command=("sh",), stdin=True, tty=True))
+    try:
+        await session.resize(132, 43)
+        await session.write(b"stty size; exit 5\n")
+        written = b""
+        async with asyncio.timeout(20):
+            async for stream, data in session.output():
+                assert stream == STDOUT
+                written += data
+        assert b"43 132" in written
+        assert await session.exit_code() == 5
+    finally:
+        await session.close()
+
+
+async def test_stderr_is_told_apart(lab: Any) -> None:
+    made = await lab.run(command=("sh", "-c", "echo out; echo err >&2"))
+    await lab.until(made, State.EXITED)
+    lines = {line.data: line.stream async for line in lab.runtime.logs(made, LogQuery())}
+    assert lines == {b"out\n": 1, b"err\n": 2}
+
+
+async def test_a_cancelled_create_leaves_a_container_that_is_listed_or_none(lab: Any) -> None:
+    creating = asyncio.create_task(lab.runtime.create(lab.spec()))
+    await asyncio.sleep(0)
+    creating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+    before = await lab.runtime.containers(lab.uid)
+    assert len(before) <= 1
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("nginx", "docker.io/library/nginx:latest"),
+        ("nginx:1.27", "docker.io/library/nginx:1.27"),
+        ("grafana/grafana", "docker.io/grafana/grafana:latest"),
+        ("localhost:5000/a", "localhost:5000/a:latest"),
+        ("registry.example/a/b:1", "registry.example/a/b:1"),
+        ("nginx@sha256:0a", "docker.io/library/nginx@sha256:0a"),
+    ],
+)
+def test_short_names_are_docker_hubs_as_in_kubernetes(image: str, name: str) -> None:
+    assert qualified(image) == name
+
+
+# -- the service -------------------------------------------------------------------------------------------------
+
+
+async def test_containers_outlive_the_service_and_are_found_again(podman_node: Any, lab: Any) -> None:
+    made = await lab.run()
+    pid = int((podman_node.folder / "podman" / "podman.pid").read_text())
+    lab.changed.clear()
+    subprocess.run(["kill", "-KILL", str(pid)], check=True)
+    await lab.until_true(lambda: "" in lab.changed, timeout=30)
+    [info] = await lab.runtime.containers(lab.uid)
+    assert (info.id, info.state) == (made, State.RUNNING)
+    await lab.runtime.kill(made)
+    await lab.until_true(lambda: lab.uid in lab.changed)
+
+
+async def test_a_service_that_a_killed_agent_left_is_replaced(podman_node: Any, tmp_path: Path) -> None:
+    settings = PodmanSettings(cgroup_parent=podman_node.group)
+    first = PodmanService(settings, tmp_path, podman_node.namespace, SystemClock())
+    running = asyncio.create_task(first.run())
+    await first.wait_ready()
+    old = int((tmp_path / "podman.pid").read_text())
+    second = PodmanService(settings, tmp_path, podman_node.namespace, SystemClock())
+    replacing = asyncio.create_task(second.run())
+    try:
+        async with asyncio.timeout(20):
+            while not (tmp_path / "podman.pid").exists() or int((tmp_path / "podman.pid").read_text() or old) == old:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await second.wait_ready()
+    finally:
+        for task in (running, replacing):
+            task.cancel()
+        await asyncio.gather(running, replacing, return_exceptions=True)
+        subprocess.run(["umount", str(tmp_path / "containers" / "overlay")], check=False, capture_output=True)
+
+
+# -- the network -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def sandboxes(podman_node: Any, tmp_path: Path) -> AsyncGenerator[NetnsSandboxes]:
+    made = NetnsSandboxes(network_settings(podman_node), AddressBook("10.211.1.0/24", tmp_path / "addresses.json"))
+    await made.prepare()
+    yield made
+    for uid in await made.owners():
+        await made.remove(uid)
+
+
+def network_settings(podman_node: Any) -> NetworkSettings:
+    return NetworkSettings(
+        network_namespace=podman_node.namespace,
+        pod_namespace_prefix=f"{podman_node.namespace}-pod-",
+        blackholes=("10.211.0.0/16", "10.212.0.0/16"),
+    )
+
+
+def in_namespace(name: str, *command: str) -> str:
+    done = subprocess.run(["ip", "netns", "exec", name, *command], check=False, capture_output=True, timeout=20)
+    return (done.stdout + done.stderr).decode()
+
+
+async def test_pods_of_one_node_reach_one_another(lab: Any, sandboxes: NetnsSandboxes) -> None:
+    first, made = await sandboxes.ensure("uid-1")
+    assert made
+    assert first.address == "10.211.1.2"
+    second, _ = await sandboxes.ensure("uid-2")
+    await lab.run("server", command=("nc", "-l", "-p", "8080", "-e", "echo", "hi"), network_namespace=first.namespace)
+    client = await lab.run("client", network_namespace=second.namespace)
+    async with asyncio.timeout(20):
+        while await output(lab, client, "nc", "-w", "2", first.address, "8080") != "hi":
+            await asyncio.sleep(0.1)
+
+
+async def test_what_is_nobodys_address_is_swallowed(podman_node: Any, sandboxes: NetnsSandboxes) -> None:
+    made, _ = await sandboxes.ensure("uid-1")
+    name = Path(made.namespace).name
+    assert "10.211.1.1" in in_namespace(name, "ip", "route", "show", "default")
+    routes = in_namespace(podman_node.namespace, "ip", "route")
+    assert "blackhole 10.211.0.0/16" in routes
+    assert "blackhole 10.212.0.0/16" in routes
+
+
+async def test_a_sandbox_is_kept_over_a_restart_and_made_anew_when_it_is_broken(
+    podman_node: Any, sandboxes: NetnsSandboxes, tmp_path: Path
+) -> None:
+    made, _ = await sandboxes.ensure("uid-1")
+    again = NetnsSandboxes(network_settings(podman_node), AddressBook("10.211.1.0/24", tmp_path / "addresses.json"))
+    await again.prepare()
+    assert list(await again.owners()) == ["uid-1"]
+    assert await again.ensure("uid-1") == (made, False)
+    subprocess.run(["ip", "-n", Path(made.namespace).name, "address", "flush", "dev", "eth0"], check=True)
+    third = NetnsSandboxes(network_settings(podman_node), AddressBook("10.211.1.0/24", tmp_path / "addresses.json"))
+    assert await third.ensure("uid-1") == (made, True)
+
+
+async def test_a_removed_sandbox_leaves_nothing(podman_node: Any, sandboxes: NetnsSandboxes) -> None:
+    made: Sandbox
+    made, _ = await sandboxes.ensure("uid-1")
+    await sandboxes.remove("uid-1")
+    await sandboxes.remove("uid-1")
+    assert not Path(made.namespace).exists()
+    assert "veth" not in in_namespace(podman_node.namespace, "ip", "link")
+    assert list(await sandboxes.owners()) == []
+
+
+async def test_a_container_finds_its_hosts_file_and_leaves_its_last_words(lab: Any, tmp_path: Path) -> None:
+    files = PodFiles(tmp_path)
+    container = lab.container("web")
+    mounts = await files.prepare(lab.uid, container, 0, address="10.211.1.9", hostname="web-1")
+    script = "grep -q 10.211.1.9 /etc/hosts || exit 9; echo -n bye > /dev/termination-log"
+    made = await lab.run(command=("sh", "-c", script), mounts=mounts)
+    assert (await lab.until(made, State.EXITED)).exit_code == 0
+    assert await files.termination_message(lab.uid, "web", 0) == "bye"
+    assert await files.owners() == [lab.uid]
+    await files.remove(lab.uid)
+    assert await files.owners() == []
