@@ -59,6 +59,11 @@ def node_network(cluster: str, index: int) -> NodeNetwork:
     )
 
 
+def pod_namespace_prefix(cluster: str) -> str:
+    """Return what the names of the pods' namespaces begin with."""
+    return f"orch-{cluster}-pod-"
+
+
 def lay_network(cluster: str, nodes: int) -> None:
     """Make the namespaces and links of all nodes. What stands already is kept: containers may live in it."""
     fabric = fabric_namespace(cluster)
@@ -83,7 +88,7 @@ def lay_network(cluster: str, nodes: int) -> None:
 
 
 def remove_network(cluster: str) -> None:
-    """Remove the cluster's namespaces, and the host's blackholes with the machine's last cluster."""
+    """Remove the cluster's namespaces, also the pods', and with the machine's last cluster the host's blackholes."""
     remove_namespaces(name for name in _namespaces() if name.startswith(f"orch-{cluster}-"))
     if any(name.endswith("-fabric") and name.startswith("orch-") for name in _namespaces()):
         return

@@ -10,15 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from orch.config import NatsConfig
 from orch.errors import OrchError
 from orch_cli import programs
 from orch_cli.identities import FLEET, Identities
 from orch_cli.images import image_programs, pull_environment, registries_file
 from orch_cli.layout import Layout
-from orch_cli.network import BLACKHOLES, lay_network, node_network, remove_namespaces, remove_network
+from orch_cli.network import BLACKHOLES, lay_network, node_network, pod_namespace_prefix, remove_network
 from orch_cli.process import Program
 from orch_cli.state import ClusterState
 
@@ -73,6 +71,7 @@ def podman_settings(
         },
         "network": {
             "network_namespace": place.namespace,
+            "pod_namespace_prefix": pod_namespace_prefix(state.cluster),
             "blackholes": BLACKHOLES,
             "routes": [{"to": other.pod_cidr, "via": other.address} for other in others],
         },
@@ -90,7 +89,6 @@ def clear_nodes(layout: Layout, state: ClusterState) -> None:
     """Remove all containers, and everything of theirs outside the state folder; images stay."""
     for folder in sorted(layout.nodes.glob("*")):
         _remove_containers(folder, runtime_folder(state) / folder.name)
-        remove_namespaces(f"orch-{uid}" for uid in _pods_with_address(folder))
     if runtime_folder(state).exists() or layout.nodes.exists():
         remove_network(state.cluster)
     for folder in (layout.nodes, runtime_folder(state)):
@@ -137,14 +135,6 @@ def _remove_containers(node: Path, volatile: Path) -> None:
         raise OrchError(f"the containers of {node.name} cannot be removed: {error}") from error
     if done.returncode:
         raise OrchError(f"the containers of {node.name} cannot be removed: {done.stderr.strip()}")
-
-
-def _pods_with_address(node: Path) -> list[str]:
-    """Return the uids of the pods that the agent has made a network namespace for."""
-    try:
-        return sorted(msgspec.json.decode((node / "addresses.json").read_bytes(), type=dict[str, str]))
-    except FileNotFoundError:
-        return []
 
 
 def _unmount_below(folder: Path) -> None:

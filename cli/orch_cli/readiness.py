@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from typing import Any
+from datetime import datetime
 
 import msgspec
 
+from orch.clock import rfc3339
 from orch_cli.pki import KeyPair
 
 _TIMEOUT = 5.0
 
 
-class Condition(msgspec.Struct, frozen=True):
+class Condition(msgspec.Struct, frozen=True, rename="camel"):
     """A node's condition, as far as it matters here."""
 
     type: str
     status: str
+    last_heartbeat_time: str = ""
 
 
 class _NodeStatus(msgspec.Struct, frozen=True):
@@ -49,18 +51,13 @@ class ApiProbe:
         """Say whether /readyz answers that all is well."""
         return self._get("/readyz") is not None
 
-    def ready_nodes(self) -> set[str]:
-        """Return the names of the nodes that are Ready."""
+    def ready_nodes(self, since: datetime) -> set[str]:
+        """Return the names of the nodes that said at `since` or later, in this run, that they are Ready."""
         content = self._get("/api/v1/nodes")
         if content is None:
             return set()
         nodes = msgspec.json.decode(content, type=_NodeList).items
-        return {node.metadata.name for node in nodes if _is_ready(node.status.conditions)}
-
-    def get(self, path: str) -> Any:
-        """Return what the API serves at `path`, None when it does not answer or refuses."""
-        content = self._get(path)
-        return None if content is None else msgspec.json.decode(content)
+        return {node.metadata.name for node in nodes if _is_ready(node.status.conditions, rfc3339(since))}
 
     def _get(self, path: str) -> bytes | None:
         connection = http.client.HTTPSConnection("127.0.0.1", self._port, context=self._context, timeout=_TIMEOUT)
@@ -75,5 +72,8 @@ class ApiProbe:
         return content if response.status == 200 else None
 
 
-def _is_ready(conditions: tuple[Condition, ...]) -> bool:
-    return any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
+def _is_ready(conditions: tuple[Condition, ...], since: str) -> bool:
+    return any(
+        condition.type == "Ready" and condition.status == "True" and condition.last_heartbeat_time >= since
+        for condition in conditions
+    )

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 import msgspec
@@ -112,7 +113,8 @@ class Supervisor:
         await self._poll(probe.ready, deadline, "the API does not answer /readyz")
         self._tell(f"the API answers at {self._cluster.server}")
         expected = frozenset(self._cluster.state.node_names())
-        await self._poll(lambda: expected <= probe.ready_nodes(), deadline, "not all nodes are Ready")
+        began = datetime.now(UTC) - timedelta(seconds=time.monotonic() - self._began)
+        await self._poll(lambda: expected <= probe.ready_nodes(began), deadline, "not all nodes are Ready")
         self._ready_after = time.monotonic() - self._began
         self._phase = "ready"
         self._tell(f"{len(expected)} {'nodes are' if len(expected) > 1 else 'node is'} Ready")
@@ -138,6 +140,7 @@ class Supervisor:
 
     async def _go_down(self) -> None:
         self._phase = "stopping"
+        self._began = time.monotonic()
         await stop_in_order(self._supervised, stopped=lambda names: self._tell(f"stopped {names}"))
         await asyncio.to_thread(self._cluster.clear)
 
