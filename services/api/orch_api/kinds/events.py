@@ -26,14 +26,14 @@ class EventStrategy(Strategy):
         """Return what is wrong with the event."""
         causes = _namespaces(obj)
         controller: str = obj.get("reportingComponent") or ""
-        if controller or obj.get("eventTime"):
-            causes += validation.check("reportingController", controller, validation.qualified_name)
+        if controller:
+            causes += validation.check("reportingComponent", controller, validation.qualified_name)
         return causes + _new_form(obj) if obj.get("eventTime") else causes
 
 
 def _new_form(obj: Document) -> list[Cause]:
     causes: list[Cause] = []
-    for field_name in ("reportingInstance", "action", "reason"):
+    for field_name in ("reportingComponent", "reportingInstance", "action", "reason"):
         value: str = obj.get(field_name) or ""
         if not value:
             causes.append(required(field_name))
