@@ -11,7 +11,7 @@ from orch.config import Duration, NatsConfig, TelemetryConfig
 from orch.errors import ConfigError
 from orch_agent.network.sandbox import NetworkSettings
 from orch_agent.pods.host import PodSettings
-from orch_agent.runtimes.podman_service import PodmanSettings
+from orch_agent.runtimes.podman_service import LONGEST_RUNROOT, LONGEST_SOCKET, PodmanSettings
 
 
 class TaintSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -85,6 +85,9 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError("node_ip", str(error)) from error
         if _range("pod_cidr", self.pod_cidr).num_addresses < 8:
             raise ConfigError("pod_cidr", "has too few addresses")
+        for setting, longest in (("runroot", LONGEST_RUNROOT), ("socket", LONGEST_SOCKET)):
+            if len(getattr(self.podman, setting)) > longest:
+                raise ConfigError(f"podman.{setting}", f"must be at most {longest} characters long")
 
 
 def _range(path: str, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

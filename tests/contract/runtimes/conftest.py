@@ -88,11 +88,23 @@ class PodmanNode:
         self.folder = folder
         self.namespace = f"orch-test-{os.getpid()}"
         self.group = f"/orch-test-{os.getpid()}"
-        settings = PodmanSettings(cgroup_parent=self.group, exec_memory=1)
-        self.service = PodmanService(settings, folder / "podman", self.namespace, SystemClock())
+        self.volatile = Path(f"/run/orch-test-{os.getpid()}")
+        self.service = self.make_service("podman", folder / "podman")
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run)
+
+    def make_service(self, name: str, state: Path) -> PodmanService:
+        """Return a service on storage of its own; its volatile folders are removed with the node's."""
+        volatile = self.volatile / name
+        settings = PodmanSettings(
+            runroot=str(volatile / "run"),
+            tmpdir=str(volatile / "tmp"),
+            socket=str(volatile / "podman.sock"),
+            cgroup_parent=self.group,
+            exec_memory=1,
+        )
+        return PodmanService(settings, state, self.namespace, SystemClock())
 
     def start(self) -> None:
         subprocess.run(["ip", "netns", "add", self.namespace], check=True)
@@ -114,18 +126,20 @@ class PodmanNode:
         self.podman("rm", "--all", "--force", "--time", "0")
         self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
         self._thread.join(30)
-        root = self.folder / "podman" / "containers"
-        subprocess.run(["umount", str(root / "overlay")], check=False, capture_output=True)
+        folders = (str(self.folder.parent), str(self.volatile))
+        for mounted in sorted(_mounts_below(folders), key=len, reverse=True):
+            subprocess.run(["umount", mounted], check=True, capture_output=True)
+        shutil.rmtree(self.volatile)
         subprocess.run(["ip", "netns", "delete", self.namespace], check=True)
         deadline = time.monotonic() + 20
         while left := self._groups():
             if time.monotonic() > deadline:
                 pytest.fail(f"control groups stay: {left}")
             time.sleep(0.1)
-        left = [line for line in Path("/proc/mounts").read_text().splitlines() if str(self.folder) in line]
-        processes = [pid for pid in Path("/proc").glob("[0-9]*") if str(self.folder) in _command_line(pid)]
-        assert not left, left
+        processes = [pid for pid in Path("/proc").glob("[0-9]*") if str(self.volatile) in _command_line(pid)]
         assert not processes, processes
+        namespaces = [each.name for each in Path("/run/netns").iterdir() if each.name.startswith(self.namespace)]
+        assert not namespaces, namespaces
 
     def _groups(self) -> list[Path]:
         """Remove the node's control groups; return those that are still in use."""
@@ -148,6 +162,11 @@ class PodmanNode:
             pass
         finally:
             self._loop.close()
+
+
+def _mounts_below(folders: tuple[str, ...]) -> list[str]:
+    mounted = (line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return [path for path in mounted if path.startswith(folders)]
 
 
 def _command_line(process: Path) -> str:

@@ -7,6 +7,7 @@ agent too, without any of them noticing.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import shutil
@@ -22,6 +23,9 @@ from orch.errors import UnavailableError
 
 _LOG: Final = logging.getLogger(__name__)
 _RESTARTS: Final = Counter("orch_agent_podman_restarts_total", "Times that the Podman service was started again.")
+LONGEST_RUNROOT: Final = 50
+LONGEST_SOCKET: Final = 107
+_VOLATILE: Final = Path("/run/orch-agent")
 _START_TIMEOUT: Final = 20.0
 _STOP_TIMEOUT: Final = 5.0
 _POLL: Final = 0.05
@@ -30,11 +34,13 @@ _LONGEST_RETRY: Final = 10.0
 
 
 class PodmanSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where Podman keeps its data and how it runs containers. Empty folders are made under the agent's state.
+    """Where Podman keeps its data and how it runs containers.
 
-    `tmpdir` and `runroot` hold what must not outlive the machine's uptime; the agent clears them after a boot.
-    `cgroup_parent` is the node's group. `image_stores` are read-only stores shared among nodes. `exec_memory` is for how
-    many seconds Podman remembers a command that has ended, holding two processes for it.
+    Folders that are not set are made: `root` under the agent's state, the others under /run, as they hold what must not
+    outlive the machine's uptime. (Elsewhere they are cleared after a boot. Podman wants a runroot of at most 50
+    characters, and the kernel a socket of at most 107.) `cgroup_parent` is the node's group. `image_stores` are
+    read-only stores shared among nodes. `exec_memory` is for how many seconds Podman remembers a command that has
+    ended, holding two processes for it.
     """
 
     binary: str = "podman"
@@ -61,10 +67,11 @@ class PodmanService:
         self._network_namespace = network_namespace
         self._clock = clock
         self._process: asyncio.subprocess.Process | None = None
+        volatile = _VOLATILE / hashlib.sha256(str(state.absolute()).encode()).hexdigest()[:12]
         self._root = Path(settings.root or state / "containers")
-        self._runroot = Path(settings.runroot or state / "run")
-        self._tmpdir = Path(settings.tmpdir or state / "tmp")
-        self.socket = Path(settings.socket or state / "podman.sock")
+        self._runroot = Path(settings.runroot or volatile / "run")
+        self._tmpdir = Path(settings.tmpdir or volatile / "tmp")
+        self.socket = Path(settings.socket or volatile / "podman.sock")
 
     async def run(self) -> None:
         """Keep the service running until cancelled, then stop it; its containers go on."""
