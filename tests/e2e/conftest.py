@@ -198,7 +198,7 @@ def namespace(request: pytest.FixtureRequest) -> Callable[[LocalCluster], str]:
 
     def make(cluster: LocalCluster) -> str:
         name = f"t-{abs(hash(request.node.nodeid)):x}"
-        cluster.kubectl("create", "namespace", name)
+        cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         made.append((cluster, name))
         return name
 
