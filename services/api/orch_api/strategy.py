@@ -286,4 +286,4 @@ def validate_meta_update(obj: Document, old: Document) -> list[Cause]:
 
 
 def _same_field(meta: Document, before: Document, name: str) -> bool:
-    return (meta.get(name) or None) == (before.get(name) or None) or meta.get(name) == before.get(name)
+    return (meta.get(name) or None) == (before.get(name) or None)

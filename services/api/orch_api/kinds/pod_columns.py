@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from orch_api.kinds.columns import AGE, NAME, NONE, at, since, text
+from orch_api.kinds.columns import AGE, NAME, NONE, since, text
 from orch_api.resource import Column
 from orch_api.strategy import Document, section
 
@@ -17,6 +17,7 @@ class _Summary(msgspec.Struct):
 
     ready: int = 0
     total: int = 0
+    initial: int = 0
     reason: str = ""
     restarts: int = 0
     restarted: str = ""
@@ -24,8 +25,9 @@ class _Summary(msgspec.Struct):
     def count_restarts(self, status: Document) -> None:
         """Add a container's restarts, and remember the last one's time."""
         self.restarts += status.get("restartCount") or 0
-        finished: str = at(status, ("lastState", "terminated", "finishedAt")) or ""
-        self.restarted = max(self.restarted, finished)
+        if last := status.get("lastState"):
+            finished: str = section(last, "terminated").get("finishedAt") or ""
+            self.restarted = max(self.restarted, finished)
 
 
 def summarise(pod: Document) -> _Summary:
@@ -37,13 +39,14 @@ def summarise(pod: Document) -> _Summary:
     sidecars = frozenset(one["name"] for one in initial if one.get("restartPolicy") == "Always")
     summary = _Summary(
         total=len(spec.get("containers") or ()) + len(sidecars),
+        initial=len(initial),
         reason=status.get("reason") or status.get("phase") or "",
     )
-    if any(one.get("reason") == "SchedulingGated" and one.get("type") == "PodScheduled" for one in conditions):
-        summary.reason = "SchedulingGated"
+    for condition in conditions:
+        if condition.get("reason") == "SchedulingGated" and condition.get("type") == "PodScheduled":
+            summary.reason = "SchedulingGated"
     restarts = _Summary()
-    initializing = bool(initial) and _initialize(summary, restarts, status, sidecars, len(initial))
-    if not initializing or _is_true(conditions, "Initialized"):
+    if not initial or not _initialize(summary, restarts, status, sidecars) or _is_true(conditions, "Initialized"):
         summary.restarts, summary.restarted = restarts.restarts, restarts.restarted
         _run(summary, status, conditions)
     if section(pod, "metadata").get("deletionTimestamp"):
@@ -54,9 +57,7 @@ def summarise(pod: Document) -> _Summary:
     return summary
 
 
-def _initialize(
-    summary: _Summary, sidecar_restarts: _Summary, status: Document, sidecars: frozenset[str], total: int
-) -> bool:
+def _initialize(summary: _Summary, sidecar_restarts: _Summary, status: Document, sidecars: frozenset[str]) -> bool:
     """Go through the init containers; tell whether one of them is not through yet."""
     for index, container in enumerate(status.get("initContainerStatuses") or ()):
         summary.count_restarts(container)
@@ -69,13 +70,13 @@ def _initialize(
         if container.get("name") in sidecars and container.get("started"):
             summary.ready += bool(container.get("ready"))
             continue
-        waiting: str = at(state, ("waiting", "reason")) or ""
+        waiting: str = section(state, "waiting").get("reason") or ""
         if terminated is not None:
             summary.reason = f"Init:{_exit_reason(terminated)}"
         elif waiting and waiting != "PodInitializing":
             summary.reason = f"Init:{waiting}"
         else:
-            summary.reason = f"Init:{index}/{total}"
+            summary.reason = f"Init:{index}/{summary.initial}"
         return True
     return False
 
@@ -87,8 +88,9 @@ def _run(summary: _Summary, status: Document, conditions: list[Document]) -> Non
         summary.count_restarts(container)
         state: Document = container.get("state") or {}
         terminated: Document | None = state.get("terminated")
-        if waiting := at(state, ("waiting", "reason")):
-            summary.reason = waiting
+        waiting: Document | None = state.get("waiting")
+        if waiting and waiting.get("reason"):
+            summary.reason = waiting["reason"]
         elif terminated is not None:
             summary.reason = _exit_reason(terminated)
         elif container.get("ready") and state.get("running") is not None:

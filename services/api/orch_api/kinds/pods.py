@@ -76,6 +76,8 @@ class PodStrategy(Strategy):
         name: str = spec.get("priorityClassName") or ""
         if name and name not in SYSTEM_PRIORITIES:
             causes.append(not_found("spec.priorityClassName", name))
+        if spec.get("ephemeralContainers"):
+            causes.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
         return causes
 
     def validate_update(self, obj: Document, old: Document) -> list[Cause]:

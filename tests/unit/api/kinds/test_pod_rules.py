@@ -150,6 +150,10 @@ def test_unknown_resources(problems, pod):
             "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
         ),
         ({"hostname": "A"}, f'spec.hostname: Invalid value: "A": {LABEL}'),
+        (
+            {"ephemeralContainers": [{"name": "debug", "image": "x"}]},
+            "spec.ephemeralContainers: Forbidden: cannot be set on create",
+        ),
         ({"priorityClassName": "gold"}, 'spec.priorityClassName: Not found: "gold"'),
         (
             {"tolerations": [{"operator": "Exists"}, {"key": "a", "operator": "Almost"}]},
