@@ -80,6 +80,12 @@ class Cluster:
         subject = subjects.node_pod_subject(document["spec"]["nodeName"], meta["namespace"], meta["name"])
         await self.bus.append(subject, event.SerializeToString())
 
+    async def mark(self, node: str) -> None:
+        """Say, as the relay does, that all of the node's pods have been sent."""
+        self.revision += 1024
+        event = object_pb2.ObjectEvent(type=object_pb2.ChangeType.PROGRESS, revision=self.revision)
+        await self.bus.append(subjects.node_pods_progress(node), event.SerializeToString())
+
     def status(self, name: str) -> dict[str, Any]:
         return msgspec.json.decode(self.pods[name].status) if name in self.pods else {}
 
@@ -194,6 +200,7 @@ async def test_a_new_process_adopts_what_runs_and_removes_what_is_not_wanted(clu
     await cluster.bus.purge(subjects.NODES.name, subjects.node_pod_subject("node-1", "default", "old"))
     cluster.exists = {"a"}
     cluster.pods.clear()
+    await cluster.mark("node-1")
     async with agent(cluster, places):
         await until(lambda: cluster.status("a").get("phase") == "Running")
         web = cluster.status("a")["containerStatuses"][0]
