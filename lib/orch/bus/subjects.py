@@ -82,6 +82,16 @@ def objects_of(group: str, resource: str) -> str:
     return f"orch.objects.{escape(group or 'core')}.{resource}.>"
 
 
+def objects_progress(group: str, resource: str) -> str:
+    """Return orch.objects.<group>.<resource>.~, below objects_of: how far the relay has come ("~" is no name)."""
+    return f"orch.objects.{escape(group or 'core')}.{resource}.~"
+
+
+def node_pods_progress(node: str) -> str:
+    """Return orch.nodes.<node>.pods.~, below node_pods: the relay has sent all of the node's pods."""
+    return f"orch.nodes.{escape(node)}.pods.~"
+
+
 def node_pod_subject(node: str, namespace: str, name: str) -> str:
     """Return orch.nodes.<node>.pods.<namespace>.<name>."""
     return f"orch.nodes.{escape(node)}.pods.{escape(namespace)}.{escape(name)}"

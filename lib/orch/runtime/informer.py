@@ -3,9 +3,9 @@
 An informer needs nothing but the stream: the newest event of each object first, then what follows. It takes an event
 only when its revision is newer than what it holds, so repeated and reordered delivery does no harm.
 
-When the bus starts over with a new snapshot, what that does not confirm is gone, and delivered as a deletion: after a
-grace period, because a stream that was lost is rebuilt from the store in a few seconds, and until then its snapshot
-lacks what is still there.
+A snapshot is complete when the relay's marker of progress has come with it: a stream that was lost is rebuilt from the
+store, and until that is done its snapshot lacks what is still there. When the bus starts over with a new snapshot, what
+that has not confirmed once it is complete is gone, and delivered as a deletion.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _FAILED_HANDLERS: Final = Counter("orch_informer_handler_errors", "Exceptions of
 _OBJECTS: Final = Gauge("orch_informer_objects", "Objects held.", ["resource"])
 
 _DELETED: Final = object_pb2.ChangeType.DELETED
+_PROGRESS: Final = object_pb2.ChangeType.PROGRESS
 _EVENTS_PER_TURN: Final = 256
 """After so many events other tasks get their turn, even when more are waiting."""
 _TOMBSTONES: Final = 8192
@@ -95,7 +96,6 @@ class Informer(Generic[T]):
         stream: str = OBJECTS.name,
         subject: str = "",
         indexers: Mapping[str, Indexer[T]] | None = None,
-        grace: float = 10.0,
     ) -> None:
         self.kind = kind
         self._bus = bus
@@ -108,9 +108,11 @@ class Informer(Generic[T]):
         self._indexes: dict[str, dict[str, dict[_Name, Item[T]]]] = {name: {} for name in self._indexers}
         self._handlers: list[Handler[T]] = []
         self._tombstones: dict[_Name, int] = {}
-        self._grace = grace
         self._unconfirmed: set[_Name] = set()
-        self._end_of_grace: asyncio.TimerHandle | None = None
+        self._live = False
+        self._marked = False
+        self._seen = 0
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._synced = asyncio.Event()
         self._revision = 0
         self._objects_metric = _OBJECTS.labels(kind.resource)
@@ -122,12 +124,26 @@ class Informer(Generic[T]):
 
     @property
     def revision(self) -> int:
-        """The newest resourceVersion that was seen.
+        """The version up to which every change has been seen; 0 before the first complete snapshot.
 
-        The relay sends changes in the order of their versions, so every change up to this one has been seen: who knows
-        the version of their own write can wait for it here.
+        The relay sends changes in the order of their versions, and markers of progress when other kinds change: who
+        knows the version of a write can wait for it here.
         """
         return self._revision
+
+    async def wait_seen(self, version: int, timeout: float = 30) -> None:
+        """Wait until every change up to `version` has been seen. Raises UnavailableError after `timeout` seconds."""
+        if self._revision >= version:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((version, waiter))
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError as error:
+            raise UnavailableError(f"{self.kind.resource} were not seen up to {version} within {timeout:g} s") from error
+        finally:
+            self._waiters = [each for each in self._waiters if each[1] is not waiter]
 
     async def wait_synced(self, timeout: float = 30) -> None:
         """Wait until a whole snapshot has been taken. Raises UnavailableError after `timeout` seconds."""
@@ -175,18 +191,15 @@ class Informer(Generic[T]):
         """Follow the bus for ever."""
         loop = asyncio.get_running_loop()
         delay = _FIRST_DELAY
-        try:
-            while True:
-                begun = loop.time()
-                try:
-                    await self._follow()
-                except UnavailableError as error:
-                    _LOG.warning("following %s failed: %s", self.kind.resource, error)
-                _RESTARTS.labels(self.kind.resource).inc()
-                delay = _FIRST_DELAY if loop.time() - begun > 2 * _LAST_DELAY else min(delay * 2, _LAST_DELAY)
-                await asyncio.sleep(delay)
-        finally:
-            self._stop_grace()
+        while True:
+            begun = loop.time()
+            try:
+                await self._follow()
+            except UnavailableError as error:
+                _LOG.warning("following %s failed: %s", self.kind.resource, error)
+            _RESTARTS.labels(self.kind.resource).inc()
+            delay = _FIRST_DELAY if loop.time() - begun > 2 * _LAST_DELAY else min(delay * 2, _LAST_DELAY)
+            await asyncio.sleep(delay)
 
     async def _follow(self) -> None:
         taken = 0
@@ -203,30 +216,39 @@ class Informer(Generic[T]):
                     await asyncio.sleep(0)
 
     def _begin_snapshot(self) -> None:
-        self._stop_grace()
         self._unconfirmed = set(self._items)
+        self._live = self._marked = False
+        self._seen = 0
 
     def _finish_snapshot(self) -> None:
-        self._synced.set()
-        if not self._unconfirmed:
-            return
-        if self._grace <= 0:
-            self._drop_unconfirmed()
-            return
-        _LOG.warning("%d %s are not in the bus's new snapshot", len(self._unconfirmed), self.kind.resource)
-        self._end_of_grace = asyncio.get_running_loop().call_later(self._grace, self._drop_unconfirmed)
+        """The bus has sent all that it holds; without the relay's marker that is not all there is."""
+        self._live = True
+        if self._marked:
+            self._complete()
+        else:
+            _LOG.info("the snapshot of %s is not complete yet", self.kind.resource)
 
-    def _drop_unconfirmed(self) -> None:
-        """Deliver as deleted what was held before the snapshot and was not seen since."""
+    def _take_progress(self, revision: int) -> None:
+        self._seen = max(self._seen, revision)
+        self._marked = True
+        if self._live:
+            self._complete()
+
+    def _complete(self) -> None:
+        """Deliver as deleted what a complete snapshot has not confirmed, and let go who waits for what was seen."""
         unconfirmed, self._unconfirmed = self._unconfirmed, set()
         for name in unconfirmed:
             if (old := self._items.get(name)) is not None:
                 self._replace(name, old, None, old.trace)
+        self._synced.set()
+        self._reach(self._seen)
 
-    def _stop_grace(self) -> None:
-        if self._end_of_grace is not None:
-            self._end_of_grace.cancel()
-            self._end_of_grace = None
+    def _reach(self, revision: int) -> None:
+        if revision > self._revision:
+            self._revision = revision
+            for version, waiter in self._waiters:
+                if version <= revision and not waiter.done():
+                    waiter.set_result(None)
 
     def _take(self, message: Message) -> None:
         try:
@@ -234,9 +256,21 @@ class Informer(Generic[T]):
         except DecodeError as error:
             self._leave_out(message.subject, "envelope", error)
             return
-        name = (event.namespace, event.name)
         revision = event.revision
-        self._revision = max(self._revision, revision)
+        if event.type == _PROGRESS:
+            self._take_progress(revision)
+            return
+        name = (event.namespace, event.name)
+        try:
+            self._take_change(event, name, message.subject)
+        finally:
+            if self._live and self._marked:
+                self._reach(revision)
+            else:
+                self._seen = max(self._seen, revision)
+
+    def _take_change(self, event: object_pb2.ObjectEvent, name: _Name, subject: str) -> None:
+        revision = event.revision
         if self._unconfirmed and event.type != _DELETED:
             self._unconfirmed.discard(name)
         old = self._items.get(name)
@@ -248,7 +282,7 @@ class Informer(Generic[T]):
             if old is not None:
                 self._replace(name, old, None, trace)
             return
-        item = self._decode(event, message.subject, trace)
+        item = self._decode(event, subject, trace)
         if item is None:
             return
         self._tombstones.pop(name, None)
@@ -384,6 +418,16 @@ class Informers:
         deadline = asyncio.get_running_loop().time() + timeout
         for informer in tuple(self._informers.values()):
             await informer.wait_synced(max(deadline - asyncio.get_running_loop().time(), 0))
+
+    async def wait_seen(self, version: int, timeout: float = 30) -> None:
+        """Wait until every informer has seen all up to `version`.
+
+        A new leader waits for its own lease's revision: no write of its predecessor can come after that, so from then
+        on it knows all that was done. Raises UnavailableError, naming an informer that lags.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+        for informer in tuple(self._informers.values()):
+            await informer.wait_seen(version, max(deadline - asyncio.get_running_loop().time(), 0))
 
     @staticmethod
     def _start(tasks: asyncio.TaskGroup, informer: Informer[Any]) -> None:

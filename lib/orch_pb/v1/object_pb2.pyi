@@ -13,10 +13,12 @@ class ChangeType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ADDED: _ClassVar[ChangeType]
     MODIFIED: _ClassVar[ChangeType]
     DELETED: _ClassVar[ChangeType]
+    PROGRESS: _ClassVar[ChangeType]
 CHANGE_TYPE_UNSPECIFIED: ChangeType
 ADDED: ChangeType
 MODIFIED: ChangeType
 DELETED: ChangeType
+PROGRESS: ChangeType
 
 class TraceContext(_message.Message):
     __slots__ = ("traceparent", "tracestate")

@@ -11,9 +11,9 @@ import pytest
 
 from orch.bus.memory import MemoryBroker
 from orch.bus.protocol import Bus
-from orch.bus.subjects import OBJECTS, object_subject
+from orch.bus.subjects import OBJECTS, object_subject, objects_progress
 from orch.clock import ManualClock
-from orch.objects.scheme import Kind
+from orch.objects.scheme import DEPLOYMENTS, NODES, PODS, REPLICA_SETS, Kind
 from orch.telemetry import TraceContext
 from orch_pb.v1 import object_pb2
 
@@ -68,9 +68,18 @@ class Relay:
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
 
-    async def start(self) -> Relay:
+    async def start(self, *kinds: Kind[Any]) -> Relay:
+        """Make the stream and mark the snapshots of `kinds` as complete."""
         await self.bus.ensure_stream(OBJECTS)
+        for kind in kinds:
+            await self.mark(kind, 0)
         return self
+
+    async def mark(self, kind: Kind[Any], revision: int) -> object_pb2.ObjectEvent:
+        """Say that every change up to `revision` has been sent."""
+        event = object_pb2.ObjectEvent(type=object_pb2.PROGRESS, revision=revision)
+        await self.bus.append(objects_progress(kind.group, kind.resource), event.SerializeToString())
+        return event
 
     async def put(
         self,
@@ -135,7 +144,7 @@ class Relay:
 
 @pytest.fixture
 async def relay(bus: Bus) -> Relay:
-    return await Relay(bus).start()
+    return await Relay(bus).start(PODS, NODES, DEPLOYMENTS, REPLICA_SETS)
 
 
 @pytest.fixture

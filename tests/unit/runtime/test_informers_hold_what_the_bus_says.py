@@ -54,7 +54,7 @@ def seen() -> Seen:
 
 @pytest.fixture
 def informer(bus: Bus, seen: Seen) -> Informer[Pod]:
-    informer = Informer(bus, PODS, indexers={"node": lambda item: [item.object.spec.node_name]}, grace=0)
+    informer = Informer(bus, PODS, indexers={"node": lambda item: [item.object.spec.node_name]})
     informer.on_change(seen)
     return informer
 
@@ -188,30 +188,49 @@ class ScriptedBus:
 async def test_a_new_snapshot_deletes_what_it_does_not_confirm(relay: Relay, seen: Seen, running, eventually) -> None:
     a, b, c = [await relay.put(PODS, "ns", name, revision) for name, revision in (("a", 1), ("b", 2), ("c", 3))]
     newer = await relay.put(PODS, "ns", "c", 9)
+    mark = await relay.mark(PODS, 3)
     bus = ScriptedBus()
-    informer = Informer(bus, PODS, grace=0)  # type: ignore[arg-type]
+    informer = Informer(bus, PODS)  # type: ignore[arg-type]
     informer.on_change(seen)
     async with running(informer.run()):
-        bus.say(Signal.RESET, a, b, c, Signal.SYNCED, Signal.RESET, a, newer, Signal.SYNCED)
+        bus.say(Signal.RESET, a, b, c, mark, Signal.SYNCED, Signal.RESET, a, newer, mark, Signal.SYNCED)
         await eventually(lambda: len(seen.changes) == 5)
     assert seen.changes == ["+a@1", "+b@2", "+c@3", "~c@3>9", "-b@2"]
+    assert informer.revision == 9
 
 
-async def test_a_stream_that_is_being_rebuilt_deletes_nothing_within_the_grace_period(
-    relay: Relay, seen: Seen, running, eventually
-) -> None:
+async def test_a_snapshot_is_complete_when_the_relay_says_so(relay: Relay, seen: Seen, running, eventually) -> None:
     kept, lost = await relay.put(PODS, "ns", "kept", 1), await relay.put(PODS, "ns", "lost", 2)
+    mark = await relay.mark(PODS, 2)
     bus = ScriptedBus()
-    informer = Informer(bus, PODS, grace=0.05)  # type: ignore[arg-type]
+    informer = Informer(bus, PODS)  # type: ignore[arg-type]
     informer.on_change(seen)
     async with running(informer.run()):
-        bus.say(Signal.RESET, kept, lost, Signal.SYNCED, Signal.RESET, Signal.SYNCED)
-        await eventually(lambda: bus.messages.empty() and informer._end_of_grace is not None)
+        bus.say(Signal.RESET, kept, Signal.SYNCED)
+        await eventually(bus.messages.empty)
+        assert not informer.synced
+        assert informer.revision == 0
+        bus.say(lost, mark)
+        await informer.wait_synced(5)
+        assert informer.revision == 2
+        bus.say(Signal.RESET, Signal.SYNCED, kept)
+        await eventually(bus.messages.empty)
         assert seen.changes == ["+kept@1", "+lost@2"]
-        bus.say(kept)
+        bus.say(mark)
         await eventually(lambda: len(seen.changes) == 3)
     assert seen.changes[2:] == ["-lost@2"]
     assert informer.get("ns", "kept") is not None
+
+
+async def test_a_version_can_be_waited_for(relay: Relay, informer: Informer[Pod], running) -> None:
+    async with running(informer.run()):
+        await informer.wait_synced(5)
+        with pytest.raises(UnavailableError, match="pods were not seen up to 7"):
+            await informer.wait_seen(7, timeout=0.01)
+        await relay.put(PODS, "ns", "a", 6)
+        await informer.wait_seen(6, timeout=5)
+        await relay.mark(PODS, 8)
+        await informer.wait_seen(8, timeout=5)
 
 
 async def test_a_lost_stream_that_is_rebuilt_in_time_is_not_noticed(
@@ -226,6 +245,7 @@ async def test_a_lost_stream_that_is_rebuilt_in_time_is_not_noticed(
         await relay.start()
         await relay.put(PODS, "ns", "a", 1)
         await relay.put(PODS, "ns", "b", 2)
+        await relay.mark(PODS, 2)
         await eventually(lambda: len(seen.changes) == 2)
     assert seen.changes == ["+a@1", "+b@2"]
 
@@ -238,7 +258,7 @@ async def test_following_is_begun_anew_when_the_bus_is_unavailable(
     async with running(informer.run()):
         bus.say(UnavailableError("down"))
         await eventually(lambda: bus.follows == 2)
-        bus.say(Signal.RESET, Signal.SYNCED)
+        bus.say(Signal.RESET, await relay.mark(PODS, 0), Signal.SYNCED)
         await informer.wait_synced(5)
 
 

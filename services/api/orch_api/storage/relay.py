@@ -5,12 +5,16 @@ that a relay which does not know that it was replaced is refused. When it starts
 store, publishes what is missing or stale and marks what is gone; then it follows the cache. Whatever fails on the way
 (the bus restarts, a stream is deleted, the cache runs ahead by too much) ends in the same comparison.
 
+Markers of progress tell informers when a snapshot is complete, and up to which version they have seen everything:
+after a comparison, and then as the store moves on.
+
 A bounded history of OBJECTS for replay is a second stream that sources the first; it is for the bus to keep.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections import deque
@@ -46,6 +50,7 @@ TOMBSTONE_TTL: Final = 3600.0
 _WINDOW: Final = 256
 _BACKLOG: Final = 32_768
 _PROBE_PERIOD: Final = 2.0
+_MARK_PERIOD: Final = 0.25
 _READ_DEADLINE: Final = 120.0
 _FIRST_BACKOFF: Final = 0.1
 _MAX_BACKOFF: Final = 5.0
@@ -155,6 +160,8 @@ class _Session:
         self._clock = clock
         self._id = secrets.token_hex(4)
         self._repairs = 0
+        self._marks = 0
+        self._marked_at = 0.0
         self.synced = False
 
     async def run(self) -> None:
@@ -168,11 +175,15 @@ class _Session:
             on_objects = list(self._repairs_of(known_objects, dict(self._object_states())))
             on_nodes = list(self._repairs_of(known_pods, dict(self._pod_states())))
             del known_objects, known_pods
+            version = tap.progress
             await self._repair(objects, on_objects)
             await self._repair(nodes, on_nodes)
+            await self._mark(objects, version)
+            for node in self._cache.select("", "nodes"):
+                await self._mark_node(nodes, node.key.name, version)
             del on_objects, on_nodes
             self.synced = True
-            await self._follow(tap, objects, nodes)
+            await self._follow(tap, objects, nodes, version)
         finally:
             tap.close()
             await objects.abandon()
@@ -199,6 +210,8 @@ class _Session:
         except DecodeError:
             log.error("a message on %s is no ObjectEvent and gives way to the truth, if there is one", message.subject)
             return None
+        if event.type == object_pb2.PROGRESS:
+            return None
         deleted = event.type == object_pb2.DELETED
         if deleted:
             return _Known(event.revision, True, b"")
@@ -220,11 +233,8 @@ class _Session:
     def _repairs_of(
         self, known: Mapping[str, _Known], states: Mapping[str, Cached]
     ) -> Iterator[tuple[str, Cached | bytes, int, bool]]:
-        """Yield (subject, state or tombstone, version, whether it is new) of all that a stream has wrong."""
+        """Yield (subject, state or tombstone, version, whether it is new) of all that a stream has wrong, by version."""
         version = self._cache.version
-        for subject, said in known.items():
-            if not said.deleted and subject not in states:
-                yield subject, self._tombstone(said.last, version), version, False
         missing = [
             (subject, item)
             for subject, item in states.items()
@@ -234,6 +244,9 @@ class _Session:
         for subject, item in missing:
             said = known.get(subject)
             yield subject, item, item.version, said is None or said.deleted
+        for subject, said in known.items():
+            if not said.deleted and subject not in states:
+                yield subject, self._tombstone(said.last, version), version, False
 
     async def _repair(self, chain: _Chain, repairs: Sequence[tuple[str, Cached | bytes, int, bool]]) -> None:
         if repairs:
@@ -249,20 +262,45 @@ class _Session:
             REPAIRED.labels(chain.name).inc()
         await chain.drain()
 
-    async def _follow(self, tap: Subscription, objects: _Chain, nodes: _Chain) -> None:
-        """Publish what changes; look after the streams while nothing does."""
+    async def _follow(self, tap: Subscription, objects: _Chain, nodes: _Chain, marked: int) -> None:
+        """Publish what changes, mark how far that came, and look after the streams while nothing changes."""
+        idle_since = self._clock.monotonic()
         while True:
-            try:
-                async with asyncio.timeout(_PROBE_PERIOD):
+            batch: Sequence[CacheEvent] = ()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_MARK_PERIOD):
                     batch = await anext(tap)
-            except TimeoutError:
-                await objects.drain()
-                await nodes.drain()
-                await self._probe(objects, expected=next(self._object_states(), None) is not None)
-                await self._probe(nodes, expected=next(self._pod_states(), None) is not None)
-                continue
             for event in batch:
                 await self._publish(event, objects, nodes)
+            now = self._clock.monotonic()
+            if batch and now - self._marked_at < _MARK_PERIOD:
+                continue
+            if (version := tap.progress) > marked:
+                await self._mark(objects, version)
+                marked, idle_since = version, now
+            elif now - idle_since >= _PROBE_PERIOD:
+                idle_since = now
+                await objects.drain()
+                await nodes.drain()
+                await self._probe(objects, expected=True)
+                await self._probe(nodes, expected=next(self._pod_states(), None) is not None)
+
+    async def _mark(self, objects: _Chain, version: int) -> None:
+        """Say for every resource that all its changes up to `version` have been sent."""
+        self._marked_at = self._clock.monotonic()
+        data = ObjectEvent(type=object_pb2.PROGRESS, revision=version).SerializeToString()
+        for resource in self._registry.resources:
+            subject = subjects.objects_progress(resource.group, resource.plural)
+            await objects.send(subject, data, self._mark_id(version), deleted=False)
+
+    async def _mark_node(self, nodes: _Chain, node: str, version: int) -> None:
+        """Say that all pods of a node have been sent."""
+        data = ObjectEvent(type=object_pb2.PROGRESS, revision=version).SerializeToString()
+        await nodes.send(subjects.node_pods_progress(node), data, self._mark_id(version), deleted=False)
+
+    def _mark_id(self, version: int) -> str:
+        self._marks += 1
+        return f"{version}-{self._id}.m{self._marks}"
 
     async def _probe(self, chain: _Chain, *, expected: bool) -> None:
         """Raise StaleWriterError when a stream was written by another, BusError when it lost what it held."""
@@ -284,6 +322,8 @@ class _Session:
             await nodes.send(_node_subject(previous), gone, f"{message_id}-{self._id}", deleted=True)
         if item.node:
             await nodes.send(_node_subject(item), data, message_id, deleted=item.deleted)
+        if event.type == "ADDED" and item.key.resource == "nodes" and not item.key.group:
+            await self._mark_node(nodes, item.key.name, item.version)
 
     def _tombstone(self, last: Cached | bytes, version: int) -> bytes:
         if isinstance(last, Cached):
