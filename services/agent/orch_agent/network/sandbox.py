@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -187,22 +188,26 @@ def _interface_of(uid: str) -> str:
 
 
 async def _run(*command: str, text: str = "", check: bool = True) -> str:
-    """Run a program to its end and return its output; "" if it failed and `check` is off."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    """Run a program on `text` to its end and return its output; "" if it failed and `check` is off."""
+    # A file in memory for its input: a program that ends without reading it breaks no pipe.
+    source = os.memfd_create("commands")
+    try:
+        os.write(source, text.encode())
+        os.lseek(source, 0, os.SEEK_SET)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=source, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+    finally:
+        os.close(source)
     try:
         async with asyncio.timeout(_COMMAND_TIMEOUT):
-            output, problem = await process.communicate(text.encode())
-    except BaseException as error:
-        process.kill()
-        await process.wait()
-        if isinstance(error, TimeoutError):
-            raise NetworkError(f"{' '.join(command)}: no end within {_COMMAND_TIMEOUT:.0f} s") from error
-        raise
+            output, problem = await process.communicate()
+    except TimeoutError as error:
+        raise NetworkError(f"{' '.join(command)}: no end within {_COMMAND_TIMEOUT:.0f} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode == 0:
         return output.decode()
     reason = problem.decode().strip()
