@@ -270,7 +270,7 @@ def port_name(text: str) -> Problems:
     """Refuse what is not an IANA service name: names of container ports."""
     problems: list[str] = []
     if len(text) > 15:
-        problems.append("must be no more than 15 characters")
+        problems.append(_max_length(15))
     if not _PORT_NAME.fullmatch(text):
         problems.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
     if not any("a" <= letter <= "z" for letter in text):

@@ -97,6 +97,8 @@ def _steps(path: str, verb: str) -> list[str]:
 
 
 def _missing_path(verb: str, path: str) -> _DoesNotApplyError:
+    if verb in {"copy", "move"}:
+        return _DoesNotApplyError(f"{verb} operation does not apply: doc is missing from path: {path}: {_MISSING}")
     return _DoesNotApplyError(f'{verb} operation does not apply: doc is missing path: "{path}": {_MISSING}')
 
 
@@ -178,7 +180,8 @@ def _get(document: Any, path: str, verb: str) -> Any:
     if isinstance(parent, list):
         return parent[_index(parent, step, path, verb, end=0)]
     if step not in parent:
-        raise _DoesNotApplyError(f"error in {verb} for path: '{path}': {_MISSING}")
+        where = "from" if verb == "copy" else "path"
+        raise _DoesNotApplyError(f"error in {verb} for {where}: '{path}': {_MISSING}")
     return parent[step]
 
 

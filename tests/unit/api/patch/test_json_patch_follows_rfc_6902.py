@@ -69,7 +69,11 @@ def test_the_whole_document_can_be_replaced_and_tested():
         (op("test", "/a/b", value=[1]), "testing value /a/b failed: test failed"),
         (op("test", "/t", value=1), "testing value /t failed: test failed"),
         (op("move", "/a/b", **{"from": "/a"}), "move operation does not apply: /a/b is inside of /a"),
-        (op("copy", "/x", **{"from": "/y"}), "error in copy for path: '/y': missing value"),
+        (op("copy", "/x", **{"from": "/y"}), "error in copy for from: '/y': missing value"),
+        (
+            op("move", "/x", **{"from": "/y/z"}),
+            "move operation does not apply: doc is missing from path: /y/z: missing value",
+        ),
         (op("frob", "/x"), "Unexpected kind: frob"),
         ({"op": "add", "value": 1}, "operation, missing path field: missing value"),
         (op("add", "x", value=1), 'add operation does not apply: doc is missing path: "x": missing value'),
