@@ -14,7 +14,7 @@ from prometheus_client import Counter, Gauge
 from orch.clock import Clock, SystemClock
 from orch.errors import LeaseLostError, StoreError, UnavailableError
 from orch.store import keys
-from orch.store.protocol import KeyValue, Store
+from orch.store.protocol import KeyValue, Store, last_version
 from orch_pb.v1 import rpc_pb2
 
 _log = logging.getLogger(__name__)
@@ -69,6 +69,15 @@ class LeaderElector:
         A deposed leader's stays: its late writes are to be refused rather than to go unfenced.
         """
         return self._fence
+
+    async def wait_informed(self, wait_seen: Callable[[int], Awaitable[None]]) -> None:
+        """Wait, as a new leader, until informers have seen all that the predecessor wrote.
+
+        `wait_seen` waits for a resourceVersion (Informers.wait_seen). No fenced write of the predecessor can have come
+        after this leadership began; what came before is seen once the informers have reached that version.
+        """
+        if self._fence is not None:
+            await wait_seen(last_version(self._fence.create_revision))
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Campaign for ever; while leading, run `lead`, and cancel it when the leadership is lost.

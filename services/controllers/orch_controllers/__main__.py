@@ -6,10 +6,9 @@ import asyncio
 import os
 import socket
 
-from orch.runtime.events import EventRecorder
-
 from orch.clock import SystemClock
 from orch.runtime.client import BusClient
+from orch.runtime.events import EventRecorder
 from orch.runtime.informer import Informers
 from orch.runtime.leader import LeaderElector
 from orch.runtime.service import connect_bus, connect_store, run_service
@@ -37,6 +36,7 @@ async def serve(config: ControllersConfig) -> None:
         running = controllers(context)
 
         async def lead() -> None:
+            await elector.wait_informed(informers.wait_seen)
             async with asyncio.TaskGroup() as tasks:
                 for controller in running:
                     tasks.create_task(controller.run(informers, clock))

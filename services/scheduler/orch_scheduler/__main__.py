@@ -6,10 +6,9 @@ import asyncio
 import os
 import socket
 
-from orch.runtime.events import EventRecorder
-
 from orch.clock import SystemClock
 from orch.runtime.client import BusClient
+from orch.runtime.events import EventRecorder
 from orch.runtime.informer import Informers
 from orch.runtime.leader import LeaderElector
 from orch.runtime.service import connect_bus, connect_store, run_service
@@ -31,14 +30,16 @@ async def serve(config: SchedulerConfig) -> None:
         recorder = EventRecorder(client, config.scheduler_name, clock)
         informers = Informers(bus)
         scheduler = Scheduler(client, bus, informers, recorder, clock, config)
+
+        async def lead() -> None:
+            await elector.wait_informed(informers.wait_seen)
+            await scheduler.lead()
+
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(informers.run())
             tasks.create_task(recorder.run())
             await informers.wait_synced(60)
-            if config.leader_election:
-                await elector.run(scheduler.lead)
-            else:
-                await scheduler.lead()
+            await (elector.run(lead) if config.leader_election else scheduler.lead())
     finally:
         await store.close()
         await bus.close()

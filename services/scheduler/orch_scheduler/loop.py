@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from orch.runtime.events import EventRecorder, ObjectReference
 from prometheus_client import Counter, Histogram
 
 from orch import telemetry
@@ -19,6 +18,7 @@ from orch.objects.cluster import Node
 from orch.objects.pods import Pod
 from orch.objects.scheme import NODES, PODS
 from orch.runtime.client import Client
+from orch.runtime.events import EventRecorder, ObjectReference
 from orch.runtime.informer import Change, Informers, Item
 from orch_pb.v1.decision_pb2 import Refusal, SchedulingDecision
 from orch_scheduler.binder import Bind, Binder
