@@ -17,8 +17,8 @@ help: ## Show this list
 setup: ## Install what is missing: system packages, .venv, Kubernetes' schema
 	@tools/setup.sh
 
-demo: setup ## Start a cluster of two Podman nodes and run examples/deployment.yaml on it
-	@$(SUDO) tools/demo.sh up
+demo: setup ## Start a cluster of two Podman nodes and run examples/deployment.yaml on it (`PORT=7443` for another port)
+	@$(SUDO) env PORT=$(PORT) tools/demo.sh up
 
 demo-clean: ## Remove every trace of the demo: containers, namespaces, state, images
 	@$(SUDO) tools/demo.sh clean

@@ -19,11 +19,14 @@ PYTHON
 }
 
 up() {
-  local mirror from=()
+  local mirror options=()
   mirror=$(tools/images/prepare.sh $images)
-  [ -z "$mirror" ] || from=(--mirror "$mirror")
+  [ -z "$mirror" ] || options+=(--mirror "$mirror")
+  [ -z "${PORT:-}" ] || options+=(--port "$PORT")
   heading "Starting a cluster of two nodes"
-  .venv/bin/orch up --state $state --nodes 2 --runtime podman --detach "${from[@]}"
+  .venv/bin/orch status --state $state >/dev/null ||
+    .venv/bin/orch up --state $state --nodes 2 --runtime podman --detach "${options[@]}"
+  .venv/bin/orch status --state $state
 
   heading "kubectl apply -f examples/deployment.yaml"
   $kubectl apply -f examples/deployment.yaml
@@ -44,9 +47,9 @@ up() {
   kubectl scale deployment web-app --replicas=5
   kubectl logs deployment/web-app
   kubectl exec -it $pod -- sh
-  kubectl delete pod $pod        # and watch it being replaced: kubectl get pods --watch
-  orch status --state $state           # the cluster's own processes
-  make demo-clean                # removes it all
+  kubectl delete pod $pod   # and watch its successor: kubectl get pods --watch
+  orch status --state $PWD/$state      # the cluster's own processes
+  make demo-clean                      # removes it all
 TEXT
 }
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -22,6 +24,7 @@ from orch_cli.state import ClusterState
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _REMOVE_SECONDS: Final = 60.0
+_CGROUP_SECONDS: Final = 10.0
 
 
 def agent_programs(layout: Layout, state: ClusterState, identities: Identities) -> list[Program]:
@@ -95,8 +98,8 @@ def clear_nodes(layout: Layout, state: ClusterState) -> None:
         _unmount_below(folder)
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(runtime_folder(state))
-    for group in (_CGROUPS / _cgroup(state), *_CGROUPS.glob(f"*/{_cgroup(state)}")):
-        _remove_cgroup(group)
+    groups = [_CGROUPS / _cgroup(state), *_CGROUPS.glob(f"*/{_cgroup(state)}")]
+    _remove_cgroups([group for group in groups if group.is_dir()])
 
 
 def runtime_folder(state: ClusterState) -> Path:
@@ -149,8 +152,21 @@ def _cgroup(state: ClusterState) -> str:
     return f"orch-{state.cluster}"
 
 
-def _remove_cgroup(group: Path) -> None:
-    if not group.is_dir():
-        return
-    for folder, _, _ in os.walk(group, topdown=False):
-        os.rmdir(folder)  # noqa: PTH106 - os.walk gives text
+def _remove_cgroups(groups: list[Path]) -> None:
+    """Remove control groups, and first what still lives in them: monitors of exec sessions stay on for minutes."""
+    deadline = time.monotonic() + _CGROUP_SECONDS
+    while True:
+        for procs in (file for group in groups for file in group.rglob("cgroup.procs")):
+            for pid in procs.read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+        try:
+            for group in groups:
+                for folder, _, _ in os.walk(group, topdown=False):
+                    os.rmdir(folder)  # noqa: PTH106 - os.walk gives text
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise OrchError(f"a control group cannot be removed: {error}") from error
+            time.sleep(0.02)
+        else:
+            return

@@ -72,7 +72,10 @@ class Supervisor:
         self._written = b""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Bring the cluster up and keep it so until `stop` is set. Raises StartFailedError; nothing is left then."""
+        """Bring the cluster up and keep it so until `stop` is set.
+
+        Raises StartFailedError, having stopped everything, and OrchError for what could not be made or removed.
+        """
         try:
             async with asyncio.TaskGroup() as tasks:
                 watching = [tasks.create_task(self._keep_report()), tasks.create_task(self._keep_logs_small())]
@@ -83,7 +86,7 @@ class Supervisor:
                     await self._go_down()
                     for task in watching:
                         task.cancel()
-        except* StartFailedError as group:
+        except* OrchError as group:
             raise group.exceptions[0] from None
         finally:
             self._layout.report_file.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from orch_cli.cluster import Cluster
 from orch_cli.layout import Layout
 from orch_cli.process import rotate
 from orch_cli.state import Wishes, free_ports, only_supervisor, port_is_free, settle_state
-from orch_cli.supervisor import StartFailedError, Supervisor, read_report
+from orch_cli.supervisor import Supervisor, read_report
 
 _PODMAN_PROGRAMS: Final = ("podman", "runc", "ip", "nsenter")
 
@@ -38,11 +38,7 @@ def up(layout: Layout, wishes: Wishes, *, began: float) -> int:
         kind = "node" if state.nodes == 1 else "nodes"
         _say(f"Cluster of {state.nodes} {state.runtime} {kind} in {layout.root}")
         supervisor = Supervisor(Cluster(layout, state), say=_say, began=began)
-        try:
-            asyncio.run(_until_signalled(supervisor))
-        except StartFailedError as error:
-            print(f"orch: {error}", file=sys.stderr)
-            return 1
+        asyncio.run(_until_signalled(supervisor))
     return 0
 
 

@@ -84,6 +84,9 @@ def test_a_deployment_runs_is_resumed_and_leaves_nothing(clusters: Make, image_m
     cluster.wait(lambda: running(cluster), what="the pods are adopted")
     assert {pod["metadata"]["name"]: container_start(pod) for pod in pods(cluster)} == started
 
+    # An exec's monitor outlives it by minutes; it must not outlive the cluster.
+    cluster.kubectl("exec", pods(cluster)[0]["metadata"]["name"], "--", "true")
+
     # Down ends all containers, and up starts the pods again: they are the cluster's state.
     cluster.down()
     assert nothing_left(cluster), outside(cluster)
