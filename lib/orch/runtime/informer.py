@@ -141,7 +141,9 @@ class Informer(Generic[T]):
             async with asyncio.timeout(timeout):
                 await waiter
         except TimeoutError as error:
-            raise UnavailableError(f"{self.kind.resource} were not seen up to {version} within {timeout:g} s") from error
+            raise UnavailableError(
+                f"{self.kind.resource} were not seen up to {version} within {timeout:g} s"
+            ) from error
         finally:
             self._waiters = [each for each in self._waiters if each[1] is not waiter]
 
@@ -221,7 +223,7 @@ class Informer(Generic[T]):
         self._seen = 0
 
     def _finish_snapshot(self) -> None:
-        """The bus has sent all that it holds; without the relay's marker that is not all there is."""
+        """Take the snapshot as it is; without the relay's marker it is not all there is."""
         self._live = True
         if self._marked:
             self._complete()
