@@ -70,6 +70,19 @@ class NatsServer:
         assert self._process is not None
         os.kill(self._process.pid, number)
 
+    async def freeze(self) -> None:
+        """Stop every thread of the server where it is, until `thaw`."""
+        assert self._process is not None
+        self.send_signal(signal.SIGSTOP)
+        async with asyncio.timeout(10):
+            while True:
+                if _is_stopped(self._process.pid):
+                    return
+                await asyncio.sleep(0.01)
+
+    def thaw(self) -> None:
+        self.send_signal(signal.SIGCONT)
+
     async def connect(self, user: str, *, timeout: float = 10) -> NatsBus:
         bus = await NatsBus.connect(self.config(user), timeout=timeout)
         self.buses.append(bus)
@@ -104,6 +117,10 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def _is_stopped(pid: int) -> bool:
+    return all(") T " in (task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir())
 
 
 async def _accepts(port: int) -> bool:

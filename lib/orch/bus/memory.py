@@ -145,10 +145,12 @@ class _MemoryDelivery:
         return self._message
 
     async def done(self) -> None:
+        await asyncio.sleep(0)
         self._settled(self._message.sequence)
         self._work.settle(self._message.sequence)
 
     async def retry(self, delay: float = 0) -> None:
+        await asyncio.sleep(0)
         self._settled(self._message.sequence)
         self._work.retry(self._message.sequence, delay)
 
@@ -348,11 +350,11 @@ class MemoryBus:
 
     async def close(self) -> None:
         """Answer what is under way and leave the broker."""
-        self._closed = True
         for listener in list(self._listeners):
             self.ignore(listener)
         for pool in self._pools:
             await pool.drain()
+        self._closed = True
         self.lose_requests()
         self._broker.disconnect(self)
         self._broker.bell.ring()

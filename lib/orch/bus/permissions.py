@@ -2,7 +2,8 @@
 
 Three rules carry the security of the bus:
 
-- An identity receives answers only under its own `_INBOX.<user>.>`.
+- An identity receives answers only under its own `_INBOX.<user>.>`. It may publish there too: a message to itself
+  shows that the server has handled what came before.
 - A request to the api goes to `orch.rpc.<user>.<verb>`, and only that user may publish there: the api believes the
   subject.
 - JetStream is asked through subjects too. A consumer is created on
@@ -138,6 +139,7 @@ def node(name: str) -> Permissions:
     user = f"{NODE_PREFIX}{name}"
     return Permissions(
         publish=(
+            *_own_inbox(user),
             subjects.report_subject(name, ">"),
             subjects.heartbeat_subject(name),
             subjects.metrics_subject(name),
@@ -175,6 +177,7 @@ def admin() -> Permissions:
     """
     return Permissions(
         publish=(
+            *_own_inbox(ADMIN),
             "$SRV.>",
             jetstream.ACCOUNT_INFO,
             jetstream.STREAM_NAMES,
@@ -224,6 +227,7 @@ def _service(user: str, service: str, component: str, *, reads: Iterable[str]) -
     """Return what a control loop needs: objects in, requests to the api and decisions out, its own health served."""
     return Permissions(
         publish=(
+            *_own_inbox(user),
             subjects.rpc_subject(user, ">"),
             subjects.decisions_of(component),
             *(jetstream.create_consumer(subjects.OBJECTS.name, "*", subject) for subject in reads),

@@ -64,7 +64,7 @@ def render_config(settings: ServerSettings) -> str:
     """Return the server's configuration file.
 
     With TLS, the client speaks it from the first byte, so that nobody in between can talk it out of it; NATS's own
-    tools may also begin in the clear ("auto"), as they do unless told otherwise.
+    tools may also begin in the clear, which they do after half a second of silence.
     """
     tree: dict[str, _Value] = {
         "server_name": "orch",
@@ -83,7 +83,7 @@ def render_config(settings: ServerSettings) -> str:
             "cert_file": settings.tls.cert_file,
             "key_file": settings.tls.key_file,
             "verify": True,
-            "handshake_first": "auto",
+            "handshake_first": "500ms",
         }
     return "# Written by orch; changes are lost.\n" + "".join(f"{key}: {_text(value)}\n" for key, value in tree.items())
 

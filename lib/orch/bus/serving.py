@@ -26,6 +26,9 @@ _REFUSED: Final = Counter(
 WAITING_LIMIT: Final = 16384
 """Requests that may wait for a handler; more are refused at once, for their senders will have given up anyway."""
 
+DRAIN_TIMEOUT: Final = 10.0
+"""How long a server that stops waits for its handlers, in seconds."""
+
 Respond = Callable[[Message, bytes, str], Awaitable[None]]
 """Sends the answer to a request: its data, or why there is none."""
 
@@ -58,9 +61,16 @@ class RequestPool:
             task.add_done_callback(self._tasks.discard)
 
     async def drain(self) -> None:
-        """Return when every request that was taken is answered."""
+        """Return when every request that was taken is answered, or given up after DRAIN_TIMEOUT seconds."""
+        deadline = asyncio.get_running_loop().time() + DRAIN_TIMEOUT
         while self._tasks:
-            await asyncio.wait(self._tasks)
+            left = deadline - asyncio.get_running_loop().time()
+            _, unfinished = await asyncio.wait(self._tasks, timeout=max(left, 0))
+            if unfinished and left <= 0:
+                _log.warning("Gave up %d requests on %s that are not answered", len(unfinished), self._subject)
+                self._waiting.clear()
+                for task in unfinished:
+                    task.cancel()
 
     async def _work(self) -> None:
         while self._waiting:

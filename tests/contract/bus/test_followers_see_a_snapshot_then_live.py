@@ -105,7 +105,9 @@ async def test_a_follower_survives_a_restart_and_loses_nothing(bus: Bus, broker,
     await other.append("s.b", b"2")
     await follower.until(lambda f: f.resets == 2 and f.synced and len(f.state) == 2)
     assert follower.state == {"s.a": b"1", "s.b": b"2"}
-    sequences = [item.sequence for item in follower.items[follower.items.index(Signal.RESET, 1) :] if isinstance(item, Message)]
+    sequences = [
+        item.sequence for item in follower.items[follower.items.index(Signal.RESET, 1) :] if isinstance(item, Message)
+    ]
     assert sequences == sorted(sequences)
 
 

@@ -71,9 +71,7 @@ async def test_a_thousand_pipelined_messages_keep_their_order(bus: Bus, followed
     await follower.until(lambda f: f.synced)
     previous, futures = "", []
     for number in range(1, 1501):
-        futures.append(
-            await bus.send(f"s.{number % 7}", b"%d" % number, message_id=str(number), previous_id=previous)
-        )
+        futures.append(await bus.send(f"s.{number % 7}", b"%d" % number, message_id=str(number), previous_id=previous))
         previous = str(number)
     async with asyncio.timeout(20):
         assert await asyncio.gather(*futures) == list(range(1, 1501))
@@ -143,7 +141,7 @@ async def test_a_full_work_queue_refuses_rather_than_forgets(bus: Bus) -> None:
     await bus.ensure_stream(StreamSpec(name="W", subjects=("w.>",), retention="workqueue", max_messages=2))
     await bus.append("w.x", b"1")
     await bus.append("w.x", b"2")
-    with pytest.raises(BusError, match="W|w.x"):
+    with pytest.raises(BusError, match=r"(W|w\.x)"):
         await bus.append("w.x", b"3")
 
 

@@ -121,6 +121,7 @@ class NatsBus:
 
         listener = await self._connection.listen(subject, deliver, refused=mailbox.fail)
         try:
+            await self._connection.confirm()
             async with aclosing(mailbox.messages()) as messages:
                 yield messages
         finally:

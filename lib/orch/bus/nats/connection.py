@@ -14,7 +14,8 @@ import logging
 import random
 import re
 import ssl
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -45,7 +46,7 @@ _PAUSE: Final = (0.05, 0.25)
 """Between two attempts to connect: random, so that a thousand nodes do not come at one moment."""
 _PING_INTERVAL: Final = 2.0
 _PING_TIMEOUT: Final = 2
-_GOODBYE_TIMEOUT: Final = 2.0
+_GOODBYE_TIMEOUT: Final = 1.0
 _NEVER: Final = 1 << 30
 _VIOLATION: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
 _LOCAL_MESSAGE_LIMIT: Final = 1 << 19
@@ -103,6 +104,7 @@ class Connection:
         self._reply_prefix = f"{self.new_inbox()}."
         self._replies = self._listener(f"{self._reply_prefix}*", self._take_reply)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._goodbyes: set[asyncio.Task[None]] = set()
         self._closed = False
         self.restored: Callable[[], None] = _ignore
         """Called after a lost connection is back."""
@@ -128,6 +130,8 @@ class Connection:
                 await self._dial_until_connected(first=True)
         except TimeoutError as error:
             raise self._unavailable() from error
+        finally:
+            await asyncio.gather(*self._goodbyes)
         self._spawn(self._keep_connected(), "bus connection")
         self._spawn(self._expire_waiting(), "bus deadlines")
 
@@ -150,10 +154,9 @@ class Connection:
     ) -> None:
         """Put a message on the wire, in the order of the calls."""
         await self.ready()
-        task = asyncio.current_task()
-        cancelled = task.cancelling() if task is not None else 0
         try:
-            await self._client.publish(subject, data, reply=reply, headers=dict(headers) if headers else None)
+            with _cancellable():
+                await self._client.publish(subject, data, reply=reply, headers=dict(headers) if headers else None)
         except nats_errors.MaxPayloadError as error:
             limit = self._client.max_payload
             problem = f"a message of {len(data)} bytes on {subject} is larger than the bus takes ({limit})"
@@ -163,34 +166,13 @@ class Connection:
         except (nats_errors.Error, OSError) as error:
             self._lose(error)
             raise self._unavailable() from error
-        if task is not None and task.cancelling() > cancelled:
-            raise asyncio.CancelledError  # nats-py swallows a cancellation that comes while it flushes
 
     async def ask(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
     ) -> RawMessage:
         """Return the answer to a request. Raises UnavailableError at once when nobody listens on `subject`."""
         await self.ready(min(timeout, READY_TIMEOUT))
-        future: asyncio.Future[RawMessage] = asyncio.get_running_loop().create_future()
-
-        def settle(outcome: RawMessage | OrchError) -> None:
-            if future.done():
-                return
-            if isinstance(outcome, OrchError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-        token, reply = self.expect(subject, settle, timeout=timeout + 1)
-        try:
-            async with asyncio.timeout(timeout):
-                await self.publish(subject, data, reply=reply, headers=headers)
-                answer = await future
-        except TimeoutError as error:
-            raise UnavailableError(f"no answer on {subject} within {timeout:g} s") from error
-        finally:
-            self.forget(token)
-            future.cancel()
+        answer = await self._exchange(subject, data, headers, timeout)
         if status_of(answer) == NO_RESPONDERS:
             raise UnavailableError(f"nobody serves {subject}")
         return answer
@@ -216,17 +198,29 @@ class Connection:
         refused: Callable[[OrchError], None] | None = None,
         interrupted: Callable[[], None] = _ignore,
     ) -> Listener:
-        """Deliver what is published on `subject` from now on, over every connection to come."""
+        """Deliver what is published on `subject` from now on, over every connection to come.
+
+        What this connection publishes afterwards finds the listener; for what others publish, `confirm` it first.
+        """
         await self.ready()
         listener = self._listener(subject, deliver, queue=queue, refused=refused, interrupted=interrupted)
         try:
-            await self._subscribe(self._client, listener)
+            with _cancellable():
+                await self._subscribe(self._client, listener)
         except (nats_errors.ConnectionClosedError, OSError) as error:
             self._lose(error)  # the next connection subscribes
         except nats_errors.Error as error:
             self._listeners.discard(listener)
             raise BusError(f"{subject!r} cannot be subscribed to: {error}") from error
         return listener
+
+    async def confirm(self) -> None:
+        """Return when the server has handled everything that was sent before.
+
+        A message to ourselves shows it. (A ping does not: nats-py lets it overtake what waits to be flushed.)
+        """
+        await self.ready()
+        await self._exchange("", b"", None, READY_TIMEOUT)
 
     async def ignore(self, listener: Listener, *, drain: bool = False) -> None:
         """End what `listen` began; with `drain`, deliver first what is already on its way."""
@@ -235,8 +229,10 @@ class Connection:
         if subscription is None or self._client.is_closed:
             return
         try:
-            await (subscription.drain() if drain else subscription.unsubscribe())
-        except (nats_errors.Error, OSError) as error:
+            with _cancellable():
+                async with asyncio.timeout(_GOODBYE_TIMEOUT):
+                    await (subscription.drain() if drain else subscription.unsubscribe())
+        except (TimeoutError, nats_errors.Error, OSError) as error:
             _log.debug("The subscription to %s ended with its connection: %s", listener.subject, error)
 
     async def close(self) -> None:
@@ -257,7 +253,8 @@ class Connection:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await _discard(client)
+        self._discard(client)
+        await asyncio.gather(*self._goodbyes)
         self._interrupt(UnavailableError("the connection to the bus is closed"))
         self._connected.set()  # wakes those who wait; they find it closed
 
@@ -266,18 +263,22 @@ class Connection:
     async def _keep_connected(self) -> None:
         while True:
             await self._until_lost(self._client)
+            if self._closed:
+                return  # nats-py and wait_for may swallow the cancellation itself
             self._connected.clear()
             _log.warning("Lost the connection to NATS: %s", self._problem)
             self._interrupt(UnavailableError(f"the connection to the bus was lost: {self._problem}"))
-            self._spawn(_discard(self._client), "bus goodbye")
+            self._discard(self._client)
             await self._dial_until_connected(first=False)
+            if self._closed:
+                return
             _RECONNECTS.inc()
             _log.info("Connected to NATS again")
             self.restored()
 
     async def _until_lost(self, client: Client) -> None:
         """Return when the connection is gone: as reported, or because the server does not answer a ping."""
-        while not client.is_closed:
+        while not (client.is_closed or self._closed):
             try:
                 async with asyncio.timeout(_PING_INTERVAL):
                     await self._lost.wait()
@@ -310,6 +311,8 @@ class Connection:
                 self._problem = error
             else:
                 self._client = client
+                if self._closed:
+                    self._discard(client)
                 self._connected.set()
                 return
             await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311 - spreads load, guards nothing
@@ -344,12 +347,12 @@ class Connection:
             )
             _check_version(client)
         except nats_errors.Error as error:
-            await _discard(client)
+            self._discard(client)
             if "authorization" in str(error).lower():
                 raise BusError(f"NATS does not let {self.user} in: {error}") from error
             raise
         except (OSError, OrchError, asyncio.CancelledError):
-            await _discard(client)
+            self._discard(client)
             raise
         return client
 
@@ -422,6 +425,31 @@ class Connection:
             pending_bytes_limit=_LOCAL_BYTE_LIMIT,
         )
 
+    async def _exchange(
+        self, subject: str, data: bytes, headers: Mapping[str, str] | None, timeout: float
+    ) -> RawMessage:
+        """Return the answer to a message on `subject`, or ("") the message itself, sent to where answers arrive."""
+        future: asyncio.Future[RawMessage] = asyncio.get_running_loop().create_future()
+
+        def settle(outcome: RawMessage | OrchError) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, OrchError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        token, reply = self.expect(subject, settle, timeout=timeout + 1)
+        try:
+            async with asyncio.timeout(timeout):
+                await self.publish(subject or reply, data, reply=reply if subject else "", headers=headers)
+                return await future
+        except TimeoutError as error:
+            raise UnavailableError(f"no answer on {subject or reply} within {timeout:g} s") from error
+        finally:
+            self.forget(token)
+            future.cancel()
+
     def _take_reply(self, message: RawMessage) -> None:
         waiting = self._waiting.pop(int(message.subject[len(self._reply_prefix) :]), None)
         if waiting is not None:
@@ -441,6 +469,12 @@ class Connection:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _discard(self, client: Client) -> None:
+        """Close a client in the background: what is already broken may take its time to close."""
+        task = asyncio.get_running_loop().create_task(_close(client), name="bus goodbye")
+        self._goodbyes.add(task)
+        task.add_done_callback(self._goodbyes.discard)
+
     def _check_open(self) -> None:
         if self._closed:
             raise UnavailableError("the connection to the bus is closed")
@@ -450,7 +484,17 @@ class Connection:
         return UnavailableError(f"NATS at {servers} cannot be reached: {self._problem or 'no answer'}")
 
 
-async def _discard(client: Client) -> None:
+@contextmanager
+def _cancellable() -> Generator[None]:
+    """Raise a cancellation that nats-py swallowed, as it does with one that comes while it flushes."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    yield
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+
+
+async def _close(client: Client) -> None:
     """Close a client for good, within a limit: a frozen server does not answer the end of TLS."""
     try:
         async with asyncio.timeout(_GOODBYE_TIMEOUT):

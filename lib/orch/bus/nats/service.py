@@ -92,6 +92,7 @@ class Services:
             await self._announce(service)
         endpoint.listener = await self._connection.listen(subject, _into(pool), queue=service or _SHARED)
         self._endpoints.append(endpoint)
+        await self._connection.confirm()
         return endpoint
 
     async def withdraw(self, endpoint: _Endpoint) -> None:
