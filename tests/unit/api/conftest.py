@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from orch.bus.protocol import Message, Signal
 from orch.clock import ManualClock
 from orch.store.keys import ObjectKey
@@ -134,3 +135,8 @@ async def driver(clock: ManualClock):
 @pytest.fixture
 def make_pod() -> Callable[..., dict[str, Any]]:
     return pod
+
+
+@pytest.fixture
+def make_driver(clock: ManualClock) -> Callable[[InMemoryApi], Driver]:
+    return lambda api: Driver(api, clock)

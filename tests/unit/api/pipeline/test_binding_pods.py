@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from orch.errors import ApiError, BadRequestError, ConflictError, ForbiddenError, InvalidError
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Compare
@@ -102,7 +103,7 @@ async def test_a_binding_document_binds_one_pod(driver, make_pod):
         where = (APISERVER, driver.resource("pods"), "default", body, WriteOptions())
         return await driver.core.pipeline.create(*where, subresource="binding", name="a")
 
-    with pytest.raises(InvalidError, match="target.name: Required value"):
+    with pytest.raises(InvalidError, match=r"target\.name: Required value"):
         await post({"target": {"kind": "Node"}})
     with pytest.raises(BadRequestError, match="name in URL does not match name in Binding object"):
         await post({"metadata": {"name": "b"}, "target": {"kind": "Node", "name": "n"}})

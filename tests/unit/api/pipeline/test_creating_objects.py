@@ -2,6 +2,7 @@ import asyncio
 import re
 
 import pytest
+
 from orch.errors import (
     AlreadyExistsError,
     BadRequestError,
@@ -111,12 +112,12 @@ async def test_another_kind_is_refused(driver, make_pod):
 async def test_without_a_name_the_field_is_named(driver, make_pod):
     document = make_pod("a")
     del document["metadata"]["name"]
-    with pytest.raises(InvalidError, match="metadata.name: Required value: name or generateName is required"):
+    with pytest.raises(InvalidError, match=r"metadata\.name: Required value: name or generateName is required"):
         await driver.create("pods", document)
 
 
 async def test_unknown_fields_are_refused_warned_of_or_dropped(driver, make_pod):
-    with pytest.raises(BadRequestError, match='strict decoding error: unknown field "spec.foo"'):
+    with pytest.raises(BadRequestError, match=r'strict decoding error: unknown field "spec\.foo"'):
         await driver.create("pods", make_pod("a", foo=1), field_validation="Strict")
     outcome = await driver.created("pods", make_pod("a", foo=1), field_validation="Warn")
     assert outcome.warnings == ('unknown field "spec.foo"',)

@@ -1,9 +1,10 @@
 import json
 
 import pytest
+
+from orch.errors import BadRequestError, ConflictError, ForbiddenError, InvalidError, NotFoundError
 from orch_api.auth.identity import APISERVER as ADMIN
 from orch_api.pipeline import WriteOptions
-from orch.errors import BadRequestError, ConflictError, ForbiddenError, InvalidError, NotFoundError
 
 
 async def bind(driver, name):

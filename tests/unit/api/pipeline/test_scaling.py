@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from orch.errors import ConflictError, InvalidError, NotFoundError
 
 
@@ -61,7 +62,7 @@ async def test_a_scale_of_an_older_version_conflicts(driver, deployment):
 
 
 async def test_negative_replicas_are_refused(driver, deployment):
-    with pytest.raises(InvalidError, match="spec.replicas"):
+    with pytest.raises(InvalidError, match=r"spec\.replicas"):
         await driver.patch("deployments", "d", {"spec": {"replicas": -1}}, subresource="scale")
 
 

@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+
 from orch.errors import BadRequestError, ConflictError, InvalidError, MethodNotAllowedError, NotFoundError
 from orch.store.protocol import Compare
 from orch_api.auth.identity import APISERVER
