@@ -7,6 +7,7 @@ agent too, without any of them noticing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
@@ -27,7 +28,7 @@ LONGEST_RUNROOT: Final = 50
 LONGEST_SOCKET: Final = 107
 _VOLATILE: Final = Path("/run/orch-agent")
 _START_TIMEOUT: Final = 20.0
-_STOP_TIMEOUT: Final = 5.0
+_STOP_TIMEOUT: Final = 2.0
 _POLL: Final = 0.05
 _FIRST_RETRY: Final = 0.5
 _LONGEST_RETRY: Final = 10.0
@@ -135,8 +136,9 @@ class PodmanService:
         await self._end_predecessor()
         self.socket.unlink(missing_ok=True)
         command = [
-            # The service must not outlive an agent that was killed: the next one would meet it.
-            *("setpriv", "--pdeathsig", "TERM"),
+            # The service must not outlive an agent that was killed: the next one would meet it. It keeps no state but
+            # on disk, and asked politely it waits for connections whose other end is gone.
+            *("setpriv", "--pdeathsig", "KILL"),
             *(("nsenter", f"--net=/run/netns/{self._network_namespace}") if self._network_namespace else ()),
             *self.command("system", "service", "--time=0", f"unix://{self.socket}"),
         ]
@@ -162,14 +164,13 @@ class PodmanService:
         self._pid_file.unlink(missing_ok=True)
 
     async def _end_predecessor(self) -> None:
-        """Wait for, then kill, a service that an agent which was killed left behind."""
+        """Make sure that the service of an agent that was killed is gone."""
         if not self._pid_file.exists():
             return
         text = self._pid_file.read_text().strip()
-        deadline = self._clock.monotonic() + _STOP_TIMEOUT
         while text.isdecimal() and str(self.socket) in _command_line(int(text)):
-            late = self._clock.monotonic() > deadline
-            os.kill(int(text), signal.SIGKILL if late else signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(text), signal.SIGKILL)
             await self._clock.sleep(_POLL)
         self._pid_file.unlink(missing_ok=True)
 
