@@ -157,6 +157,7 @@ def fleet() -> Permissions:
     """Return those of the one process that plays all simulated nodes: what each of them may do."""
     return Permissions(
         publish=(
+            *_own_inbox(FLEET),
             "orch.reports.>",
             subjects.HEARTBEATS_OF_ALL,
             subjects.METRICS_OF_ALL,
