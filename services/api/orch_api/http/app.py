@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from litestar import Litestar, MediaType, Request, Response, get  # pyright: ignore[reportUnknownVariableType]
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
-from litestar.params import Parameter
+from litestar.params import FromPath
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from orch.errors import NotFoundError, OrchError
@@ -82,8 +82,8 @@ class Site:
             return "ok"
 
         @get("/readyz", media_type=MediaType.TEXT, summary="Whether this process can serve every request")
-        async def ready(verbose: str | None = None) -> Response[str]:
-            return await self._ready(verbose=verbose is not None)
+        async def ready(request: AnyRequest) -> Response[str]:
+            return await self._ready(verbose="verbose" in request.query_params)
 
         @get("/version", summary="The server's version", sync_to_thread=False)
         def version() -> dict[str, str]:
@@ -105,12 +105,7 @@ class Site:
             return await _document(request, await asyncio.to_thread(self._documents.index))
 
         @get("/openapi/v3/{place:path}", summary="The OpenAPI 3 document of one group and version")
-        async def openapi_v3(
-            request: AnyRequest,
-            place: str,
-            content_hash: Annotated[str | None, Parameter(query="hash")] = None,
-        ) -> Response[bytes]:
-            del content_hash  # it only makes the address change when the content does
+        async def openapi_v3(request: AnyRequest, place: FromPath[str]) -> Response[bytes]:
             self._authorize(request)
             document = await asyncio.to_thread(self._documents.v3, place.strip("/"))
             if document is None:

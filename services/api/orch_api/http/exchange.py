@@ -50,8 +50,9 @@ class Exchange:
         if declared.isdigit() and int(declared) > MAX_BODY:
             raise TooLargeError(f"Request entity too large: limit is {MAX_BODY}")
         message = await self._receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            return message.get("body", b"")
+        piece: bytes = message.get("body", b"")
+        if message["type"] == "http.request" and not message.get("more_body") and len(piece) <= MAX_BODY:
+            return piece
         try:
             async with asyncio.timeout(_BODY_DEADLINE):
                 return await self._rest_of_body(message)

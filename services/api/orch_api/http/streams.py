@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
-from orch.bus.streams import FrameStream, open_stream
 
 from orch.bus.protocol import Bus
+from orch.bus.streams import FrameStream, open_stream
 from orch.bus.subjects import node_rpc_subject
 from orch.clock import Clock
 from orch.errors import (

@@ -1,0 +1,209 @@
+import asyncio
+import contextlib
+import json
+
+import pytest
+
+from orch.bus.streams import serve_streams
+from orch.bus.subjects import node_rpc_subject
+from orch.errors import ApiError, BadRequestError
+from orch.objects.scheme import PODS
+from orch_api.http.server import PEER
+from orch_pb.v1 import node_pb2
+from orch_pb.v1.rpc_pb2 import Binding
+
+from .conftest import ADMIN
+
+POD = "/api/v1/namespaces/default/pods/p"
+
+
+@pytest.fixture
+async def pod(api):
+    """A running pod with two containers on node n."""
+    containers = [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": containers}}
+    client = api.client()
+    created = await client.create(PODS, "default", body)
+    await client.bind([Binding(namespace="default", name="p", uid=created.metadata.uid, node="n")])
+    running = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+    statuses = [
+        {"name": name, "state": running, "ready": True, "restartCount": 0, "image": "i", "imageID": ""}
+        for name in ("a", "b")
+    ]
+    status = {"status": {"phase": "Running", "containerStatuses": statuses}}
+    return await client.patch(PODS, "default", "p", status, subresource="status")
+
+
+@pytest.fixture
+async def node(api):
+    """Serve a node's streams: the handlers are set by the test."""
+    bus = api.bus("system:node:n")
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def serve(verb, handler, check=None):
+            subscription = await serve_streams(bus, node_rpc_subject("n", verb), handler, check=check)
+            stack.push_async_callback(subscription.stop)
+
+        yield serve
+
+
+class WebSocket:
+    """A client's WebSocket to the application."""
+
+    def __init__(self, app, url, protocols=("v5.channel.k8s.io",), peer=ADMIN):
+        path, _, query = url.partition("?")
+        self.scope = {
+            "type": "websocket",
+            "path": path,
+            "query_string": query.encode(),
+            "headers": [],
+            "subprotocols": list(protocols),
+            PEER: peer,
+        }
+        self.app = app
+        self.incoming = asyncio.Queue()
+        self.sent = asyncio.Queue()
+        self.incoming.put_nowait({"type": "websocket.connect"})
+
+    async def run(self):
+        await self.app(self.scope, self.incoming.get, self.sent.put)
+
+    def say(self, channel, data):
+        self.incoming.put_nowait({"type": "websocket.receive", "bytes": bytes((channel,)) + data})
+
+    async def message(self):
+        async with asyncio.timeout(10):
+            return await self.sent.get()
+
+
+async def test_logs_are_copied_as_they_come(http, pod, node):
+    asked = []
+
+    async def handler(request, stream):
+        asked.append(node_pb2.LogsRequest.FromString(request))
+        await stream.send(1, b"one\n")
+        await stream.send(1, b"two\n")
+        await stream.end(1)
+
+    await node("logs", handler)
+    answer = await http("GET", f"{POD}/log?container=b&tailLines=5&timestamps=true&follow=true")
+    assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"one\ntwo\n", "text/plain")
+    assert (asked[0].pod, asked[0].container, asked[0].tail_lines, asked[0].timestamps) == ("p", "b", 5, True)
+    assert asked[0].follow
+    assert asked[0].uid == pod.metadata.uid
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("", "a container name must be specified for pod p, choose one of: [a b]"),
+        ("container=x", "container x is not valid for pod p"),
+        ("container=a&previous=true", 'previous terminated container "a" in pod "p" not found'),
+        ("container=a&tailLines=-1", "tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        ("container=a&sinceSeconds=0", "sinceSeconds: Invalid value: 0: must be greater than 0"),
+    ],
+)
+async def test_log_options_that_make_no_sense(http, pod, query, message):
+    answer = await http("GET", f"{POD}/log?{query}")
+    assert answer.status in {400, 422}
+    assert message in answer.json["message"]
+
+
+async def test_a_node_that_does_not_answer(http, pod):
+    answer = await http("GET", f"{POD}/log?container=a")
+    assert (answer.status, answer.json["reason"]) == (503, "ServiceUnavailable")
+    assert "node n does not answer" in answer.json["message"]
+
+
+async def test_what_a_node_refuses_is_told(http, pod, node):
+    async def check(request):
+        raise BadRequestError('container "a" in pod "p" is waiting to start: ContainerCreating')
+
+    async def handler(request, stream):
+        raise AssertionError
+
+    await node("logs", handler, check)
+    answer = await http("GET", f"{POD}/log?container=a")
+    assert (answer.status, answer.json["message"]) == (
+        400,
+        'container "a" in pod "p" is waiting to start: ContainerCreating',
+    )
+
+
+async def test_exec_both_ways(app, pod, node):
+    async def handler(request, stream):
+        asked = node_pb2.ExecRequest.FromString(request)
+        assert list(asked.command) == ["cat", "-"]
+        async for channel, data in stream:
+            if data is None:
+                break
+            await stream.send(1, channel.to_bytes(1, "big") + data)
+        await stream.send(3, json.dumps({"status": "Success"}).encode())
+
+    await node("exec", handler)
+    url = f"{POD}/exec?container=a&command=cat&command=-&stdin=true&stdout=true&stderr=true"
+    socket = WebSocket(app, url)
+    running = asyncio.ensure_future(socket.run())
+    assert await socket.message() == {"type": "websocket.accept", "subprotocol": "v5.channel.k8s.io"}
+    assert (await socket.message())["bytes"] == b"\x01"
+    socket.say(0, b"hello")
+    assert (await socket.message())["bytes"] == b"\x01\x00hello"
+    socket.say(255, b"\x00")
+    assert json.loads((await socket.message())["bytes"][1:])["status"] == "Success"
+    assert (await socket.message())["type"] == "websocket.close"
+    await running
+
+
+async def test_a_client_that_leaves_ends_the_stream(app, pod, node):
+    ended = asyncio.Event()
+
+    async def handler(request, stream):
+        try:
+            async for _ in stream:
+                pass
+        finally:
+            ended.set()
+
+    await node("exec", handler)
+    socket = WebSocket(app, f"{POD}/exec?container=a&command=sleep&stdin=true&stdout=true")
+    running = asyncio.ensure_future(socket.run())
+    await socket.message()
+    socket.incoming.put_nowait({"type": "websocket.disconnect", "code": 1001})
+    await running
+    async with asyncio.timeout(10):
+        await ended.wait()
+
+
+async def test_exec_that_fails_on_the_node_says_why(app, pod, node):
+    async def handler(request, stream):
+        raise ApiError("no such program")
+
+    await node("exec", handler)
+    socket = WebSocket(app, f"{POD}/exec?container=a&command=x&stdout=true")
+    running = asyncio.ensure_future(socket.run())
+    await socket.message()
+    await socket.message()
+    error = (await socket.message())["bytes"]
+    assert error[0] == 3
+    assert "no such program" in json.loads(error[1:])["message"]
+    await running
+
+
+@pytest.mark.parametrize(
+    ("url", "peer", "protocols", "status"),
+    [
+        (f"{POD}/exec?stdout=true&container=a", ADMIN, ("v5.channel.k8s.io",), 400),
+        (f"{POD}/exec?command=x&container=a", ADMIN, ("v5.channel.k8s.io",), 400),
+        (f"{POD}/exec?command=x&stdout=true", ADMIN, ("v5.channel.k8s.io",), 400),
+        (f"{POD}/exec?command=x&stdout=true&container=a", ADMIN, ("unknown",), 400),
+        (f"{POD}/exec?command=x&stdout=true&container=a", None, ("v5.channel.k8s.io",), 403),
+        ("/api/v1/namespaces/default/pods/q/exec?command=x&stdout=true", ADMIN, ("v5.channel.k8s.io",), 404),
+        ("/api/v1/namespaces/default/nothing", ADMIN, (), 404),
+    ],
+)
+async def test_refused_before_it_is_accepted(app, pod, url, peer, protocols, status):
+    socket = WebSocket(app, url, protocols, peer)
+    await socket.run()
+    start = await socket.message()
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", status)
+    assert json.loads((await socket.message())["body"])["code"] == status
