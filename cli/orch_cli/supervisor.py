@@ -17,7 +17,7 @@ from orch.errors import OrchError
 from orch_cli.cluster import Cluster
 from orch_cli.layout import Layout
 from orch_cli.pki import write_private
-from orch_cli.process import Pid, ProcessReport, Supervised, rotate, start_ticks, stop_in_order
+from orch_cli.process import Pid, ProcessReport, Supervised, rotate, start_ticks, started_ago, stop_in_order
 from orch_cli.readiness import ApiProbe
 
 _log = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ Phase = Literal["starting", "ready", "stopping"]
 
 _TICK: Final = 0.1
 _ROTATE_EVERY: Final = 10.0
+_SETTLED: Final = 2.0
 _HOPELESS_RESTARTS: Final = 5
 """A process that was restarted this often before the cluster was ever ready will not get better by itself."""
 
@@ -118,9 +119,15 @@ class Supervisor:
         expected = frozenset(self._cluster.state.node_names())
         began = datetime.now(UTC) - timedelta(seconds=time.monotonic() - self._began)
         await self._poll(lambda: expected <= probe.ready_nodes(began), deadline, "not all nodes are Ready")
+        await self._poll(self._all_run, deadline, "not all processes stay up")
         self._ready_after = time.monotonic() - self._began
         self._phase = "ready"
         self._tell(f"{len(expected)} {'nodes are' if len(expected) > 1 else 'node is'} Ready")
+
+    def _all_run(self) -> bool:
+        """Say whether every process runs, and whatever had to be restarted has done so for a while."""
+        pids = [(report.pid, report.restarts) for report in (each.report for each in self._supervised)]
+        return all(pid is not None and (not restarts or started_ago(pid) > _SETTLED) for pid, restarts in pids)
 
     async def _poll(self, condition: Callable[[], bool], deadline: float, problem: str) -> None:
         pause = _TICK / 2

@@ -89,7 +89,23 @@ class LocalCluster:
                 if last:
                     return last
             time.sleep(0.1)
-        raise AssertionError(f"{what or 'the condition'} did not come true within {timeout:g} s; last: {last!r}")
+        raise AssertionError(
+            f"{what or 'the condition'} did not come true within {timeout:g} s; last: {last!r}\n{self.diagnosis()}"
+        )
+
+    def diagnosis(self) -> str:
+        """Return what helps to see what is wrong: the cluster's pods and events, and what its processes complain of."""
+        everywhere = ("--all-namespaces", "-o", "wide", "--request-timeout=5s")
+        said = [
+            self.orch("status", check=False),
+            self.kubectl("get", "nodes,pods", *everywhere, check=False),
+            self.kubectl("get", "events", *everywhere, check=False),
+        ]
+        for log in sorted(self.layout.logs.glob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()
+            complaints = [line[:300] for line in lines if " WARNING " in line or " ERROR " in line or "Error" in line]
+            said += [f"{log.name}:", *complaints[-8:]]
+        return "\n".join(said)
 
     @property
     def environ(self) -> dict[str, str]:
