@@ -1,0 +1,233 @@
+"""The whole scheduler over an api in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from orch.objects.scheme import EVENTS, NODES, PODS
+from orch.runtime.events import EventRecorder
+from orch.runtime.informer import Informers
+from orch_api.memory import in_memory_api
+from orch_pb.v1.decision_pb2 import SchedulingDecision
+from orch_scheduler.config import SchedulerConfig
+from orch_scheduler.loop import Scheduler
+
+USER = "system:kube-scheduler"
+
+
+@pytest.fixture
+async def api():
+    async with in_memory_api() as api:
+        yield api
+
+
+@pytest.fixture
+def client(api):
+    return api.client()
+
+
+@pytest.fixture
+async def scheduler(api):
+    """A scheduler that leads."""
+    clock, bus, client = api.core.clock, api.bus(USER), api.client(USER)
+    informers, recorder = Informers(bus), EventRecorder(client, "default-scheduler", clock)
+    made = Scheduler(client, bus, informers, recorder, clock, SchedulerConfig())
+    tasks = [asyncio.ensure_future(work) for work in (informers.run(), recorder.run())]
+    try:
+        await informers.wait_synced(10)
+        tasks.append(asyncio.ensure_future(made.lead()))
+        yield made
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def add_node(client):
+    async def add(name, *, cpu="4", memory="8Gi", labels=None, **spec):
+        body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels or {}}, "spec": spec}
+        await client.create(NODES, "", body)
+        amounts = {"cpu": cpu, "memory": memory, "pods": "110"}
+        status = {"status": {"allocatable": amounts, "capacity": amounts}}
+        await client.patch(NODES, "", name, status, subresource="status")
+
+    return add
+
+
+@pytest.fixture
+def add_pod(client):
+    async def add(name, *, cpu="100m", **spec):
+        container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}
+        body = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name},
+            "spec": {"containers": [container], **spec},
+        }
+        return await client.create(PODS, "default", body)
+
+    return add
+
+
+@pytest.fixture
+def eventually(client):
+    async def wait(condition):
+        async with asyncio.timeout(15):
+            while True:
+                found = await condition()
+                if found:
+                    return found
+                await asyncio.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def bound(client, eventually):
+    async def wait(name):
+        async def node():
+            return (await client.get(PODS, "default", name)).spec.node_name
+
+        return await eventually(node)
+
+    return wait
+
+
+@pytest.fixture
+def condition(client, eventually):
+    """Wait until a pod's PodScheduled condition is False with this message."""
+
+    async def wait(name, message):
+        async def told():
+            found = (await client.get(PODS, "default", name)).status.condition("PodScheduled")
+            return found is not None and found.status == "False" and found.message == message and found
+
+        return await eventually(told)
+
+    return wait
+
+
+async def test_a_pod_is_bound_and_the_event_says_so(scheduler, client, add_node, add_pod, bound, eventually):
+    await add_node("n")
+    await add_pod("p")
+    assert await bound("p") == "n"
+    pod = await client.get(PODS, "default", "p")
+    assert pod.status.condition("PodScheduled").status == "True"
+
+    async def events():
+        return [event async for event in _events(client)]
+
+    async def scheduled():
+        return [text for reason, text in await events() if reason == "Scheduled"]
+
+    assert await eventually(scheduled) == ["Successfully assigned default/p to n"]
+
+
+async def _events(client):
+    for item in await client.list(EVENTS.with_view(_EventView), "default"):
+        yield item.reason, item.message
+
+
+class _EventView(EVENTS.view, frozen=True):
+    reason: str = ""
+    message: str = ""
+
+
+async def test_a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_comes(
+    scheduler, add_node, add_pod, bound, condition
+):
+    await add_node("small", cpu="1")
+    await add_pod("p", cpu="2")
+    await condition("p", "0/1 nodes are available: 1 Insufficient cpu.")
+    await add_node("big", cpu="8")
+    assert await bound("p") == "big"
+
+
+async def test_without_nodes(scheduler, add_pod, condition):
+    await add_pod("p")
+    await condition("p", "no nodes available to schedule pods")
+
+
+async def test_room_that_a_deleted_pod_leaves_is_used(scheduler, client, add_node, add_pod, bound, condition):
+    await add_node("n", cpu="1")
+    first = await add_pod("first", cpu="800m")
+    await bound("first")
+    await add_pod("second", cpu="800m")
+    await condition("second", "0/1 nodes are available: 1 Insufficient cpu.")
+    await client.delete(PODS, "default", "first", uid=first.metadata.uid, grace_period=0)
+    assert await bound("second") == "n"
+
+
+async def test_uncordoning_a_node_helps(scheduler, client, add_node, add_pod, bound, condition):
+    await add_node("n", unschedulable=True)
+    await add_pod("p")
+    await condition("p", "0/1 nodes are available: 1 node(s) were unschedulable.")
+    await client.patch(NODES, "", "n", {"spec": {"unschedulable": None}})
+    assert await bound("p") == "n"
+
+
+async def test_labelling_a_node_helps(scheduler, client, add_node, add_pod, bound, condition):
+    await add_node("n")
+    await add_pod("p", nodeSelector={"disk": "ssd"})
+    await condition("p", "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.")
+    await client.patch(NODES, "", "n", {"metadata": {"labels": {"disk": "ssd"}}})
+    assert await bound("p") == "n"
+
+
+async def test_a_finished_pod_leaves_its_room(scheduler, client, add_node, add_pod, bound):
+    await add_node("n", cpu="1")
+    await add_pod("first", cpu="800m", restartPolicy="Never")
+    await bound("first")
+    await client.patch(PODS, "default", "first", {"status": {"phase": "Succeeded"}}, subresource="status")
+    await add_pod("second", cpu="800m")
+    assert await bound("second") == "n"
+
+
+async def test_pods_of_another_scheduler_are_left_alone(scheduler, client, add_node, add_pod, bound):
+    await add_node("n")
+    await add_pod("theirs", schedulerName="other")
+    await add_pod("ours")
+    await bound("ours")
+    assert (await client.get(PODS, "default", "theirs")).spec.node_name == ""
+
+
+async def test_many_pods_are_spread_and_none_is_bound_twice(scheduler, client, add_node, add_pod, eventually):
+    for number in range(4):
+        await add_node(f"n{number}", cpu="10")
+    await asyncio.gather(*(add_pod(f"p{number}") for number in range(100)))
+
+    async def all_bound():
+        pods = await client.list(PODS, "default")
+        return len(pods) == 100 and all(pod.spec.node_name for pod in pods) and pods
+
+    counts = {}
+    for pod in await eventually(all_bound):
+        counts[pod.spec.node_name] = counts.get(pod.spec.node_name, 0) + 1
+    assert counts == {f"n{number}": 25 for number in range(4)}
+
+
+async def test_a_decision_is_on_the_bus(scheduler, api, add_node, add_pod):
+    bus = api.bus("orch:admin")
+    await add_node("n", cpu="1")
+    async with contextlib.aclosing(bus.follow("DECISIONS", ["orch.decisions.scheduler.>"])) as messages:
+        await anext(messages)
+        await anext(messages)
+        await add_pod("p", cpu="2")
+        async with asyncio.timeout(10):
+            decision = SchedulingDecision.FromString((await anext(messages)).data)
+    assert (decision.name, decision.node, decision.nodes) == ("p", "", 1)
+    assert [(each.rule, each.reason, each.nodes) for each in decision.refusals] == [
+        ("NodeResourcesFit", "Insufficient cpu", 1)
+    ]
+
+
+async def test_a_pod_that_another_bound_meanwhile_is_let_go(scheduler, client, add_node, add_pod, bound):
+    await add_node("n")
+    await add_pod("fixed", nodeName="elsewhere")
+    await add_pod("p")
+    assert await bound("p") == "n"
+    assert (await client.get(PODS, "default", "fixed")).spec.node_name == "elsewhere"
