@@ -38,6 +38,7 @@ _LINGER: Final = 0.02
 _FIRST_RETRY: Final = 0.2
 _LONGEST_RETRY: Final = 10.0
 _NODE_RETRY: Final = 1.0
+_COMPLAIN_EVERY: Final = 10.0
 
 
 class Reporter:
@@ -64,6 +65,7 @@ class Reporter:
         self._waiting: dict[str, tuple[str, node_pb2.PodReport]] = {}
         self._sending: set[str] = set()
         self._arrived = asyncio.Event()
+        self._next_complaint = 0.0
 
     # -- pods ----------------------------------------------------------------------------------------------------
 
@@ -147,10 +149,18 @@ class Reporter:
             await self._bus.append(subjects.report_subject(node, kind), message.SerializeToString())
         except (BusError, UnavailableError) as error:
             _RETRIED.labels(kind).inc()
-            _LOG.warning("report about %s of node %s was not taken: %s", kind, node, error)
+            _LOG.debug("report about %s of node %s was not taken: %s", kind, node, error)
+            self._complain(error)
             return False
         _SENT.labels(kind).inc()
         return True
+
+    def _complain(self, error: BusError | UnavailableError) -> None:
+        """Log that reports are not taken, once in a while rather than for each."""
+        now = self._clock.monotonic()
+        if now >= self._next_complaint:
+            self._next_complaint = now + _COMPLAIN_EVERY
+            _LOG.warning("reports are not taken and will be sent again: %s", error)
 
     # -- nodes ---------------------------------------------------------------------------------------------------
 
