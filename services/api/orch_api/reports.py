@@ -40,7 +40,7 @@ from orch.store.protocol import Compare, Store
 from orch_api.registry import Registry, Resource
 from orch_api.schema import Schemas
 from orch_api.storage.cache import Cached, ObjectCache
-from orch_api.storage.commit import Change, Committer, Verdict
+from orch_api.storage.commit import Change, Committed, Committer, Verdict
 from orch_api.storage.objects import Document, Encoded, encode, to_document
 from orch_api.strategy import section, validate_meta
 from orch_pb.v1.node_pb2 import NodeReport, PodReport
@@ -63,6 +63,14 @@ class _PodWork(msgspec.Struct, frozen=True):
 
     node: str
     report: PodReport
+    deliveries: list[Delivery]
+
+
+class _NodeWork(msgspec.Struct, frozen=True):
+    """A node's newest report of a batch, with all deliveries that it settles."""
+
+    node: str
+    report: NodeReport
     deliveries: list[Delivery]
 
 
@@ -119,64 +127,53 @@ class ReportConsumer:
 
         reading = asyncio.create_task(read(), name="reports")
         try:
-            while True:
-                first = asyncio.ensure_future(arrived.get())
-                await asyncio.wait((first, reading), return_when=asyncio.FIRST_COMPLETED)
-                if not first.done():
-                    first.cancel()
-                    reading.result()
-                    return
-                batch = [first.result()]
-                while len(batch) < _BATCH and not arrived.empty():
-                    batch.append(arrived.get_nowait())
+            while (batch := await _next_batch(arrived, reading)) is not None:
                 await self.take(batch)
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+        reading.result()
 
     async def take(self, batch: Sequence[Delivery]) -> None:
         """Write what a batch of reports says and settle it. What cannot be written now is delivered again."""
-        try:
-            with telemetry.span("api.reports", attributes={"reports": len(batch)}):
-                await self._take(batch)
-        except UnavailableError as error:
-            log.warning("the store does not take reports, they are tried again: %s", error)
-            await asyncio.gather(*(delivery.retry(_RETRY_DELAY) for delivery in batch))
+        with telemetry.span("api.reports", attributes={"reports": len(batch)}):
+            await self._take(batch)
 
     async def _take(self, batch: Sequence[Delivery]) -> None:
-        works: dict[str, _PodWork] = {}
-        refused: list[Delivery] = []
+        pods: dict[tuple[str, str], _PodWork] = {}
+        nodes: dict[str, _NodeWork] = {}
+        dropped: list[Delivery] = []
         for delivery in batch:
             message = delivery.message
-            node, what = subjects.parse_report(message.subject)
             try:
+                node, what = subjects.parse_report(message.subject)
                 if what == "node":
-                    await self._take_node(node, NodeReport.FromString(message.data), delivery)
-                elif not self._add(works, node, PodReport.FromString(message.data), delivery):
+                    earlier = nodes[node].deliveries if node in nodes else []
+                    nodes[node] = _NodeWork(node, NodeReport.FromString(message.data), [*earlier, delivery])
+                elif not self._add(pods, node, PodReport.FromString(message.data), delivery):
                     TAKEN.labels("pods", "stale").inc()
-                    refused.append(delivery)
-            except DecodeError as error:
-                TAKEN.labels(what, "unreadable").inc()
+                    dropped.append(delivery)
+            except (DecodeError, ValueError) as error:
+                TAKEN.labels("any", "unreadable").inc()
                 log.warning("a report on %s cannot be read: %s", message.subject, error)
-                refused.append(delivery)
-        await asyncio.gather(*(delivery.done() for delivery in refused))
-        if works:
-            await self._write_pods(list(works.values()))
+                dropped.append(delivery)
+        await asyncio.gather(*(delivery.done() for delivery in dropped))
+        await asyncio.gather(self._take_pods(list(pods.values())), *map(self._take_node, nodes.values()))
 
     # Pods -------------------------------------------------------------------------------------------------------
 
-    def _add(self, works: dict[str, _PodWork], node: str, report: PodReport, delivery: Delivery) -> bool:
+    def _add(self, works: dict[tuple[str, str], _PodWork], node: str, report: PodReport, delivery: Delivery) -> bool:
         """Add a report to the batch unless a newer one is known; it replaces an older one of the same pod."""
         if self._is_stale(report):
             return False
-        work = works.get(report.uid)
+        work = works.get((node, report.uid))
         if work is None:
-            works[report.uid] = _PodWork(node, report, [delivery])
+            works[node, report.uid] = _PodWork(node, report, [delivery])
             return True
         older = work.report.boot_id == report.boot_id and report.sequence < work.report.sequence
         newest = work.report if older else report
         newest.terminated = newest.terminated or (older and report.terminated)
-        works[report.uid] = _PodWork(node, newest, [*work.deliveries, delivery])
+        works[node, report.uid] = _PodWork(node, newest, [*work.deliveries, delivery])
         return True
 
     def _is_stale(self, report: PodReport) -> bool:
@@ -189,27 +186,38 @@ class ReportConsumer:
         if len(self._latest) > _REMEMBERED:
             self._latest.popitem(last=False)
 
-    async def _write_pods(self, works: Sequence[_PodWork]) -> None:
+    async def _take_pods(self, works: Sequence[_PodWork]) -> None:
         changes = [
             Change(self._pods, ObjectKey("", "pods", work.report.namespace, work.report.name), self._pod_change(work))
             for work in works
         ]
-        results = await self._committer.change_all(changes, fence=self._fence())
-        settled: list[Any] = []
-        for work, result in zip(works, results, strict=True):
-            if isinstance(result, ConflictError):
-                TAKEN.labels("pods", "conflict").inc()
-                settled += [delivery.retry(_RETRY_DELAY) for delivery in work.deliveries]
-                continue
-            if isinstance(result, ApiError):
-                TAKEN.labels("pods", "refused").inc()
-                level = logging.DEBUG if isinstance(result, NotFoundError) else logging.WARNING
-                log.log(level, "a report from node %s is refused: %s", work.node, result)
+        deliveries = [delivery for work in works for delivery in work.deliveries]
+        try:
+            results = await self._committer.change_all(changes, fence=self._fence())
+        except (UnavailableError, StoreError) as error:
+            log.warning("the store does not take reports, they are tried again: %s", error)
+            await _retry("pods", deliveries)
+        except Exception as error:  # noqa: BLE001 - what one report trips must not stop all others, again and again
+            if len(works) > 1:
+                for work in works:
+                    await self._take_pods((work,))
             else:
-                TAKEN.labels("pods", "unchanged" if result.made is Verdict.KEEP else "written").inc()
+                await _drop("pods", deliveries, error)
+        else:
+            await asyncio.gather(*(self._settle(*pair) for pair in zip(works, results, strict=True)))
+
+    async def _settle(self, work: _PodWork, result: Committed | ApiError) -> None:
+        if isinstance(result, ConflictError):
+            await _retry("pods", work.deliveries)
+            return
+        if isinstance(result, ApiError):
+            TAKEN.labels("pods", "refused").inc()
+            level = logging.DEBUG if isinstance(result, NotFoundError) else logging.WARNING
+            log.log(level, "a report from node %s is refused: %s", work.node, result)
+        else:
+            TAKEN.labels("pods", "unchanged" if result.made is Verdict.KEEP else "written").inc()
             self._remember(work.report)
-            settled += [delivery.done() for delivery in work.deliveries]
-        await asyncio.gather(*settled)
+        await asyncio.gather(*(delivery.done() for delivery in work.deliveries))
 
     def _pod_change(self, work: _PodWork) -> Any:
         report = work.report
@@ -252,24 +260,25 @@ class ReportConsumer:
 
     # Nodes ------------------------------------------------------------------------------------------------------
 
-    async def _take_node(self, node: str, report: NodeReport, delivery: Delivery) -> None:
+    async def _take_node(self, work: _NodeWork) -> None:
+        node, report = work.node, work.report
         try:
             document, _ = self._node_schema.decode(report.object, "Ignore")
-            name = section(document, "metadata").get("name") or node
-            if report.node != node or name != node:
-                raise ForbiddenError.of("nodes", "", name, f'node "{node}" reports for another')
+            _check_author(node, report.node, section(document, "metadata").get("name") or node)
             await self._write_node(node, document)
-        except ConflictError as error:
-            TAKEN.labels("node", "conflict").inc()
+        except (ConflictError, UnavailableError, StoreError) as error:
             log.info("the report of node %s is tried again: %s", node, error)
-            await delivery.retry(_RETRY_DELAY)
+            await _retry("node", work.deliveries)
             return
         except ApiError as error:
             TAKEN.labels("node", "refused").inc()
             log.warning("the report of node %s is refused: %s", node, error)
+        except Exception as error:  # noqa: BLE001 - as above
+            await _drop("node", work.deliveries, error)
+            return
         else:
             TAKEN.labels("node", "written").inc()
-        await delivery.done()
+        await asyncio.gather(*(delivery.done() for delivery in work.deliveries))
 
     async def _write_node(self, name: str, reported: Document) -> None:
         key = ObjectKey("", "nodes", "", name)
@@ -315,6 +324,41 @@ class ReportConsumer:
         return None if fence is None else Compare(fence.key.encode(), fence.create_revision)
 
 
+async def _next_batch(arrived: asyncio.Queue[Delivery], reading: asyncio.Task[None]) -> list[Delivery] | None:
+    """Return what has arrived, at least one delivery; None when nothing more is being read."""
+    first = asyncio.create_task(arrived.get())
+    try:
+        await asyncio.wait((first, reading), return_when=asyncio.FIRST_COMPLETED)
+        if not first.done():
+            return None
+        batch = [first.result()]
+    finally:
+        first.cancel()
+    while len(batch) < _BATCH and not arrived.empty():
+        batch.append(arrived.get_nowait())
+    return batch
+
+
+async def _retry(what: str, deliveries: Sequence[Delivery]) -> None:
+    """Have reports delivered again a little later."""
+    TAKEN.labels(what, "retried").inc(len(deliveries))
+    await asyncio.gather(*(delivery.retry(_RETRY_DELAY) for delivery in deliveries))
+
+
+async def _drop(what: str, deliveries: Sequence[Delivery], error: Exception) -> None:
+    """Let go of reports that this code fails on."""
+    TAKEN.labels(what, "failed").inc(len(deliveries))
+    log.error("a report on %s failed and is dropped", deliveries[-1].message.subject, exc_info=error)
+    await asyncio.gather(*(delivery.done() for delivery in deliveries))
+
+
+def _check_author(node: str, *named: str) -> None:
+    """Refuse what a node says of another. Raises ForbiddenError."""
+    for name in named:
+        if name != node:
+            raise ForbiddenError.of("nodes", "", name, f'node "{node}" reports for another')
+
+
 def _required(registry: Registry, plural: str) -> Resource:
     resource = registry.stored("", plural)
     if resource is None:
@@ -329,11 +373,11 @@ def _refuse(name: str, causes: list[Any]) -> None:
 
 def _merged(old: list[Document], reported: list[Document]) -> list[Document]:
     """Return the reported conditions, an unchanged one with its old transition time, after those only others set."""
-    before = {one["type"]: one for one in old}
-    types = {one["type"] for one in reported}
-    merged = [one for one in old if one["type"] not in types]
+    before = {one.get("type"): one for one in old}
+    types = {one.get("type") for one in reported}
+    merged = [one for one in old if one.get("type") not in types]
     for one in reported:
-        known = before.get(one["type"])
+        known = before.get(one.get("type"))
         if known is not None and known.get("status") == one.get("status") and known.get("lastTransitionTime"):
             merged.append({**one, "lastTransitionTime": known["lastTransitionTime"]})
         else:

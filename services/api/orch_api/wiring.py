@@ -11,7 +11,7 @@ from typing import Final
 from orch.bus.protocol import Bus
 from orch.bus.subjects import STREAMS
 from orch.clock import Clock, SystemClock
-from orch.errors import ApiError, OrchError, UnavailableError
+from orch.errors import OrchError, UnavailableError
 from orch.store.protocol import Store
 from orch_api.admission import Chain, NamespaceLifecycle
 from orch_api.auth.authorizer import Authorizer
@@ -114,7 +114,7 @@ class Core:
                 for spec in STREAMS:
                     await self.bus.ensure_stream(spec)
                 await create_system_objects(self.pipeline, self.cache, self.registry, self._port)
-            except (ApiError, OrchError) as error:
+            except OrchError as error:
                 log.warning("the api cannot start yet, next try in %.1f s: %s", backoff, error)
                 await self.clock.sleep(backoff)
                 backoff = min(backoff * 2, _MAX_BACKOFF)

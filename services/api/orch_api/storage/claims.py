@@ -21,6 +21,7 @@ from orch.store.protocol import KeyValue, Store, Write
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.objects import to_document
+from orch_api.strategy import section
 from orch_pb.v1.object_pb2 import StoredObject
 
 log = logging.getLogger(__name__)
@@ -126,6 +127,15 @@ class Claims:
 
 
 def _taken(resource: Resource, document: dict[str, Any], claim: str) -> InvalidError:
-    message = f'Invalid value: "{claim}": failed to allocate {claim}: provided value is already allocated'
-    cause = Cause("FieldValueInvalid", message, "spec.clusterIPs")
+    """Return the refusal of a claim that the user chose: an address, or a port written "<what>-<number>"."""
+    number = claim.rpartition("-")[2]
+    if number.isdigit():
+        ports: list[dict[str, Any]] = section(document, "spec").get("ports") or []
+        index = next((place for place, port in enumerate(ports) if str(port.get("nodePort")) == number), 0)
+        field = f"spec.ports[{index}].nodePort"
+        message = f"Invalid value: {number}: provided port is already allocated"
+    else:
+        field = "spec.clusterIPs"
+        message = f'Invalid value: ["{claim}"]: failed to allocate IP {claim}: provided IP is already allocated'
+    cause = Cause("FieldValueInvalid", message, field)
     return InvalidError.of(resource.kind, resource.group, document["metadata"].get("name", ""), [cause])

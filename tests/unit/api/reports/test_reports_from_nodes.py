@@ -147,6 +147,37 @@ async def test_what_is_no_report_is_dropped(driver, bound, report, settled):
     assert (await driver.get("pods", "p"))["status"]["phase"] == "Running"
 
 
+async def test_a_report_that_trips_the_api_does_not_stop_the_others(driver, bound, report, settled, monkeypatch):
+    consumer = driver.core.reports
+    decode = consumer._pod_status
+
+    def trip(message, old):
+        if message.sequence == 2:
+            raise ZeroDivisionError("a bug")
+        return decode(message, old)
+
+    monkeypatch.setattr(consumer, "_pod_status", trip)
+    await asyncio.gather(report(bound, sequence=2, boot="x"), report(bound, sequence=1, boot="y"))
+    await settled()
+    assert (await driver.get("pods", "p"))["status"]["phase"] == "Running"
+
+
+async def test_another_node_s_reports_do_not_hide_the_right_one_s(driver, bound, report, settled):
+    await asyncio.gather(report(bound, sequence=1), report(bound, "m", phase="Failed", sequence=9))
+    await settled()
+    assert (await driver.get("pods", "p"))["status"]["phase"] == "Running"
+    await report(bound, phase="Succeeded", sequence=2)
+    await settled()
+    assert (await driver.get("pods", "p"))["status"]["phase"] == "Succeeded"
+
+
+async def test_conditions_without_a_type_are_no_reason_to_stop(driver, bound, report, settled):
+    await report(bound, status={"phase": "Running", "conditions": [{"status": "True"}]})
+    await report(bound, status={"phase": "Failed"}, sequence=2)
+    await settled()
+    assert (await driver.get("pods", "p"))["status"]["phase"] == "Failed"
+
+
 async def test_a_terminated_pod_that_is_being_deleted_is_removed(driver, bound, report, settled):
     await driver.delete("pods", "p")
     await report(bound, phase="Succeeded", terminated=True)

@@ -26,10 +26,18 @@ async def test_services_created_at_once_get_different_addresses(driver, monkeypa
 
 async def test_an_address_that_is_taken_is_refused_with_its_field(driver):
     taken = (await driver.create("services", service("a")))["spec"]["clusterIP"]
-    with pytest.raises(InvalidError, match=f"failed to allocate {taken}: provided value is already allocated"):
+    with pytest.raises(InvalidError, match=f"failed to allocate IP {taken}: provided IP is already allocated"):
         await driver.create("services", service("b", clusterIP=taken))
     assert not await driver.exists("services", "b")
     assert (await driver.get("services", "a"))["spec"]["clusterIP"] == taken
+
+
+async def test_a_node_port_that_is_taken_is_refused_with_its_field(driver):
+    ports = [{"name": "a", "port": 80}, {"name": "b", "port": 81, "nodePort": 30080}]
+    await driver.create("services", service("a", type="NodePort", ports=ports))
+    problem = r"spec\.ports\[1\]\.nodePort: Invalid value: 30080: provided port is already allocated"
+    with pytest.raises(InvalidError, match=problem):
+        await driver.create("services", service("b", type="NodePort", ports=ports))
 
 
 async def test_a_creation_that_fails_gives_its_claims_back(driver):
