@@ -2,10 +2,10 @@
 
     python tools/wire_numbers.py <folder>/generated.proto ... > services/api/orch_api/wire/numbers.txt
 
-Each argument is one package's definitions, with the package's Go files beside it: a .proto file tells numbers and types;
-the tags of the Go structs tell what a field is called in JSON, whether its own fields stand in its parent's place
-(`inline`), and whether it is kept when it is zero (`keep`: Go has a pointer, or the tag has no omitempty). The table
-holds these facts alone, so that it changes only when the API does.
+Each argument is one package's definitions, with the package's Go files beside it: a .proto file tells numbers and
+types; the tags of the Go structs tell what a field is called in JSON, whether its own fields stand in its parent's
+place (`inline`), and whether it is kept when it is zero (`keep`: Go has a pointer, or the tag has no omitempty). The
+table holds these facts alone, so that it changes only when the API does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ _MEMBER: Final = re.compile(r"^\s+(?:(?P<name>\w+)\s+)?(?P<type>[^\s`]+)\s+`(?P<
 _JSON_TAG: Final = re.compile(r'json:"([^"]*)"')
 _NUMBER_TAG: Final = re.compile(r'protobuf:"[a-z0-9]+,(\d+)')
 
-_SECONDS: Final = "meta.k8s.io/v1"
 # What Kubernetes writes with code of its own, so that the table names it rather than its fields.
 _SPECIAL: Final = {
     "k8s.io.apimachinery.pkg.api.resource.Quantity": "quantity",
@@ -41,6 +40,11 @@ _SPECIAL: Final = {
     "k8s.io.api.authentication.v1.ExtraValue": "texts",
     "k8s.io.api.authorization.v1.ExtraValue": "texts",
     "k8s.io.api.certificates.v1.ExtraValue": "texts",
+}
+# Fields that a release has and the definitions of its beta, from which the table was made, have not.
+_LATER: Final = {
+    "k8s.io.api.core.v1.NodeSystemInfo": " 12 runningInUserNamespace bool keep",
+    "k8s.io.api.resource.v1.DeviceCounterConsumption": " 3 compatibilityGroups []string",
 }
 _UNUSED: Final = frozenset({"Timestamp", "Duration", "Verbs", "TypeMeta"})
 
@@ -95,6 +99,9 @@ class Package:
             yield message
             for field in _FIELD.finditer(body):
                 yield self._field(message, field, tagged, api_versions)
+            later = _LATER.get(f"{self.name}.{message}")
+            if later and f" {later.split()[1]} " not in body:
+                yield later
 
     def _field(
         self, message: str, field: re.Match[str], tagged: dict[tuple[str, int], Member], api_versions: dict[str, str]

@@ -10,9 +10,11 @@ import msgspec
 import yaml
 
 from orch.errors import BadRequestError, NotAcceptableError, UnsupportedMediaTypeError
+from orch_api import wire
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
+PROTOBUF: Final = wire.PROTOBUF
 
 Form = Literal["Object", "Table", "PartialObjectMetadata", "PartialObjectMetadataList", "APIGroupDiscoveryList"]
 
@@ -26,7 +28,7 @@ _YAML_TYPES: Final = frozenset({"application/yaml", "application/x-yaml", "text/
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The answer's media type, and for JSON the form (`as`) with its version."""
+    """The answer's media type, and for JSON and protobuf the form (`as`) with its version."""
 
     media_type: str = JSON
     form: Form = "Object"
@@ -35,10 +37,15 @@ class Accepted(msgspec.Struct, frozen=True):
 
 _FORMS: Final = frozenset(Form.__args__)  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType,reportUnknownArgumentType]
 
+_PROTOBUF_FORMS: Final = frozenset({"PartialObjectMetadata", "PartialObjectMetadataList"})
+
 
 @lru_cache(maxsize=1024)
-def accepted(header: str) -> Accepted:
-    """Return the first form in an Accept header that orch can produce. Raises NotAcceptableError when there is none."""
+def accepted(header: str, *, protobuf: bool = False) -> Accepted:
+    """Return the first form in an Accept header that orch can produce. Raises NotAcceptableError when there is none.
+
+    `protobuf` says whether what is asked for has a form in protobuf.
+    """
     if not header:
         return Accepted()
     for clause in header.split(","):
@@ -55,18 +62,27 @@ def accepted(header: str) -> Accepted:
                 return Accepted(JSON, form, parameters.get("v", "v1"))  # pyright: ignore[reportArgumentType]
         elif media_type in _YAML_TYPES and not form:
             return Accepted(YAML)
-    raise NotAcceptableError(f"only the following media types are accepted: {JSON}, {YAML}")
+        elif media_type == PROTOBUF and protobuf:
+            if not form:
+                return Accepted(PROTOBUF)
+            if form in _PROTOBUF_FORMS:
+                return Accepted(PROTOBUF, form, parameters.get("v", "v1"))  # pyright: ignore[reportArgumentType]
+    offered = f"{JSON}, {YAML}, {PROTOBUF}" if protobuf else f"{JSON}, {YAML}"
+    raise NotAcceptableError(f"only the following media types are accepted: {offered}")
 
 
 def body_as_json(content_type: str, body: bytes) -> bytes:
-    """Return a request's body as JSON. Raises UnsupportedMediaTypeError and, for bad YAML, BadRequestError."""
+    """Return a request's body as JSON. Raises UnsupportedMediaTypeError; BadRequestError for bad YAML or protobuf."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type in {JSON, ""} or media_type.startswith("*/"):
         return body
     if media_type in _YAML_TYPES:
         return _yaml_to_json(body)
+    if media_type == PROTOBUF:
+        return wire.json_of(body)
+    offered = f"{JSON}, {YAML}, {PROTOBUF}"
     raise UnsupportedMediaTypeError(
-        f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}"
+        f"the body of the request was in an unknown format - accepted media types include: {offered}"
     )
 
 

@@ -11,6 +11,7 @@ from orch import telemetry
 from orch.clock import Clock
 from orch.errors import BadRequestError, Cause, InvalidError, MethodNotAllowedError, NotFoundError
 from orch.store.keys import ObjectKey
+from orch_api import wire
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
 from orch_api.http.exchange import Exchange, Header
@@ -57,7 +58,7 @@ class ObjectRequests:
             await self._write(exchange, caller, verb, resource, target, query, renderer)
 
     def _renderer(self, exchange: Exchange, resource: Resource, query: Query, *, plain: bool = False) -> Renderer:
-        form = accepted(exchange.header(b"accept"))
+        form = accepted(exchange.header(b"accept"), protobuf=wire.is_known(resource.api_version, resource.kind))
         if plain:
             form = json_only(form)
         include = text(query, "includeObject") or "Metadata"

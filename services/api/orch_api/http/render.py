@@ -1,4 +1,4 @@
-"""Answers in the form that the client asked for: objects, lists, Tables, metadata only, YAML."""
+"""Answers in the form that the client asked for: objects, lists, Tables, metadata only; JSON, YAML or protobuf."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from orch_api.http.media import JSON, YAML, Accepted, json_to_yaml
+from orch_api import wire
+from orch_api.http.media import JSON, PROTOBUF, YAML, Accepted, json_to_yaml
 from orch_api.http.table import IncludeObject, table
 from orch_api.registry import Resource
 
@@ -28,15 +29,18 @@ def partial(document: bytes) -> bytes:
     return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":' + metadata + b"}"
 
 
-def list_document(
-    kind: str, api_version: str, items: Sequence[bytes], version: int, continue_token: str, remaining: int | None
-) -> bytes:
-    """Return a list's JSON: the items' bytes are joined, not encoded again."""
+def list_metadata(version: int, continue_token: str, remaining: int | None) -> dict[str, Any]:
+    """Return a list's metadata."""
     metadata: dict[str, Any] = {"resourceVersion": str(version)}
     if continue_token:
         metadata["continue"] = continue_token
         if remaining is not None:
             metadata["remainingItemCount"] = remaining
+    return metadata
+
+
+def list_document(kind: str, api_version: str, metadata: dict[str, Any], items: Sequence[bytes]) -> bytes:
+    """Return a list's JSON: the items' bytes are joined, not encoded again."""
     head = b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[' % (
         kind.encode(),
         api_version.encode(),
@@ -51,7 +55,7 @@ class Renderer:
     def __init__(self, resource: Resource, accepted: Accepted, include_object: IncludeObject, now: datetime) -> None:
         self.resource = resource
         self.accepted = accepted
-        self.include_object = include_object
+        self.include_object: IncludeObject = include_object
         self.now = now
 
     @property
@@ -59,14 +63,24 @@ class Renderer:
         """The answer's content type."""
         return self.accepted.media_type
 
+    @property
+    def stream_type(self) -> str:
+        """The content type of a watch."""
+        return wire.STREAM if self.accepted.media_type == PROTOBUF else JSON
+
     def object(self, document: bytes, version: int) -> bytes:
         """Return one object; a Status or another kind passes through as it is."""
-        form = self.accepted.form
-        if form == "Table":
-            return self._table([document], str(version), "", None)
-        if form == "PartialObjectMetadata":
-            return partial(document)
-        return json_to_yaml(document) if self.accepted.media_type == YAML else document
+        return self._encoded(self._shaped(document, version))
+
+    def event(self, kind: str, document: bytes, version: int) -> bytes:
+        """Return a watch's event about an object; `kind` is ADDED, MODIFIED or DELETED."""
+        return self.frame(kind, self._shaped(document, version))
+
+    def frame(self, kind: str, document: bytes) -> bytes:
+        """Return a watch's event whose document is in the client's form already."""
+        if self.accepted.media_type == PROTOBUF:
+            return wire.watch_event(kind, document)
+        return b'{"type":"%s","object":%s}\n' % (kind.encode(), document)
 
     def list(
         self, items: Sequence[bytes], version: int, continue_token: str = "", remaining: int | None = None
@@ -78,7 +92,22 @@ class Renderer:
         kind, api_version = self.resource.list_kind, self.resource.api_version
         if form in {"PartialObjectMetadata", "PartialObjectMetadataList"}:
             kind, api_version, items = "PartialObjectMetadataList", _PARTIAL, [partial(item) for item in items]
-        document = list_document(kind, api_version, items, version, continue_token, remaining)
+        metadata = list_metadata(version, continue_token, remaining)
+        if self.accepted.media_type == PROTOBUF:
+            return wire.list_of(kind, api_version, metadata, items)
+        return self._encoded(list_document(kind, api_version, metadata, items))
+
+    def _shaped(self, document: bytes, version: int) -> bytes:
+        """Return the JSON of one object in the client's form."""
+        form = self.accepted.form
+        if form == "Table":
+            return self._table([document], str(version), "", None)
+        return partial(document) if form == "PartialObjectMetadata" else document
+
+    def _encoded(self, document: bytes) -> bytes:
+        """Return a JSON document in the client's media type."""
+        if self.accepted.media_type == PROTOBUF:
+            return wire.message_of(document)
         return json_to_yaml(document) if self.accepted.media_type == YAML else document
 
     def _table(self, items: Sequence[bytes], version: str, continue_token: str, remaining: int | None) -> bytes:

@@ -96,7 +96,7 @@ class Watcher:
         pieces = self.pieces()
         try:
             first = await anext(pieces)  # what is refused is refused before the answer begins
-            await exchange.start("application/json")
+            await exchange.start(self._renderer.stream_type)
             async with asyncio.TaskGroup() as tasks:
                 sender = tasks.create_task(self._send(exchange, first, pieces))
                 gone = tasks.create_task(exchange.gone())
@@ -116,11 +116,11 @@ class Watcher:
         except TimeoutError:
             pass
         except ApiError as error:
-            await exchange.write(b'{"type":"ERROR","object":' + error.encode() + b"}\n")
+            await exchange.write(self._renderer.frame("ERROR", error.encode()))
         await exchange.end()
 
     async def pieces(self) -> AsyncGenerator[bytes]:
-        """Yield the stream's lines, several at a time; the first piece may be empty."""
+        """Yield the stream's events, several at a time; the first piece may be empty."""
         request = self._request
         if request.consistent:
             await self._cache.catch_up()
@@ -176,7 +176,7 @@ class Watcher:
                 yield self._line("DELETED", event.item)
 
     def _line(self, kind: str, item: Cached) -> bytes:
-        return b'{"type":"%s","object":%s}\n' % (kind.encode(), self._renderer.object(item.json, item.version))
+        return self._renderer.event(kind, item.json, item.version)
 
     def _bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
         resource = self._request.resource
@@ -194,4 +194,4 @@ class Watcher:
             }
         elif self._renderer.accepted.form == "PartialObjectMetadata":
             body = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
-        return msgspec.json.encode({"type": "BOOKMARK", "object": body}) + b"\n"
+        return self._renderer.frame("BOOKMARK", msgspec.json.encode(body))
