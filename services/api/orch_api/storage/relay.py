@@ -233,7 +233,7 @@ class _Session:
     def _repairs_of(
         self, known: Mapping[str, _Known], states: Mapping[str, Cached]
     ) -> Iterator[tuple[str, Cached | bytes, int, bool]]:
-        """Yield (subject, state or tombstone, version, whether it is new) of all that a stream has wrong, by version."""
+        """Yield (subject, state or tombstone, version, whether it is new) of all that a stream has wrong, in order."""
         version = self._cache.version
         missing = [
             (subject, item)
