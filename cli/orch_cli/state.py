@@ -85,7 +85,7 @@ def settle_state(layout: Layout, wishes: Wishes) -> ClusterState:
     if known is None:
         etcd, etcd_peer, nats = free_ports(3, avoid=api)
         ports = Ports(api=api, etcd=etcd, etcd_peer=etcd_peer, nats=nats)
-        known = ClusterState(cluster=_cluster_name(layout.root), ports=ports, nodes=nodes, runtime=runtime)
+        known = ClusterState(cluster=cluster_name(layout.root), ports=ports, nodes=nodes, runtime=runtime)
     ports = _still_free(msgspec.structs.replace(known.ports, api=api))
     mirror = known.mirror if wishes.mirror is None else str(wishes.mirror)
     state = msgspec.structs.replace(known, ports=ports, nodes=nodes, runtime=runtime, mirror=mirror)
@@ -94,7 +94,7 @@ def settle_state(layout: Layout, wishes: Wishes) -> ClusterState:
     return state
 
 
-def _cluster_name(root: Path) -> str:
+def cluster_name(root: Path) -> str:
     """Return a short name that differs between state folders: interface and socket names hold few characters."""
     return hashlib.blake2s(os.fsencode(root), digest_size=3).hexdigest()
 

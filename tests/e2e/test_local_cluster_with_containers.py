@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from orch_cli.process import start_ticks
-from orch_cli.state import load_state
 
 pytestmark = pytest.mark.podman
 
@@ -20,32 +19,8 @@ DEPLOYMENT = (Path(__file__).parents[2] / "examples/deployment.yaml").read_text(
 FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 
 
-def outside(cluster: Any) -> dict[str, list[str]]:
-    """What the cluster has outside its folder: namespaces, mounts, control groups, processes, routes."""
-    state = load_state(cluster.layout)
-    assert state is not None
-    name = f"orch-{state.cluster}"
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    commands = {path.parent.name: path for path in Path("/proc").glob("[0-9]*/cmdline")}
-    return {
-        "namespaces": [path.name for path in Path("/run/netns").glob(f"{name}-*")],
-        "folders": [str(path) for path in Path("/run").glob(name)],
-        "mounts": [line for line in mounts if name in line or str(cluster.state) in line],
-        "groups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{name}")],
-        "processes": [pid for pid, path in commands.items() if mentions(path, name, str(cluster.state))],
-    }
-
-
-def mentions(cmdline: Path, *words: str) -> bool:
-    try:
-        text = cmdline.read_bytes().decode(errors="replace")
-    except OSError:
-        return False
-    return any(word in text for word in words)
-
-
 def nothing_left(cluster: Any) -> bool:
-    return not any(outside(cluster).values())
+    return not any(cluster.traces().values())
 
 
 def pods(cluster: Any) -> list[dict[str, Any]]:
@@ -89,12 +64,12 @@ def test_a_deployment_runs_is_resumed_and_leaves_nothing(clusters: Make, image_m
 
     # Down ends all containers, and up starts the pods again: they are the cluster's state.
     cluster.down()
-    assert nothing_left(cluster), outside(cluster)
+    assert nothing_left(cluster), cluster.traces()
     cluster.up()
     cluster.wait(lambda: running(cluster) and restarted(cluster, started), timeout=90, what="the pods run again")
 
     cluster.down()
-    assert nothing_left(cluster), outside(cluster)
+    assert nothing_left(cluster), cluster.traces()
     assert cluster.layout.nodes.exists()
     # The way to purge is the same whether the cluster was up or not.
     cluster.down("--purge")

@@ -1,4 +1,4 @@
-"""Local clusters to test against, driven as a user drives them: through `orch` and `kubectl`."""
+"""A local cluster, driven as a user drives it: through `orch`, `kubectl` and plain HTTPS."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+from rest import Rest
 
 from orch_cli.layout import Layout
 from orch_cli.network import node_network
 from orch_cli.process import Pid
-from orch_cli.state import free_ports, load_state
+from orch_cli.state import cluster_name, free_ports, load_state
 from orch_cli.supervisor import SupervisorReport, read_report
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +42,15 @@ class LocalCluster:
         mirror = ("--mirror", str(self.mirror)) if self.mirror else ()
         size = ("--nodes", str(self.nodes), "--runtime", self.runtime)
         return self.orch("up", "--port", str(self.port), *size, *mirror, "--detach", *options, timeout=100)
+
+    @property
+    def name(self) -> str:
+        """What the cluster is called on this machine."""
+        return cluster_name(self.state)
+
+    def rest(self, identity: str = "admin", *, token: str = "") -> Rest:
+        """Return a client that speaks plain HTTPS, with the certificate of `identity`; "" for none."""
+        return Rest(self.port, self.layout.pki, identity=identity, token=token)
 
     def down(self, *options: str) -> str:
         """Stop the cluster; return what `orch down` printed."""
@@ -141,9 +150,29 @@ class LocalCluster:
         assert state is not None
         return node_network(state.cluster, state.node_names().index(node)).namespace
 
+    def traces(self) -> dict[str, list[str]]:
+        """Return what the cluster has outside its folder; while it is down, every list must be empty."""
+        words = (f"orch-{self.name}", str(self.state))
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        commands = {path.parent.name: _words_of(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
+        return {
+            "namespaces": [path.name for path in Path("/run/netns").glob(f"orch-{self.name}-*")],
+            "folders": [str(path) for path in Path("/run").glob(f"orch-{self.name}")],
+            "mounts": [line for line in mounts if any(word in line for word in words)],
+            "groups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/orch-{self.name}")],
+            "processes": [f"{pid} {line}" for pid, line in commands.items() if any(word in line for word in words)],
+        }
+
     def in_node(self, node: str, *argv: str, timeout: float = 30, check: bool = True) -> str:
         """Run a command in a Podman node's network and return its output."""
         return self.orch("enter", node, "--", *argv, timeout=timeout, check=check)
+
+
+def _words_of(cmdline: Path) -> str:
+    try:
+        return cmdline.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def run(
@@ -167,57 +196,3 @@ def run(
     if check:
         assert done.returncode == 0, f"{' '.join(map(str, argv))} ended with {done.returncode}:\n{done.stdout}"
     return done.stdout
-
-
-@pytest.fixture(scope="session")
-def image_mirror() -> Path:
-    """The storage of a registry with images built from packages; `make images` has usually made it already."""
-    run(sys.executable, ROOT / "tools/images/build.py", "--store", IMAGES, timeout=600)
-    return IMAGES / "registry"
-
-
-@pytest.fixture(scope="session")
-def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LocalCluster]]:
-    """Make clusters that are down; whatever is up in the end is stopped and its folder removed."""
-    made: list[LocalCluster] = []
-
-    def make(**options: Any) -> LocalCluster:
-        cluster = LocalCluster(tmp_path_factory.mktemp("cluster"), **options)
-        made.append(cluster)
-        return cluster
-
-    yield make
-    for cluster in made:
-        cluster.down("--purge")
-
-
-@pytest.fixture(scope="session")
-def simulated(clusters: Callable[..., LocalCluster]) -> LocalCluster:
-    """A running cluster of three simulated nodes, shared by all tests: each keeps to a namespace of its own."""
-    cluster = clusters(nodes=3, runtime="simulated")
-    cluster.up()
-    return cluster
-
-
-@pytest.fixture(scope="session")
-def podman(clusters: Callable[..., LocalCluster], image_mirror: Path) -> LocalCluster:
-    """A running cluster of two Podman nodes, shared by all tests: each keeps to a namespace of its own."""
-    cluster = clusters(nodes=2, runtime="podman", mirror=image_mirror)
-    cluster.up()
-    return cluster
-
-
-@pytest.fixture
-def namespace(request: pytest.FixtureRequest) -> Callable[[LocalCluster], str]:
-    """Make a namespace in a cluster, named after the test, and delete it afterwards."""
-    made: list[tuple[LocalCluster, str]] = []
-
-    def make(cluster: LocalCluster) -> str:
-        name = f"t-{abs(hash(request.node.nodeid)):x}"
-        cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        made.append((cluster, name))
-        return name
-
-    yield make
-    for cluster, name in made:
-        cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
