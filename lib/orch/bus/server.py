@@ -43,6 +43,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     users: tuple[User, ...]
     tls: Tls | None = None
     pid_file: str = ""
+    http_address: str = ""
+    """Where the server tells its health and figures over HTTP, to anyone who asks; empty: nowhere."""
     max_connections: int = 65536
     max_payload: int = MAX_PAYLOAD
     sync_seconds: int = 10
@@ -75,6 +77,8 @@ def render_config(settings: ServerSettings) -> str:
         "jetstream": {"store_dir": settings.store_dir, "sync_interval": f"{settings.sync_seconds}s"},
         "authorization": {"users": [_user(user) for user in settings.users]},
     }
+    if settings.http_address:
+        tree["http"] = settings.http_address
     if settings.pid_file:
         tree["pid_file"] = settings.pid_file
     if settings.tls is not None:

@@ -18,7 +18,14 @@ from orch.bus.memory import MemoryBroker
 from orch.bus.permissions import permissions_of
 from orch.bus.protocol import Bus, Message, Signal
 
-USERS = ("system:apiserver", "system:kube-scheduler", "system:node:a", "system:node:b")
+USERS = (
+    "system:apiserver",
+    "system:kube-scheduler",
+    "system:kube-controller-manager",
+    "system:node:a",
+    "system:node:b",
+    "orch:admin",
+)
 
 
 class Broker(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import aclosing
 
 import pytest
 
@@ -84,6 +85,72 @@ async def test_a_user_asks_as_himself_only(api: Bus, guarded) -> None:
     assert reply.json == NODE_A.encode()
     with pytest.raises(BusError, match="may not publish"):
         await node.request(subjects.rpc_subject(NODE_B, "get"), b"")
+
+
+async def test_the_api_takes_reports_off_their_queue(api: Bus, guarded, eventually) -> None:
+    node = await guarded.connect(NODE_A)
+    async with asyncio.timeout(20), aclosing(api.work("REPORTS", "api")) as deliveries:
+        for number in range(3):
+            await node.append(subjects.report_subject("a", "pods"), b"%d" % number)
+            delivery = await anext(deliveries)
+            assert (delivery.message.subject, delivery.message.data) == ("orch.reports.a.pods", b"%d" % number)
+            await delivery.done()
+
+    async def empty() -> bool:
+        return await api.last_message("REPORTS") is None
+
+    await eventually(empty)
+
+
+async def test_the_controllers_follow_heartbeats_and_objects(api: Bus, guarded, followed) -> None:
+    node = await guarded.connect(NODE_A)
+    controllers = await guarded.connect("system:kube-controller-manager")
+    await node.append(subjects.heartbeat_subject("a"), b"alive")
+    heartbeats = followed(controllers, "HEARTBEATS", subjects.HEARTBEATS_OF_ALL)
+    secrets = followed(controllers, "OBJECTS", subjects.objects_of("", "secrets"), subjects.objects_of("", "pods"))
+    await heartbeats.until(lambda f: f.synced and f.data() == [b"alive"])
+    await secrets.until(lambda f: f.synced)
+
+
+async def test_the_administrator_watches_and_changes_nothing(api: Bus, guarded, followed) -> None:
+    admin = await guarded.connect("orch:admin")
+    follower = followed(admin, "OBJECTS", "orch.objects.>")
+    await follower.until(lambda f: f.synced)
+    async with admin.subscribe("orch.>") as messages, asyncio.timeout(10):
+        await api.append(subjects.object_subject("", "pods", "default", "x"), b"pod")
+        assert (await anext(messages)).data == b"pod"
+    await follower.until(lambda f: f.data() == [b"pod"])
+    with pytest.raises(BusError, match="may not publish"):
+        await admin.append(subjects.object_subject("", "pods", "default", "x"), b"forged")
+    with pytest.raises(BusError, match="may not publish"):
+        await admin.purge("OBJECTS")
+
+
+async def test_a_node_that_reads_slowly_is_not_overrun(api: Bus, guarded) -> None:
+    node = await guarded.connect(NODE_A)
+    items = node.follow("NODES", [subjects.node_pods("a")])
+    assert [await anext(items), await anext(items)] == [Signal.RESET, Signal.SYNCED]
+    futures = [
+        await api.send(subjects.node_pod_subject("a", "default", str(number)), b"%d" % number + bytes(20_000))
+        for number in range(2000)
+    ]
+    await asyncio.gather(*futures)
+    async with asyncio.timeout(30), aclosing(items):
+        for number in range(2000):
+            message = await anext(items)
+            assert isinstance(message, Message)
+            assert message.data.rstrip(b"\0") == b"%d" % number
+
+
+async def test_serving_what_is_not_ones_own_is_refused(api: Bus, guarded) -> None:
+    node = await guarded.connect(NODE_A)
+
+    async def steal(_: Message) -> bytes:
+        return b""
+
+    for subject in (subjects.node_rpc_subject("b", "logs"), subjects.rpc_requests("get")):
+        with pytest.raises(BusError, match="may not subscribe"):
+            await node.serve(subject, steal)
 
 
 async def test_a_user_reads_his_own_inbox_only(api: Bus, guarded) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from orch.bus.nats.connection import Connection, Listener, RawMessage
 from orch.bus.protocol import Handler, Message, Subscription
 from orch.bus.serving import RequestPool
+from orch.errors import OrchError
 
 _VERSION: Final = "0.1.0"
 _SHARED: Final = "orch"
@@ -90,9 +91,19 @@ class Services:
         endpoint = _Endpoint(self, service, subject, pool)
         if service and service not in self._discovery:
             await self._announce(service)
-        endpoint.listener = await self._connection.listen(subject, _into(pool), queue=service or _SHARED)
+        refusals: list[OrchError] = []
+        endpoint.listener = await self._connection.listen(
+            subject, _into(pool), queue=service or _SHARED, refused=refusals.append
+        )
         self._endpoints.append(endpoint)
-        await self._connection.confirm()
+        try:
+            await self._connection.confirm()
+        except BaseException:
+            await self.withdraw(endpoint)
+            raise
+        if refusals:
+            await self.withdraw(endpoint)
+            raise refusals[0]
         return endpoint
 
     async def withdraw(self, endpoint: _Endpoint) -> None:
