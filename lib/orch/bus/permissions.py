@@ -120,6 +120,9 @@ def controllers() -> Permissions:
         publish=(
             *allowed.publish,
             jetstream.create_consumer(subjects.OBJECTS.name, "*"),
+            # To tell silent nodes from a bus that was away, they look at the newest heartbeat.
+            jetstream.stream_request("INFO", subjects.HEARTBEATS.name),
+            jetstream.stream_request("MSG.GET", subjects.HEARTBEATS.name),
             *(
                 permitted
                 for stream in (subjects.HEARTBEATS.name, subjects.METRICS.name)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import msgspec
-from orch.runtime.events import EventRecorder
 
 from orch.clock import Clock
 from orch.runtime.client import Client
 from orch.runtime.informer import Informers
 from orch_controllers.config import ControllersConfig
 from orch_controllers.heartbeats import Heartbeats
+from orch_controllers.recorders import Recorders
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -17,7 +17,7 @@ class Context(msgspec.Struct, frozen=True):
 
     client: Client
     informers: Informers
-    recorder: EventRecorder
+    recorders: Recorders
     heartbeats: Heartbeats
     clock: Clock
     config: ControllersConfig

@@ -1,35 +1,122 @@
-"""When each node was last heard of, by this process's own clock: nodes' clocks are not trusted."""
+"""When each node was last heard of, by this process's own clock: nodes' clocks are not trusted.
+
+Silence says something about a node only while this process would have heard it. So the stream of heartbeats is asked
+every second for its newest message: when it cannot be reached, or when this process has not been delivered a message
+that was there a second ago, nobody is judged, and all nodes get their whole grace period anew once that is over. The
+same holds when this process itself stood still.
+"""
 
 from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+from typing import Final
+
+from prometheus_client import Counter
 
 from orch.bus.protocol import Bus, Message, Signal
 from orch.bus.subjects import HEARTBEATS, HEARTBEATS_OF_ALL, parse_heartbeat
 from orch.clock import Clock
+from orch.errors import BusError, UnavailableError
+
+log = logging.getLogger(__name__)
+
+_BLIND: Final = Counter("orch_heartbeats_blind", "Times that heartbeats could not have been heard.")
+
+_PULSE: Final = 1.0
+"""Seconds between two looks at the stream, at most."""
+_STALE: Final = 2.5
+"""Looks that are missing when nothing is known any more; with five in a grace period nobody is lost by then."""
 
 
 class Heartbeats:
-    """Follows the heartbeats of all nodes."""
+    """Follows the heartbeats of all nodes, who are given `grace` seconds."""
 
-    def __init__(self, bus: Bus, clock: Clock) -> None:
+    def __init__(self, bus: Bus, clock: Clock, grace: float) -> None:
         self._bus = bus
         self._clock = clock
+        self._pulse = min(_PULSE, grace / 5)
+        self._stale = self._pulse * _STALE
         self._heard: dict[str, float] = {}
-        self._since = clock.monotonic()
+        self._listening_since = clock.monotonic()
+        self._looked: float | None = None
+        self._delivered = 0
+        self._awaited = 0
+        self._live = False
 
     async def run(self) -> None:
-        """Listen until cancelled. While the bus is away no node is judged: silence then says nothing about them."""
-        self._since = self._clock.monotonic()
-        async for item in self._bus.follow(HEARTBEATS.name, [HEARTBEATS_OF_ALL]):
-            if isinstance(item, Message):
-                self._heard[parse_heartbeat(item.subject)] = self._clock.monotonic()
-            elif item is Signal.RESET:
-                self._heard.clear()
-                self._since = self._clock.monotonic()
+        """Listen until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen(), name="heartbeats")
+            tasks.create_task(self._watch_stream(), name="heartbeats' stream")
+
+    @property
+    def reliable(self) -> bool:
+        """Whether a node that sends heartbeats is heard now."""
+        return self._looked is not None and self._clock.monotonic() - self._looked <= self._stale
 
     def silence(self, node: str) -> float:
-        """Return for how many seconds the node was not heard of, at most since listening began."""
-        return self._clock.monotonic() - self._heard.get(node, self._since)
+        """Return for how many seconds the node has been silent for certain, 0 when that is not known."""
+        if not self.reliable:
+            return 0.0
+        return self._clock.monotonic() - max(self._heard.get(node, 0.0), self._listening_since)
 
-    def newest(self) -> float:
-        """Return for how many seconds no node at all was heard of."""
-        return self._clock.monotonic() - max(self._heard.values(), default=self._since)
+    def heard(self, node: str) -> bool:
+        """Return whether the node was heard since this process has listened without interruption."""
+        last = self._heard.get(node)
+        return last is not None and self.reliable and last >= self._listening_since
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except UnavailableError as error:
+                log.warning("heartbeats cannot be followed: %s", error)
+            self._go_blind()
+            await self._clock.sleep(self._pulse)
+
+    async def _follow(self) -> None:
+        """Take heartbeats as they come. What the stream held before tells nothing about the present."""
+        async with aclosing(self._bus.follow(HEARTBEATS.name, [HEARTBEATS_OF_ALL])) as items:
+            async for item in items:
+                if isinstance(item, Message):
+                    self._delivered = item.sequence
+                    if self._live:
+                        self._heard[parse_heartbeat(item.subject)] = self._clock.monotonic()
+                elif item is Signal.RESET:
+                    self._delivered = self._awaited = 0
+                    self._live = False
+                    self._go_blind()
+                else:
+                    self._live = True
+
+    async def _watch_stream(self) -> None:
+        """Look every second whether heartbeats reach this process."""
+        while True:
+            try:
+                async with asyncio.timeout(_STALE):
+                    newest = await self._bus.last_message(HEARTBEATS.name)
+            except (UnavailableError, BusError, TimeoutError) as error:
+                log.debug("the stream of heartbeats cannot be read: %s", error)
+                self._go_blind()
+            else:
+                self._look(newest.sequence if newest is not None else 0)
+            await self._clock.sleep(self._pulse)
+
+    def _look(self, newest: int) -> None:
+        now = self._clock.monotonic()
+        overslept = self._looked is not None and now - self._looked > self._stale
+        behind = self._delivered < self._awaited
+        if overslept or behind or not self._live:
+            self._go_blind()
+        if self._live and not behind:
+            self._looked = now
+        self._awaited = newest
+
+    def _go_blind(self) -> None:
+        if self._looked is not None:
+            _BLIND.inc()
+            log.info("heartbeats may have been missed; every node is given its grace period anew")
+        self._looked = None
+        self._listening_since = self._clock.monotonic()

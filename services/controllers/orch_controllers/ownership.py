@@ -6,22 +6,12 @@ from collections.abc import Iterable
 from typing import Any, Generic
 
 from orch.errors import ConflictError, NotFoundError
-from orch.objects.meta import Object, ObjectMeta, OwnerReference
+from orch.objects.meta import Object, ObjectMeta
 from orch.objects.scheme import Kind, ObjectT
 from orch.runtime.client import Client
+from orch.runtime.informer import Change
 from orch.selectors import Selector
-
-
-def controller_reference(kind: Kind[Any], meta: ObjectMeta) -> dict[str, Any]:
-    """Return the owner reference that makes an object of `kind` the controller of another."""
-    return {
-        "apiVersion": kind.api_version,
-        "kind": kind.name,
-        "name": meta.name,
-        "uid": meta.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
+from orch_controllers.documents import controller_reference, without_owners
 
 
 class Claims(Generic[ObjectT]):
@@ -35,63 +25,60 @@ class Claims(Generic[ObjectT]):
         self._owner_kind = owner_kind
         self._owner = owner.metadata
         self._selector = selector
+        self._may_adopt: bool | None = None
 
     async def claim(self, candidates: Iterable[ObjectT]) -> list[ObjectT]:
         """Return what the owner owns after adopting and releasing among the candidates."""
         claimed: list[ObjectT] = []
         for candidate in candidates:
-            meta = candidate.metadata
-            controller = meta.controller
-            matches = self._selector.matches(meta.labels)
-            if controller is not None:
-                if controller.uid != self._owner.uid:
-                    continue
-                if matches or self._owner.deletion_timestamp:
-                    claimed.append(candidate)
-                else:
-                    await self._release(candidate)
-            elif matches and not self._owner.deletion_timestamp and not meta.deletion_timestamp:
-                adopted = await self._adopt(candidate)
-                if adopted is not None:
-                    claimed.append(adopted)
+            found = await self._claim(candidate)
+            if found is not None:
+                claimed.append(found)
         return claimed
 
-    async def _adopt(self, candidate: ObjectT) -> ObjectT | None:
-        """Become the controller; None when the object is gone or changed, which its next event will bring up."""
+    async def _claim(self, candidate: ObjectT) -> ObjectT | None:
         meta = candidate.metadata
-        references = [plain_reference(reference) for reference in meta.owner_references]
-        references.append(controller_reference(self._owner_kind, self._owner))
-        return await self._patch_owners(meta, references)
+        controller = meta.controller
+        matches = self._selector.matches(meta.labels)
+        leaving = bool(self._owner.deletion_timestamp)
+        if controller is not None:
+            if controller.uid != self._owner.uid:
+                return None
+            if matches:
+                return candidate
+            if not leaving:
+                await self._patch(meta, without_owners(meta.uid, [self._owner.uid]))
+            return None
+        if not matches or leaving or meta.deletion_timestamp or not await self._owner_stands():
+            return None
+        reference = controller_reference(self._owner_kind, self._owner)
+        return await self._patch(meta, {"metadata": {"uid": meta.uid, "ownerReferences": [reference]}})
 
-    async def _release(self, candidate: ObjectT) -> None:
-        meta = candidate.metadata
-        references = [plain_reference(each) for each in meta.owner_references if each.uid != self._owner.uid]
-        await self._patch_owners(meta, references)
+    async def _owner_stands(self) -> bool:
+        """Return whether the owner may adopt: the api's word counts, for a deletion that orphans may be under way."""
+        if self._may_adopt is None:
+            try:
+                owner = await self._client.get(self._owner_kind, self._owner.namespace, self._owner.name)
+            except NotFoundError:
+                self._may_adopt = False
+            else:
+                meta: ObjectMeta = owner.metadata
+                self._may_adopt = meta.uid == self._owner.uid and not meta.deletion_timestamp
+        return self._may_adopt
 
-    async def _patch_owners(self, meta: ObjectMeta, references: list[dict[str, Any]]) -> ObjectT | None:
-        patch = {
-            "metadata": {
-                "uid": meta.uid,
-                "resourceVersion": meta.resource_version,
-                "ownerReferences": references or None,
-            }
-        }
+    async def _patch(self, meta: ObjectMeta, patch: dict[str, Any]) -> ObjectT | None:
+        """Change the owner references; None when the object is gone or another one has its name."""
         try:
-            return await self._client.patch(self._owned, meta.namespace, meta.name, patch)
+            return await self._client.patch(self._owned, meta.namespace, meta.name, patch, strategic=True)
         except (ConflictError, NotFoundError):
             return None
 
 
-def plain_reference(reference: OwnerReference) -> dict[str, Any]:
-    """Return an owner reference as it is written in JSON."""
-    plain: dict[str, Any] = {
-        "apiVersion": reference.api_version,
-        "kind": reference.kind,
-        "name": reference.name,
-        "uid": reference.uid,
-    }
-    if reference.controller:
-        plain["controller"] = True
-    if reference.block_owner_deletion:
-        plain["blockOwnerDeletion"] = True
-    return plain
+def concerns_adopters(change: Change[Any]) -> bool:
+    """Return whether a change of an object without a controller can matter to those who could adopt it."""
+    old, new = change.old, change.new
+    if new is None or new.object.metadata.controller is not None or new.object.metadata.deletion_timestamp:
+        return False
+    if old is None or old is new:  # the latter when everything is looked at again
+        return True
+    return old.labels != new.labels or old.object.metadata.owner_references != new.object.metadata.owner_references

@@ -10,7 +10,8 @@ from orch.runtime.controller import Controller, Watch, own_key
 from orch.runtime.reconcile import Reconciler
 from orch_controllers.context import Context
 from orch_controllers.deployment.reconciler import DeploymentReconciler
-from orch_controllers.garbage.reconciler import COLLECTED, GarbageReconciler, Graph
+from orch_controllers.garbage.graph import COLLECTED, Graph
+from orch_controllers.garbage.reconciler import GarbageReconciler
 from orch_controllers.namespace.reconciler import NamespaceReconciler
 from orch_controllers.node_lifecycle.eviction import EvictionReconciler
 from orch_controllers.node_lifecycle.reconciler import NodeLifecycleReconciler
@@ -56,12 +57,12 @@ def _replicaset(context: Context) -> Sequence[Controller]:
 
 
 def _node_lifecycle(context: Context) -> Sequence[Controller]:
-    eviction = EvictionReconciler(context)
+    lifecycle, eviction = NodeLifecycleReconciler(context), EvictionReconciler(context)
     return [
         _controller(
             context,
             "node-lifecycle",
-            NodeLifecycleReconciler(context),
+            lifecycle,
             Watch(NODES, own_key),
         ),
         _controller(

@@ -15,12 +15,17 @@ from orch.clock import parse_rfc3339, rfc3339
 from orch.objects.apps import Deployment, DeploymentStatus, ReplicaSet
 from orch.objects.meta import Condition
 from orch_controllers.deployment.scaling import bounds, desired, size
+from orch_controllers.documents import condition_document
 
 AVAILABLE: Final = "Available"
 PROGRESSING: Final = "Progressing"
 REPLICA_FAILURE: Final = "ReplicaFailure"
 
 DEADLINE_EXCEEDED: Final = "ProgressDeadlineExceeded"
+PAUSED: Final = "DeploymentPaused"
+RESUMED: Final = "DeploymentResumed"
+_COMPLETE: Final = "NewReplicaSetAvailable"
+_NOT_TIMED: Final = frozenset({_COMPLETE, PAUSED, DEADLINE_EXCEEDED})
 _NO_DEADLINE: Final = (1 << 31) - 1
 
 
@@ -68,6 +73,11 @@ def counts(deployment: Deployment, new: ReplicaSet | None, all_sets: Sequence[Re
     )
 
 
+def with_numbers(status: DeploymentStatus, counted: DeploymentStatus) -> DeploymentStatus:
+    """Return the status with the numbers of `counted`, and its own conditions and collisions."""
+    return msgspec.structs.replace(counted, conditions=status.conditions, collision_count=status.collision_count)
+
+
 def availability(deployment: Deployment, status: DeploymentStatus, now: datetime) -> Condition:
     """Return the Available condition."""
     if status.available_replicas >= desired(deployment) - bounds(deployment).unavailable:
@@ -107,9 +117,7 @@ def seconds_left(deployment: Deployment, status: DeploymentStatus, now: datetime
     """Return the seconds until the rollout counts as stuck, None when it is not being watched for that."""
     limit = deadline(deployment)
     progressing = find(status.conditions, PROGRESSING)
-    if limit is None or progressing is None or progressing.reason in {"NewReplicaSetAvailable", DEADLINE_EXCEEDED}:
-        return None
-    if progressing.reason == "DeploymentPaused":
+    if limit is None or progressing is None or progressing.reason in _NOT_TIMED:
         return None
     return limit - (now - parse_rfc3339(progressing.last_update_time)).total_seconds()
 
@@ -123,17 +131,13 @@ def progress(
         return drop(conditions, PROGRESSING)
     name = new.metadata.name if new is not None else ""
     current = find(conditions, PROGRESSING)
-    settled = (
-        status.replicas == status.updated_replicas
-        and current is not None
-        and current.reason == "NewReplicaSetAvailable"
-    )
+    settled = status.replicas == status.updated_replicas and current is not None and current.reason == _COMPLETE
     if settled:
         return conditions
     subject = f'ReplicaSet "{name}"' if name else f'Deployment "{deployment.metadata.name}"'
     if is_complete(deployment, status):
         message = f"{subject} has successfully progressed."
-        return put(conditions, condition(PROGRESSING, "True", "NewReplicaSetAvailable", message, now))
+        return put(conditions, condition(PROGRESSING, "True", _COMPLETE, message, now))
     if has_progressed(deployment.status, status):
         fresh = condition(PROGRESSING, "True", "ReplicaSetUpdated", f"{subject} is progressing.", now)
         if current is not None and current.status == "True":
@@ -144,6 +148,15 @@ def progress(
         message = f"{subject} has timed out progressing."
         return put(conditions, condition(PROGRESSING, "False", DEADLINE_EXCEEDED, message, now))
     return conditions
+
+
+def failure(new: ReplicaSet | None, all_sets: Sequence[ReplicaSet]) -> Condition | None:
+    """Return the ReplicaFailure condition that the replica sets call for: the new one's before any other's."""
+    for each in (*([new] if new is not None else []), *all_sets):
+        found = find(each.status.conditions, REPLICA_FAILURE)
+        if found is not None:
+            return msgspec.structs.replace(found, last_update_time=found.last_transition_time)
+    return None
 
 
 def as_patch(status: DeploymentStatus) -> dict[str, Any]:
@@ -157,5 +170,5 @@ def as_patch(status: DeploymentStatus) -> dict[str, Any]:
         "unavailableReplicas": status.unavailable_replicas,
         "terminatingReplicas": status.terminating_replicas,
         "collisionCount": status.collision_count,
-        "conditions": [msgspec.to_builtins(each) for each in status.conditions],
+        "conditions": [condition_document(each) for each in status.conditions],
     }

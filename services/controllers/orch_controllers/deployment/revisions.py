@@ -6,6 +6,7 @@ Facts (annotations, hash label, revision numbering) are k8s.io/kubernetes pkg/co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from orch.objects.apps import Deployment, ReplicaSet
 from orch.objects.pods import PodTemplate
 from orch.objects.scheme import DEPLOYMENTS, REPLICA_SETS
-from orch_controllers.ownership import controller_reference
+from orch_controllers.documents import controller_reference
 
 HASH_LABEL: Final = "pod-template-hash"
 REVISION: Final = "deployment.kubernetes.io/revision"
@@ -31,28 +32,38 @@ _NOT_COPIED: Final = frozenset(
         "deprecated.deployment.rollback.to",
     }
 )
+_NO_LIMIT: Final = (1 << 31) - 1
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
+
+_HISTORY_LENGTH: Final = 2000
+"""Characters of revision history that are kept."""
 
 _canonical = msgspec.json.Encoder(order="deterministic")
 
 
-def _content(template: PodTemplate) -> Mapping[str, Any]:
+@lru_cache(maxsize=2048)
+def _decoded(spec: bytes) -> Any:
+    return msgspec.json.decode(spec)
+
+
+def _content(template: PodTemplate) -> dict[str, Any]:
+    """Return what makes a template: its pods' metadata and spec, without the label that its hash gave it."""
     meta = template.metadata
     labels = {key: value for key, value in meta.labels.items() if key != HASH_LABEL}
     return {
         "labels": labels,
         "annotations": meta.annotations,
         "finalizers": meta.finalizers,
-        "spec": msgspec.json.decode(template.spec),
+        "spec": _decoded(bytes(template.spec)),
     }
 
 
 def template_hash(template: PodTemplate, collisions: int) -> str:
-    """Return the hash that names a template's replica set; `collisions` makes it another."""
+    """Return the hash that names a template's replica set; `collisions` makes it another (FNV-1a, in safe letters)."""
     value = 0x811C9DC5
     for byte in _canonical.encode(_content(template)) + (str(collisions).encode() if collisions else b""):
         value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
-    return "".join(_ALPHABET[int(digit) % len(_ALPHABET)] if digit.isdigit() else digit for digit in str(value))
+    return "".join(_ALPHABET[ord(digit) % len(_ALPHABET)] for digit in str(value))
 
 
 def same_template(left: PodTemplate, right: PodTemplate) -> bool:
@@ -71,7 +82,7 @@ def new_and_old(deployment: Deployment, sets: Iterable[ReplicaSet]) -> tuple[Rep
 def revision_of(replica_set: ReplicaSet) -> int:
     """Return a replica set's revision, 0 when it has none."""
     text = replica_set.metadata.annotations.get(REVISION, "")
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdecimal() else 0
 
 
 def next_revision(old: Iterable[ReplicaSet]) -> int:
@@ -82,19 +93,26 @@ def next_revision(old: Iterable[ReplicaSet]) -> int:
 def annotations_for(deployment: Deployment, new: ReplicaSet | None, revision: int) -> dict[str, str]:
     """Return the annotations that the template's replica set shall carry: the deployment's, and its revision.
 
-    When a rollback brings an earlier revision forward, its former numbers move to the revision history.
+    When a rollback brings an earlier revision forward, its former number moves to the revision history.
     """
     annotations = dict(new.metadata.annotations) if new is not None else {}
-    for key, value in deployment.metadata.annotations.items():
-        if key not in _NOT_COPIED:
-            annotations[key] = value
+    annotations |= {key: value for key, value in deployment.metadata.annotations.items() if key not in _NOT_COPIED}
     former = annotations.get(REVISION, "")
-    if not former.isdigit() or int(former) < revision:
-        if former:
-            history = annotations.get(REVISION_HISTORY, "")
-            annotations[REVISION_HISTORY] = f"{history},{former}" if history else former
+    if former and not former.isdecimal():
+        return annotations
+    if int(former or 0) < revision:
         annotations[REVISION] = str(revision)
+        if former:
+            annotations[REVISION_HISTORY] = _append(annotations.get(REVISION_HISTORY, ""), former)
     return annotations
+
+
+def _append(history: str, revision: str) -> str:
+    """Return the history with a revision at its end; what is oldest goes when it grows too long."""
+    revisions = [*(history.split(",") if history else []), revision]
+    while len(",".join(revisions)) > _HISTORY_LENGTH and len(revisions) > 1:
+        del revisions[0]
+    return ",".join(revisions)
 
 
 def replica_set_for(
@@ -129,7 +147,7 @@ def replica_set_for(
 def superfluous(deployment: Deployment, old: Sequence[ReplicaSet]) -> list[ReplicaSet]:
     """Return the old replica sets beyond the history limit that hold no pods, lowest revision first."""
     limit = deployment.spec.revision_history_limit
-    if limit is None:
+    if limit is None or limit == _NO_LIMIT:
         return []
     alive = [each for each in old if not each.metadata.deletion_timestamp]
     excess = len(alive) - limit

@@ -5,8 +5,7 @@ Algorithms are k8s.io/kubernetes pkg/controller/deployment's (rolling.go, sync.g
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -31,13 +30,28 @@ def size(replica_set: ReplicaSet) -> int:
     return 1 if replica_set.spec.replicas is None else replica_set.spec.replicas
 
 
+def occupied(replica_set: ReplicaSet) -> int:
+    """Return how many pods the replica set has or may have: one that shrinks has more than it wants."""
+    return max(size(replica_set), replica_set.status.replicas)
+
+
+def available(replica_set: ReplicaSet) -> int:
+    """Return how many available pods the replica set has and will keep."""
+    return min(size(replica_set), replica_set.status.available_replicas)
+
+
+def is_observed(replica_set: ReplicaSet) -> bool:
+    """Return whether the replica set's status speaks of its present size."""
+    return replica_set.metadata.generation <= replica_set.status.observed_generation
+
+
 def resolve(value: int | str | None, total: int, default: str, *, up: bool) -> int:
     """Return a count that is given as such or as a percentage of `total`."""
     given = default if value is None else value
     if isinstance(given, int):
         return given
-    share = int(given.removesuffix("%")) * total / 100
-    return math.ceil(share) if up else math.floor(share)
+    share = int(given.removesuffix("%")) * total
+    return -(-share // 100) if up else share // 100
 
 
 def bounds(deployment: Deployment) -> Bounds:
@@ -53,95 +67,98 @@ def bounds(deployment: Deployment) -> Bounds:
     return Bounds(surge, min(unavailable, wanted))
 
 
-def new_size(deployment: Deployment, new: ReplicaSet | None, all_sets: Sequence[ReplicaSet]) -> int:
-    """Return how many replicas the template's replica set may have now."""
+def new_size(deployment: Deployment, new: ReplicaSet | None, old: Sequence[ReplicaSet]) -> int:
+    """Return how many replicas the template's replica set may have now.
+
+    Kubernetes counts what the replica sets want; here the pods that they still have count too, so that the surge is
+    not exceeded while old pods are only about to be deleted.
+    """
     wanted = desired(deployment)
-    if deployment.spec.strategy.type != "RollingUpdate":
-        return wanted
     current = size(new) if new is not None else 0
-    limit = wanted + bounds(deployment).surge
-    total = sum(size(each) for each in all_sets)
-    if total >= limit:
+    if current >= wanted or deployment.spec.strategy.type != "RollingUpdate":
+        return wanted
+    if not all(is_observed(each) for each in old):
         return current
-    return current + min(limit - total, wanted - current)
+    room = wanted + bounds(deployment).surge - sum(occupied(each) for each in old)
+    room -= occupied(new) if new is not None else 0
+    return current + max(min(room, wanted - current), 0)
 
 
 def scale_down_old(deployment: Deployment, new: ReplicaSet, old: Sequence[ReplicaSet]) -> list[tuple[ReplicaSet, int]]:
-    """Return the old replica sets to shrink, with their new sizes.
+    """Return the old replica sets to shrink, with their new sizes; `old` is ordered, oldest first.
 
     Pods that are not available go first, wherever they are; then as many available ones as the deployment can spare.
     """
-    total = sum(size(each) for each in (*old, new))
-    if sum(size(each) for each in old) == 0:
-        return []
     least = desired(deployment) - bounds(deployment).unavailable
-    new_unavailable = size(new) - new.status.available_replicas
-    spare = total - least - new_unavailable
+    spare = sum(size(each) for each in (*old, new)) - least - (size(new) - available(new))
     if spare <= 0:
         return []
     sizes = {each.metadata.uid: size(each) for each in old}
-    cleaned = 0
     for each in old:
-        unhealthy = sizes[each.metadata.uid] - each.status.available_replicas
-        cut = min(spare - cleaned, max(unhealthy, 0))
+        cut = min(spare, size(each) - available(each))
         sizes[each.metadata.uid] -= cut
-        cleaned += cut
-    available = sum(each.status.available_replicas for each in (*old, new))
-    spare = available - least
+        spare -= cut
+    spare = sum(available(each) for each in (*old, new)) - least
     for each in old:
-        if spare <= 0:
-            break
-        cut = min(sizes[each.metadata.uid], spare)
+        cut = max(min(spare, sizes[each.metadata.uid]), 0)
         sizes[each.metadata.uid] -= cut
         spare -= cut
     return [(each, sizes[each.metadata.uid]) for each in old if sizes[each.metadata.uid] != size(each)]
 
 
 def proportionally(deployment: Deployment, active: Sequence[ReplicaSet]) -> list[tuple[ReplicaSet, int]]:
-    """Return new sizes for several active replica sets when the deployment is scaled in mid-rollout.
+    """Return sizes for several active replica sets when the deployment is scaled in the middle of a rollout.
 
     What is to be added or removed is shared by the sets in proportion to their sizes; the largest takes what rounding
     leaves. Each set's own annotation says what the deployment's limit was when it was sized.
     """
     wanted = desired(deployment)
     limit = wanted + bounds(deployment).surge if wanted else 0
-    total = sum(size(each) for each in active)
-    change = limit - total
+    change = limit - sum(size(each) for each in active)
     ordered = sorted(active, key=lambda each: each.metadata.creation_timestamp, reverse=change > 0)
     ordered.sort(key=size, reverse=True)  # stable: among equals the newest grows, the oldest shrinks first
     sizes: list[tuple[ReplicaSet, int]] = []
-    added = 0
+    left = change
     for each in ordered:
-        share = _share(each, limit, wanted, change - added) if change else 0
-        added += share
+        share = _share(deployment, each, limit, left)
+        left -= share
         sizes.append((each, size(each) + share))
     if sizes:
         first, count = sizes[0]
-        sizes[0] = (first, max(count + change - added, 0))
+        sizes[0] = (first, max(count + left, 0))
     return sizes
 
 
-def _share(replica_set: ReplicaSet, limit: int, wanted: int, left: int) -> int:
+def _share(deployment: Deployment, replica_set: ReplicaSet, limit: int, left: int) -> int:
     if left == 0:
         return 0
-    text = replica_set.metadata.annotations.get(MAX, "")
-    former = int(text) if text.isdigit() and int(text) else wanted
-    fraction = _round(size(replica_set) * limit / former) - size(replica_set)
-    return min(fraction, left) if left > 0 else max(fraction, left)
+    former = _number(replica_set, MAX) or deployment.status.replicas
+    if not former:
+        return 0
+    share = _round(size(replica_set) * limit, former) - size(replica_set)
+    return min(share, left) if left > 0 else max(share, left)
 
 
-def _round(value: float) -> int:
-    """Round half away from zero, as Kubernetes does."""
-    return math.floor(value + 0.5) if value >= 0 else math.ceil(value - 0.5)
+def _round(dividend: int, divisor: int) -> int:
+    """Return the quotient of two positive numbers, rounded half up."""
+    return (2 * dividend + divisor) // (2 * divisor)
 
 
-def was_scaled(deployment: Deployment, sets: Sequence[ReplicaSet]) -> bool:
+def _number(replica_set: ReplicaSet, annotation: str) -> int | None:
+    text = replica_set.metadata.annotations.get(annotation, "")
+    return int(text) if text.isdecimal() else None
+
+
+def was_scaled(deployment: Deployment, sets: Iterable[ReplicaSet]) -> bool:
     """Return whether the deployment wants another number than when its active replica sets were sized."""
-    for each in sets:
-        text = each.metadata.annotations.get(DESIRED, "")
-        if size(each) > 0 and text.isdigit() and int(text) != desired(deployment):
-            return True
-    return False
+    wanted = desired(deployment)
+    return any(size(each) > 0 and _number(each, DESIRED) not in {None, wanted} for each in sets)
+
+
+def is_saturated(deployment: Deployment, new: ReplicaSet) -> bool:
+    """Return whether the template's replica set has all pods that are wanted, and all are available."""
+    wanted = desired(deployment)
+    return size(new) == wanted and _number(new, DESIRED) == wanted and new.status.available_replicas == wanted
 
 
 def scale_annotations(deployment: Deployment) -> dict[str, str]:

@@ -1,77 +1,38 @@
 """Owner references: deletes dependents whose owners are gone, and ends foreground and orphaning deletions.
 
-One reconciler a kind, all over the same informers (k8s.io/kubernetes pkg/controller/garbagecollector).
+One reconciler a kind, all over the same graph (k8s.io/kubernetes pkg/controller/garbagecollector).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import enum
+import logging
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from orch.errors import ConflictError, NotFoundError
+from orch.errors import NotFoundError
 from orch.objects.meta import Object, ObjectMeta, OwnerReference
-from orch.objects.scheme import (
-    CONFIG_MAPS,
-    DEPLOYMENTS,
-    ENDPOINTS,
-    LEASES,
-    NAMESPACES,
-    NODES,
-    PODS,
-    REPLICA_SETS,
-    SECRETS,
-    SERVICE_ACCOUNTS,
-    SERVICES,
-    Kind,
-)
+from orch.objects.scheme import Kind
 from orch.runtime.informer import Change, Item
 from orch.runtime.reconcile import DONE, Key, Result
 from orch_controllers.context import Context
-from orch_controllers.ownership import plain_reference
+from orch_controllers.documents import without_owners
+from orch_controllers.fanout import for_each
+from orch_controllers.garbage.graph import FOREGROUND, ORPHAN, Dependent, Graph, kind_of, waits_for_dependents
 
-COLLECTED: Final[tuple[Kind[Any], ...]] = (
-    PODS,
-    REPLICA_SETS,
-    DEPLOYMENTS,
-    SERVICES,
-    ENDPOINTS,
-    CONFIG_MAPS,
-    SECRETS,
-    SERVICE_ACCOUNTS,
-    LEASES,
-    NAMESPACES,
-    NODES,
-)
-"""The kinds that own or are owned."""
+log = logging.getLogger(__name__)
 
-FOREGROUND: Final = "foregroundDeletion"
-ORPHAN: Final = "orphan"
-
-_INDEX: Final = "garbage/owner"
-_LOOK_AGAIN: Final = 1.0
-_KINDS: Final = {(kind.group, kind.name): kind for kind in COLLECTED}
+_AWAIT_INFORMERS: Final = 0.1
+_AWAIT_DEPENDENTS: Final = 1.0
 
 
-class Graph:
-    """Who depends on whom, over all collected kinds."""
+class _Owner(enum.Enum):
+    """What an owner is to its dependent."""
 
-    def __init__(self, context: Context) -> None:
-        self._informers = {kind.resource: context.informers.of(kind) for kind in COLLECTED}
-        for kind in COLLECTED:
-            context.informers.index(kind, _INDEX, _owner_uids)
-
-    def item(self, kind: Kind[Any], key: Key) -> Item[Any] | None:
-        """Return an object as the informer holds it."""
-        return self._informers[kind.resource].get(key.namespace, key.name)
-
-    def dependents(self, uid: str) -> list[tuple[Kind[Any], Item[Any]]]:
-        """Return what names `uid` as an owner."""
-        return [(kind, item) for kind in COLLECTED for item in self._informers[kind.resource].indexed(_INDEX, uid)]
-
-    def dependents_of_kind(self, kind: Kind[Any], uid: str) -> Iterable[Item[Any]]:
-        """Return the objects of one kind that name `uid` as an owner."""
-        return self._informers[kind.resource].indexed(_INDEX, uid)
+    SOLID = "solid"
+    WAITING = "waiting"
+    """It is being deleted in the foreground, and waits for this dependent to go."""
+    GONE = "gone"
 
 
 class GarbageReconciler:
@@ -86,18 +47,15 @@ class GarbageReconciler:
         """Return what a change of an object of `other` means for the objects of this kind."""
 
         def keys(change: Change[Any]) -> Iterable[Key]:
+            old, new = change.old, change.new
             found: set[Key] = set()
-            if change.new is None and change.old is not None:
-                for item in self._graph.dependents_of_kind(self._kind, change.old.uid):
-                    found.add(Key(item.namespace, item.name))
-            for item in (change.old, change.new):
-                if item is None:
-                    continue
-                if other is self._kind and _concerns(item.object.metadata):
-                    found.add(Key(item.namespace, item.name))
-                for owner in item.object.metadata.owner_references:
-                    if kind_of(owner) is self._kind and (change.new is None or change.old is not None):
-                        found.add(Key(item.namespace if self._kind.namespaced else "", owner.name))
+            if other is self._kind and new is not None and _concerns(new.object.metadata):
+                found.add(Key(new.namespace, new.name))
+            if old is not None and (new is None or _begins_to_wait(old, new)):
+                dependents = self._graph.dependents_of_kind(self._kind, old.uid)
+                found |= {Key(item.namespace, item.name) for item in dependents}
+            if old is not None and (new is None or _owners(new) != _owners(old)):
+                found |= {self._where(old, owner) for owner in _owners(old) if kind_of(owner) is self._kind}
             return found
 
         return keys
@@ -109,98 +67,125 @@ class GarbageReconciler:
             return DONE
         meta: ObjectMeta = item.object.metadata
         if meta.deletion_timestamp:
+            if ORPHAN in meta.finalizers:
+                return await self._orphan(item)
             if FOREGROUND in meta.finalizers:
                 return await self._finish_foreground(item)
-            if ORPHAN in meta.finalizers:
-                await self._orphan(item)
-            return DONE
-        if meta.owner_references:
+        elif meta.owner_references:
             await self._check_owners(item)
         return DONE
 
     async def _check_owners(self, item: Item[Any]) -> None:
-        """Delete the object when no owner is left; drop the references to those that are gone otherwise."""
+        """Delete the object when no owner stands; else take away the references to those that do not."""
         meta: ObjectMeta = item.object.metadata
-        gone = [owner for owner in meta.owner_references if await self._is_gone(meta.namespace, owner)]
-        if not gone:
+        states = {owner.uid: await self._state_of(meta.namespace, owner) for owner in meta.owner_references}
+        fallen = [uid for uid, state in states.items() if state is not _Owner.SOLID]
+        if not fallen:
             return
-        if len(gone) == len(meta.owner_references):
-            await self._delete(self._kind, item.object)
-        else:
-            await self._drop_owners(self._kind, item.object, {owner.uid for owner in gone})
+        if len(fallen) < len(states):
+            await self._patch(self._kind, meta, without_owners(meta.uid, fallen))
+            return
+        policy = "Background"
+        dependents = self._graph.dependents(meta.uid)
+        if ORPHAN in meta.finalizers:
+            policy = "Orphan"
+        elif FOREGROUND in meta.finalizers:
+            policy = "Foreground"
+        elif dependents and _Owner.WAITING in states.values():
+            policy = "Foreground"
+            if any(waits_for_dependents(dependent.object.metadata) for _, dependent in dependents):
+                await self._unblock(meta)  # they may be waiting for one another in a circle
+        await self._delete(item.object, policy)
 
-    async def _is_gone(self, namespace: str, owner: OwnerReference) -> bool:
-        """Return whether an owner no longer exists; the informer's word is confirmed by the api's."""
+    async def _state_of(self, namespace: str, owner: OwnerReference) -> _Owner:
+        """Return what an owner is; that one is gone counts only when the api says so."""
         kind = kind_of(owner)
-        if kind is None:
-            return False
+        if kind is None or (kind.namespaced and not namespace):
+            return _Owner.SOLID  # not ours to judge: a kind that is unknown here, or a reference that cannot be valid
         where = Key(namespace if kind.namespaced else "", owner.name)
         known = self._graph.item(kind, where)
         if known is not None and known.uid == owner.uid:
-            return False
-        try:
-            found = await self._client.get(kind, where.namespace, where.name)
-        except NotFoundError:
-            return True
-        return found.metadata.uid != owner.uid
+            found: ObjectMeta = known.object.metadata
+        else:
+            try:
+                found = (await self._client.get(kind.with_view(Object), where.namespace, where.name)).metadata
+            except NotFoundError:
+                return _Owner.GONE
+        if found.uid != owner.uid:
+            return _Owner.GONE
+        return _Owner.WAITING if waits_for_dependents(found) else _Owner.SOLID
 
     async def _finish_foreground(self, item: Item[Any]) -> Result:
-        """Delete the dependents; let the owner go when none is left that blocks it."""
-        meta: ObjectMeta = item.object.metadata
-        blocking = False
-        for kind, dependent in self._graph.dependents(item.uid):
-            owner = next(each for each in dependent.object.metadata.owner_references if each.uid == item.uid)
-            blocking = blocking or owner.block_owner_deletion
-            if not dependent.object.metadata.deletion_timestamp:
-                await self._delete(kind, dependent.object, propagation="Foreground")
-        if blocking:
-            return Result(_LOOK_AGAIN)
-        await self._drop_finalizer(meta, FOREGROUND)
+        """Let the owner go when no dependent is left that blocks it; they have been told by its change."""
+        if not self._graph.has_seen(item.revision):
+            return Result(_AWAIT_INFORMERS)
+        if any(_blocks(dependent, item.uid) for dependent in self._graph.dependents(item.uid)):
+            return Result(_AWAIT_DEPENDENTS)
+        await self._drop_finalizer(item.object.metadata, FOREGROUND)
         return DONE
 
-    async def _orphan(self, item: Item[Any]) -> None:
-        meta: ObjectMeta = item.object.metadata
-        await asyncio.gather(
-            *(
-                self._drop_owners(kind, dependent.object, {item.uid})
-                for kind, dependent in self._graph.dependents(item.uid)
-            )
-        )
-        await self._drop_finalizer(meta, ORPHAN)
+    async def _orphan(self, item: Item[Any]) -> Result:
+        """Take the owner from all of its dependents, then let it go."""
+        if not self._graph.has_seen(item.revision):
+            return Result(_AWAIT_INFORMERS)
 
-    async def _delete(self, kind: Kind[Any], each: Object, propagation: str = "Background") -> None:
+        async def release(dependent: Dependent) -> None:
+            kind, each = dependent
+            await self._patch(kind, each.object.metadata, without_owners(each.uid, [item.uid]))
+
+        await for_each(self._graph.dependents(item.uid), release)
+        await self._drop_finalizer(item.object.metadata, ORPHAN)
+        return DONE
+
+    async def _delete(self, each: Object, propagation: str) -> None:
+        """Delete an object as it was read: it may have been given another owner since."""
         meta = each.metadata
         try:
-            await self._client.delete(kind, meta.namespace, meta.name, uid=meta.uid, propagation=propagation)
-        except (NotFoundError, ConflictError):
-            return
+            await self._client.delete(
+                self._kind,
+                meta.namespace,
+                meta.name,
+                uid=meta.uid,
+                resource_version=meta.resource_version,
+                propagation=propagation,
+            )
+        except NotFoundError:
+            log.debug("%s %s/%s was gone already", self._kind.name, meta.namespace, meta.name)
 
-    async def _drop_owners(self, kind: Kind[Any], each: Object, uids: set[str]) -> None:
-        meta = each.metadata
-        kept = [plain_reference(owner) for owner in meta.owner_references if owner.uid not in uids]
-        await self._patch(kind, meta, {"ownerReferences": kept or None})
+    async def _unblock(self, meta: ObjectMeta) -> None:
+        references = [{"uid": owner.uid, "blockOwnerDeletion": False} for owner in meta.owner_references]
+        await self._patch(self._kind, meta, {"metadata": {"uid": meta.uid, "ownerReferences": references}})
 
     async def _drop_finalizer(self, meta: ObjectMeta, finalizer: str) -> None:
-        kept: Sequence[str] = [each for each in meta.finalizers if each != finalizer]
-        await self._patch(self._kind, meta, {"finalizers": kept or None})
+        kept = [each for each in meta.finalizers if each != finalizer]
+        version = {"uid": meta.uid, "resourceVersion": meta.resource_version}
+        await self._patch(self._kind, meta, {"metadata": {**version, "finalizers": kept or None}}, strategic=False)
 
-    async def _patch(self, kind: Kind[Any], meta: ObjectMeta, change: dict[str, Any]) -> None:
-        patch = {"metadata": {**change, "uid": meta.uid, "resourceVersion": meta.resource_version}}
+    async def _patch(self, kind: Kind[Any], meta: ObjectMeta, patch: dict[str, Any], *, strategic: bool = True) -> None:
         try:
-            await self._client.patch(kind, meta.namespace, meta.name, patch)
+            await self._client.patch(kind.with_view(Object), meta.namespace, meta.name, patch, strategic=strategic)
         except NotFoundError:
-            return
+            log.debug("%s %s/%s was gone already", kind.name, meta.namespace, meta.name)
 
-
-def kind_of(owner: OwnerReference) -> Kind[Any] | None:
-    """Return the kind that an owner reference names, None for one that is not collected."""
-    group = owner.api_version.rpartition("/")[0]
-    return _KINDS.get((group, owner.kind))
+    def _where(self, dependent: Item[Any], owner: OwnerReference) -> Key:
+        return Key(dependent.namespace if self._kind.namespaced else "", owner.name)
 
 
 def _concerns(meta: ObjectMeta) -> bool:
-    return bool(meta.owner_references) or bool(meta.deletion_timestamp and meta.finalizers)
+    if meta.deletion_timestamp:
+        return FOREGROUND in meta.finalizers or ORPHAN in meta.finalizers
+    return bool(meta.owner_references)
 
 
-def _owner_uids(item: Item[Any]) -> Iterable[str]:
-    return [owner.uid for owner in item.object.metadata.owner_references]
+def _begins_to_wait(old: Item[Any], new: Item[Any]) -> bool:
+    """Return whether the dependents have to be looked at: their owner is being deleted in the foreground."""
+    return waits_for_dependents(new.object.metadata) and (old is new or not waits_for_dependents(old.object.metadata))
+
+
+def _owners(item: Item[Any]) -> tuple[OwnerReference, ...]:
+    return item.object.metadata.owner_references
+
+
+def _blocks(dependent: Dependent, uid: str) -> bool:
+    _, item = dependent
+    return any(owner.uid == uid and owner.block_owner_deletion for owner in _owners(item))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
-
-from orch.clock import rfc3339
-from orch.errors import ApiError, ConflictError, NotFoundError
+from orch.errors import NotFoundError
 from orch.objects.cluster import Namespace
 from orch.objects.meta import Condition, Object
 from orch.objects.scheme import (
@@ -28,8 +26,13 @@ from orch.objects.scheme import (
 )
 from orch.runtime.reconcile import DONE, Key, Result
 from orch_controllers.context import Context
+from orch_controllers.documents import condition_document
+from orch_controllers.fanout import for_each
+from orch_controllers.namespace.conditions import Remains, conditions_of
 
-CONTENTS: Final[tuple[Kind[Any], ...]] = (
+log = logging.getLogger(__name__)
+
+_KINDS: Final[tuple[Kind[Any], ...]] = (
     DEPLOYMENTS,
     REPLICA_SETS,
     PODS,
@@ -41,11 +44,12 @@ CONTENTS: Final[tuple[Kind[Any], ...]] = (
     LEASES,
     EVENTS,
 )
-"""The namespaced kinds, owners before what they own."""
+CONTENTS: Final[tuple[Kind[Object], ...]] = tuple(kind.with_view(Object) for kind in _KINDS)
+"""The namespaced kinds, owners before what they own; of the objects only the metadata is read."""
 
 _FINALIZER: Final = "kubernetes"
-_AT_A_TIME: Final = 32
-_LOOK_AGAIN: Final = 0.5
+_LOOK_AGAIN: Final = 0.1
+_WAIT: Final = 1.0
 
 
 class NamespaceReconciler:
@@ -64,53 +68,47 @@ class NamespaceReconciler:
         namespace = item.object
         if _FINALIZER not in namespace.spec.finalizers:
             return DONE
-        left: dict[str, int] = {}
+        remains: list[Remains] = []
+        deleted = 0
         for kind in CONTENTS:
             contents = await self._client.list(kind, key.name)
             if contents:
-                left[kind.resource] = len(contents)
-                await self._delete(kind, contents)
-        if left:
-            await self._tell(namespace, left)
-            return Result(_LOOK_AGAIN)
+                deleted += await self._delete(kind, contents)
+                remains.append(_remains(kind, contents))
+        if remains:
+            await self._tell(namespace, remains)
+            return Result(_LOOK_AGAIN if deleted else _WAIT)
         await self._finalize(namespace)
         return DONE
 
-    async def _delete(self, kind: Kind[Any], contents: Sequence[Object]) -> None:
-        slots = asyncio.Semaphore(_AT_A_TIME)
+    async def _delete(self, kind: Kind[Object], contents: Sequence[Object]) -> int:
+        """Delete what is not being deleted already; return how many that were."""
 
         async def delete(each: Object) -> None:
             meta = each.metadata
-            if meta.deletion_timestamp:
-                return
-            async with slots:
-                try:
-                    await self._client.delete(kind, meta.namespace, meta.name, uid=meta.uid, propagation="Background")
-                except (NotFoundError, ConflictError):
-                    return
+            try:
+                await self._client.delete(kind, meta.namespace, meta.name, uid=meta.uid, propagation="Background")
+            except NotFoundError:
+                log.debug("%s %s/%s was gone already", kind.name, meta.namespace, meta.name)
 
-        await asyncio.gather(*(delete(each) for each in contents))
+        there = [each for each in contents if not each.metadata.deletion_timestamp]
+        await for_each(there, delete)
+        return len(there)
 
-    async def _tell(self, namespace: Namespace, left: dict[str, int]) -> None:
+    async def _tell(self, namespace: Namespace, remains: Sequence[Remains]) -> None:
         """Say in the status what the namespace still waits for."""
-        listed = ", ".join(f"{resource} has {count} resource instances" for resource, count in sorted(left.items()))
-        message = f"Some resources are remaining: {listed}"
-        old = next((each for each in namespace.status.conditions if each.type == "NamespaceContentRemaining"), None)
-        if old is not None and old.message == message:
+        before = namespace.status.conditions
+        now: tuple[Condition, ...] = conditions_of(before, remains, self._clock.now())
+        if now == before:
             return
-        new = Condition(
-            type="NamespaceContentRemaining",
-            status="True",
-            reason="SomeResourcesRemain",
-            message=message,
-            last_transition_time=old.last_transition_time if old else rfc3339(self._clock.now()),
-        )
-        others = [each for each in namespace.status.conditions if each.type != new.type]
-        patch = {"status": {"conditions": [msgspec.to_builtins(each) for each in (*others, new)]}}
+        patch = {
+            "metadata": {"uid": namespace.metadata.uid},
+            "status": {"conditions": [condition_document(each) for each in now]},
+        }
         try:
             await self._client.patch(NAMESPACES, "", namespace.metadata.name, patch, subresource="status")
-        except ApiError:
-            return  # the condition is for people; the deletion goes on without it
+        except NotFoundError:
+            log.debug("namespace %s was gone already", namespace.metadata.name)
 
     async def _finalize(self, namespace: Namespace) -> None:
         meta = namespace.metadata
@@ -124,4 +122,9 @@ class NamespaceReconciler:
         try:
             await self._client.update(NAMESPACES, "", meta.name, body, subresource="finalize")
         except NotFoundError:
-            return
+            log.debug("namespace %s was gone already", meta.name)
+
+
+def _remains(kind: Kind[Object], contents: Sequence[Object]) -> Remains:
+    finalizers = Counter(finalizer for each in contents for finalizer in each.metadata.finalizers)
+    return Remains(f"{kind.resource}.{kind.group}", len(contents), dict(finalizers))

@@ -5,24 +5,31 @@ The rules are k8s.io/kubernetes pkg/controller/tainteviction's and podgc's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Final
 
-from orch.runtime.events import reference
-
-from orch.clock import Clock, parse_rfc3339
+from orch.clock import parse_rfc3339, rfc3339
 from orch.errors import ConflictError, NotFoundError
 from orch.objects.cluster import Node, Taint
-from orch.objects.pods import Pod, Toleration
+from orch.objects.pods import Pod
 from orch.objects.scheme import NODES, PODS
+from orch.runtime.events import reference
 from orch.runtime.informer import Change
 from orch.runtime.reconcile import DONE, Key, Result
 from orch_controllers.context import Context
-from orch_controllers.node_lifecycle.reconciler import pods_node
+from orch_controllers.node_lifecycle.reconciler import BY_NODE
+from orch_controllers.node_lifecycle.taints import evicting, lost_key
+from orch_controllers.node_lifecycle.tolerance import seconds_tolerated
+from orch_controllers.pod_state import bound_since, is_finished
 
-_BY_NODE: Final = "eviction/node"
+log = logging.getLogger(__name__)
+
 QUARANTINE: Final = 40.0
 """Seconds for which a pod's node must be gone before the pod is removed (podgc's)."""
+OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
+"""The taint by which people say that a lost node will not come back."""
 
 
 class EvictionReconciler:
@@ -30,22 +37,25 @@ class EvictionReconciler:
 
     def __init__(self, context: Context) -> None:
         self._client = context.client
-        self._recorder = context.recorder
-        self._clock: Clock = context.clock
+        self._recorder = context.recorders.of("taint-eviction-controller")
+        self._clock = context.clock
         self._nodes = context.informers.of(NODES)
         self._pods = context.informers.of(PODS)
-        context.informers.index(PODS, _BY_NODE, pods_node)
         self._missing: dict[str, float] = {}
+        self._first_seen: dict[str, dict[Taint, datetime]] = {}
 
     def keys_of_node(self, change: Change[Node]) -> Iterable[Key]:
         """Return the node's pods when its NoExecute taints changed or it is gone."""
         old, new = change.old, change.new
-        if old is not None and new is not None and _evicting(old.object) == _evicting(new.object):
-            return ()
-        if old is None and new is not None and not _evicting(new.object):
-            return ()
-        name = new.name if new is not None else old.name if old is not None else ""
-        return [Key(item.namespace, item.name) for item in self._pods.indexed(_BY_NODE, name)]
+        name = change.item.name
+        before = evicting(old.object.spec.taints) if old is not None else ()
+        after = evicting(new.object.spec.taints) if new is not None else ()
+        if new is not None:
+            self._missing.pop(name, None)
+            if before == after:
+                return ()
+        self._note(name, after)
+        return [Key(item.namespace, item.name) for item in self._pods.indexed(BY_NODE, name)]
 
     async def reconcile(self, key: Key) -> Result:
         """Evict one pod if it is time."""
@@ -53,28 +63,49 @@ class EvictionReconciler:
         if item is None or not item.object.spec.node_name:
             return DONE
         pod = item.object
-        node = self._nodes.get("", pod.spec.node_name)
-        if node is None:
+        found = self._nodes.get("", pod.spec.node_name)
+        if found is None:
             return await self._collect(pod)
-        self._missing.pop(pod.spec.node_name, None)
+        node = found.object
         if pod.metadata.deletion_timestamp:
+            if lost_key(node) and any(taint.key == OUT_OF_SERVICE for taint in node.spec.taints):
+                await self._remove(pod, "PodGC: node is out-of-service")
             return DONE
-        left = seconds_tolerated(pod.spec.tolerations, _evicting(node.object), self._clock)
-        if left is None:
+        taints = evicting(node.spec.taints)
+        left = seconds_tolerated(pod.spec.tolerations, taints, self._exposed(pod), self._clock.now())
+        if left == 0:
+            await self._evict(pod)
             return DONE
-        if left > 0:
-            return Result(left)
-        await self._evict(pod)
-        return DONE
+        return Result(left)
+
+    def _note(self, node: str, taints: Iterable[Taint]) -> None:
+        """Remember since when the node has had the taints that do not say so themselves, as those of people."""
+        known = self._first_seen.pop(node, {})
+        now = self._clock.now()
+        undated = {taint: known.get(taint, now) for taint in taints if not taint.time_added}
+        if undated:
+            self._first_seen[node] = undated
+
+    def _exposed(self, pod: Pod) -> Callable[[Taint], datetime]:
+        """Return since when a pod has been exposed to a taint: since the taint and the pod have both been there."""
+        here = bound_since(pod)
+
+        def since(taint: Taint) -> datetime:
+            if taint.time_added:
+                added = parse_rfc3339(taint.time_added)
+            else:
+                seen = self._first_seen.setdefault(pod.spec.node_name, {})
+                added = seen.setdefault(taint, self._clock.now())
+            return max(added, here) if here is not None else added
+
+        return since
 
     async def _evict(self, pod: Pod) -> None:
         meta = pod.metadata
         message = f"Marking for deletion Pod {meta.namespace}/{meta.name}"
         self._recorder.event(reference(PODS, pod), "Normal", "TaintManagerEviction", message)
-        try:
-            await self._client.delete(PODS, meta.namespace, meta.name, uid=meta.uid)
-        except (NotFoundError, ConflictError):
-            return
+        reason = "DeletionByTaintManager"
+        await self._delete(pod, reason, "Taint manager: deleting due to NoExecute taint", {}, grace=None)
 
     async def _collect(self, pod: Pod) -> Result:
         """Remove a pod whose node has been gone for long enough: nobody will ever report its end."""
@@ -83,43 +114,34 @@ class EvictionReconciler:
         left = QUARANTINE - (now - since)
         if left > 0:
             return Result(left)
-        meta = pod.metadata
         try:
-            await self._client.delete(PODS, meta.namespace, meta.name, uid=meta.uid, grace_period=0)
-        except (NotFoundError, ConflictError):
+            await self._client.get(NODES, "", pod.spec.node_name)
+        except NotFoundError:
+            await self._remove(pod, "PodGC: node no longer exists")
             return DONE
-        return DONE
+        return Result(QUARANTINE)
 
+    async def _remove(self, pod: Pod, message: str) -> None:
+        """Delete a pod without waiting for its node."""
+        log.info("pod %s/%s: %s", pod.metadata.namespace, pod.metadata.name, message)
+        phase = {} if is_finished(pod) else {"phase": "Failed"}
+        await self._delete(pod, "DeletionByPodGC", message, phase, grace=0)
 
-def _evicting(node: Node) -> tuple[Taint, ...]:
-    return tuple(taint for taint in node.spec.taints if taint.effect == "NoExecute")
-
-
-def seconds_tolerated(tolerations: Sequence[Toleration], taints: Sequence[Taint], clock: Clock) -> float | None:
-    """Return in how many seconds a pod must leave, None when it may stay for good.
-
-    Every taint must be tolerated; the shortest tolerationSeconds counts, from when its taint was added.
-    """
-    shortest: float | None = None
-    for taint in taints:
-        covering = [each for each in tolerations if covers(each, taint)]
-        if not covering:
-            return 0.0
-        limits = [max(each.toleration_seconds, 0) for each in covering if each.toleration_seconds is not None]
-        if not limits:
-            continue
-        passed = (clock.now() - parse_rfc3339(taint.time_added)).total_seconds() if taint.time_added else 0.0
-        left = max(min(limits) - passed, 0.0)
-        shortest = left if shortest is None else min(shortest, left)
-    return shortest
-
-
-def covers(toleration: Toleration, taint: Taint) -> bool:
-    """Return whether a toleration covers a taint (k8s.io/api/core/v1 Toleration.ToleratesTaint)."""
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return bool(toleration.key) and toleration.value == taint.value
+    async def _delete(self, pod: Pod, reason: str, message: str, status: dict[str, str], grace: int | None) -> None:
+        meta = pod.metadata
+        target = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": rfc3339(self._clock.now()),
+        }
+        patch = {"metadata": {"uid": meta.uid}, "status": {**status, "conditions": [target]}}
+        try:
+            await self._client.patch(PODS, meta.namespace, meta.name, patch, subresource="status", strategic=True)
+            await self._client.delete(PODS, meta.namespace, meta.name, uid=meta.uid, grace_period=grace)
+        except NotFoundError:
+            log.debug("pod %s/%s was gone already", meta.namespace, meta.name)
+        except ConflictError as error:
+            log.info("pod %s/%s is not removed: %s", meta.namespace, meta.name, error)
+            raise

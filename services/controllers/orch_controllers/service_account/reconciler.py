@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Final
 
-from orch.errors import AlreadyExistsError
+from orch.errors import AlreadyExistsError, ApiError, NotFoundError
 from orch.objects.cluster import ServiceAccount
 from orch.objects.scheme import NAMESPACES, SERVICE_ACCOUNTS
 from orch.runtime.informer import Change
 from orch.runtime.reconcile import DONE, Key, Result
 from orch_controllers.context import Context
+from orch_controllers.documents import is_namespace_terminating
+
+log = logging.getLogger(__name__)
 
 DEFAULT: Final = "default"
 
@@ -35,10 +39,14 @@ class ServiceAccountReconciler:
         namespace = self._namespaces.get("", key.name)
         if namespace is None or namespace.object.metadata.deletion_timestamp:
             return DONE
-        if self._accounts.get(key.name, DEFAULT) is None:
-            body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": DEFAULT}}
-            try:
-                await self._client.create(SERVICE_ACCOUNTS, key.name, body)
-            except AlreadyExistsError:
-                return DONE
+        if self._accounts.get(key.name, DEFAULT) is not None:
+            return DONE
+        body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": DEFAULT}}
+        try:
+            await self._client.create(SERVICE_ACCOUNTS, key.name, body)
+        except (AlreadyExistsError, NotFoundError) as error:
+            log.debug("namespace %s: %s", key.name, error)
+        except ApiError as error:
+            if not is_namespace_terminating(error):
+                raise
         return DONE
