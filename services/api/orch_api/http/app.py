@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from litestar import Litestar, MediaType, Request, Response, get  # pyright: ignore[reportUnknownVariableType]
 from litestar.openapi import OpenAPIConfig
@@ -127,7 +127,8 @@ class Site:
         )
 
     def _authorize(self, request: AnyRequest) -> None:
-        caller = self._authenticator.identify(request.scope.get(PEER), request.headers.get("authorization", ""))  # pyright: ignore[reportArgumentType]
+        peer = cast("Mapping[str, Any]", request.scope).get(PEER)
+        caller = self._authenticator.identify(peer, request.headers.get("authorization", ""))
         self._authorizer.authorize_path(caller, request.method.lower(), request.scope["path"])
 
     async def _ready(self, *, verbose: bool) -> Response[str]:
