@@ -134,7 +134,7 @@ class Explainer:
     def _value(self, value: Any, shape: Shape, path: str) -> Any:
         match shape:
             case Scalar():
-                return self._scalar(value, shape)
+                return self._scalar(value, shape, path)
             case ObjectOf():
                 return self._object(value, shape, path)
             case MapOf():
@@ -199,8 +199,11 @@ class Explainer:
         items = cast("list[Any]", value)
         return [self._element(item, shape.item, f"{path}[{index}]") for index, item in enumerate(items)]
 
-    def _scalar(self, value: Any, shape: Scalar) -> Any:
-        return self._readers[shape](value, shape)
+    def _scalar(self, value: Any, shape: Scalar, path: str) -> Any:
+        try:
+            return self._readers[shape](value, shape)
+        except ValueError as error:  # a quantity or a time; Go does not say where, but whoever mends it must know
+            raise DecodeError(f"{path}: {error}") from error
 
     def _text(self, value: Any, shape: Scalar) -> str | None:
         return _clean(value) if _is_text(value) else self._mismatch(value, shape)
@@ -247,18 +250,12 @@ class Explainer:
 
     def _quantity(self, value: Any, _: Scalar) -> str:
         text = str(value) if type_name(value) in {"string", "number"} else json.dumps(value)
-        try:
-            return canonical_quantity(text)
-        except ValueError as error:
-            raise DecodeError(str(error)) from error
+        return canonical_quantity(text)
 
     def _time(self, value: Any, shape: Scalar) -> str | None:
         if not _is_text(value):
             return self._mismatch(value, Scalar.TEXT, fatal=True)
-        try:
-            return canonical_time(value) if shape is Scalar.TIME else canonical_micro_time(value)
-        except ValueError as error:
-            raise DecodeError(str(error)) from error
+        return canonical_time(value) if shape is Scalar.TIME else canonical_micro_time(value)
 
     def _any(self, value: Any, shape: Scalar) -> Any:
         """Return a value that no schema describes."""

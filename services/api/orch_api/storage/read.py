@@ -124,6 +124,7 @@ class Reader:
         )
         if options.continue_token:
             token = _decode_token(options.continue_token)
+            await self._cache.wait_for(token.rv)
             if self._cached(query, token.rv):
                 return self._from_cache(query, token.rv, token.start)
             return await self._from_store(query, token.rv, token.start)
@@ -191,6 +192,8 @@ class Reader:
         end = keys.prefix_end(prefix)
         begin = prefix + start.encode()
         revision, _ = split_version(version)
+        if not revision:  # to etcd this would mean the latest
+            raise ExpiredError(_EXPIRED if start else _EXPIRED_VERSION)
         found: list[Cached] = []
         room = query.max_bytes or sys.maxsize
         more = True
@@ -273,4 +276,6 @@ def _decode_token(text: str) -> _Token:
         raise BadRequestError(f"continue key is not valid: {error}") from error
     if token.v != TOKEN_VERSION or token.rv <= 0 or not token.start:
         raise BadRequestError(f'continue key is not valid: server does not recognize this encoded version "{token.v}"')
+    if not all(token.start.rstrip("\x00").split("/")) or ".." in token.start.split("/"):
+        raise BadRequestError(f"continue key is not valid: {token.start}")
     return token

@@ -117,7 +117,8 @@ def test_a_bad_quantity_ends_the_decoding(pod: KindSchema, text: str) -> None:
     container = {"name": 5, "resources": {"requests": {"cpu": text}}}
     with pytest.raises(BadRequestError) as refused:
         pod.decode(json.dumps({"spec": {"containers": [container]}}).encode())
-    assert refused.value.message.startswith('Pod in version "v1" cannot be handled as a Pod: ')
+    where = "spec.containers[0].resources.requests.cpu: "
+    assert refused.value.message.startswith(f'Pod in version "v1" cannot be handled as a Pod: {where}')
     assert "quantities must match the regular expression '^([+-]?[0-9.]+)" in refused.value.message or (
         "unable to parse" in refused.value.message
     )
@@ -153,7 +154,7 @@ def test_the_first_wrong_value_of_the_document_is_the_error(deployment: KindSche
 def test_a_bad_time_is_worded_as_by_time_parse(deployment: KindSchema, text: str, problem: str) -> None:
     with pytest.raises(BadRequestError) as refused:
         deployment.decode(json.dumps({"metadata": {"creationTimestamp": text}}).encode())
-    assert refused.value.message == PREFIX + problem
+    assert refused.value.message == f"{PREFIX}metadata.creationTimestamp: {problem}"
 
 
 def test_a_micro_time_needs_six_decimals(schemas: Schemas) -> None:
@@ -161,8 +162,8 @@ def test_a_micro_time_needs_six_decimals(schemas: Schemas) -> None:
     with pytest.raises(BadRequestError) as refused:
         lease.decode(b'{"spec":{"renewTime":"2024-01-01T00:00:00Z"}}')
     assert refused.value.message == (
-        'Lease in version "v1" cannot be handled as a Lease: parsing time "2024-01-01T00:00:00Z" as '
-        '"2006-01-02T15:04:05.000000Z07:00": cannot parse "Z" as ".000000"'
+        'Lease in version "v1" cannot be handled as a Lease: spec.renewTime: parsing time "2024-01-01T00:00:00Z" '
+        'as "2006-01-02T15:04:05.000000Z07:00": cannot parse "Z" as ".000000"'
     )
 
 

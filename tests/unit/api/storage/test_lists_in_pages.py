@@ -1,3 +1,4 @@
+import base64
 import json
 
 import pytest
@@ -115,6 +116,31 @@ async def test_a_token_from_before_the_compaction_is_expired(reader, objects, ca
 async def test_a_token_that_is_not_ours_is_refused(reader, token):
     with pytest.raises(BadRequestError, match="continue key is not valid"):
         await reader.list_page(CONFIGMAPS, "default", ListOptions(limit=2, continue_token=token))
+
+
+def forged(version: int, start: str) -> str:
+    token = {"v": "meta.k8s.io/v1", "rv": version, "start": start}
+    return base64.urlsafe_b64encode(json.dumps(token).encode()).decode()
+
+
+@pytest.mark.parametrize("start", ["../secrets/", "/a", "a//b"])
+async def test_a_token_that_leads_elsewhere_is_refused(reader, start):
+    with pytest.raises(BadRequestError, match="continue key is not valid"):
+        await reader.list_page(CONFIGMAPS, "default", ListOptions(continue_token=forged(1024, start)))
+
+
+async def test_a_version_before_the_first_is_not_taken_for_the_latest(reader, objects):
+    await objects.put("a")
+    with pytest.raises(ExpiredError):
+        await reader.list_page(CONFIGMAPS, "default", ListOptions(continue_token=forged(1, "a")))
+    with pytest.raises(ExpiredError):
+        await reader.list_page(CONFIGMAPS, "default", ListOptions(resource_version="1", match="Exact", limit=1))
+
+
+async def test_a_token_from_the_future_is_waited_for(reader, cache, monkeypatch):
+    monkeypatch.setattr(cache.wait_for.__func__, "__defaults__", (0.01,))
+    with pytest.raises(errors.TimeoutError, match="Too large resource version"):
+        await reader.list_page(CONFIGMAPS, "default", ListOptions(continue_token=forged(1 << 50, "a")))
 
 
 async def test_version_zero_is_answered_at_once(reader, cache, store, monkeypatch):
