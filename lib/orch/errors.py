@@ -105,7 +105,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     status: str = "Failure"
     message: str = ""
     reason: str = ""
-    details: StatusDetails | None = None
+    details: StatusDetails | msgspec.UnsetType | None = msgspec.UNSET
     code: int = 500
 
 
@@ -122,7 +122,7 @@ class ApiError(OrchError):
 
     def status(self) -> Status:
         """Return the Status that describes this error."""
-        return Status(message=self.message, reason=self.reason, details=self.details, code=self.code)
+        return Status(message=self.message, reason=self.reason, details=self.details or msgspec.UNSET, code=self.code)
 
     def encode(self) -> bytes:
         """Return the Status as JSON."""
@@ -136,7 +136,7 @@ class ApiError(OrchError):
         if kind is None:
             kind = _BY_CODE.get(decoded.code, InternalError)
         error = kind.__new__(kind)
-        ApiError.__init__(error, decoded.message, decoded.details)
+        ApiError.__init__(error, decoded.message, decoded.details or None)
         return error
 
 

@@ -37,7 +37,7 @@ class ConfigMapStrategy(Strategy):
             causes += check(f"binaryData[{key}]", key, validation.config_key)
             size += decoded_size(value)
         if size > MAX_SIZE:
-            causes.append(too_long("", MAX_SIZE))
+            causes.append(too_long("data", MAX_SIZE))
         return causes
 
     def validate_update(self, obj: Document, old: Document) -> list[Cause]:

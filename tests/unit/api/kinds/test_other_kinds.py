@@ -107,7 +107,7 @@ KEY = (
             ['data[a]: Invalid value: "a": duplicate of key present in binaryData'],
         ),
         ({"data": {"a": "x" * (1024 * 1024)}}, []),
-        ({"data": {"a": "x" * (1024 * 1024 + 1)}}, [": Too long: may not be more than 1048576 bytes"]),
+        ({"data": {"a": "x" * (1024 * 1024 + 1)}}, ["data: Too long: may not be more than 1048576 bytes"]),
         ({"binaryData": {"a": base64.b64encode(b"x" * (1024 * 1024)).decode()}}, []),
     ],
 )
