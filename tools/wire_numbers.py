@@ -37,6 +37,7 @@ _SPECIAL: Final = {
     "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSON": "json",
     "k8s.io.apimachinery.pkg.apis.meta.v1.Time": "time",
     "k8s.io.apimachinery.pkg.apis.meta.v1.MicroTime": "micro-time",
+    "k8s.io.api.authentication.v1.AttestationValue": "texts",
     "k8s.io.api.authentication.v1.ExtraValue": "texts",
     "k8s.io.api.authorization.v1.ExtraValue": "texts",
     "k8s.io.api.certificates.v1.ExtraValue": "texts",
