@@ -36,6 +36,7 @@ class Process:
         self._config = config
         self._clock = clock
         self._identity = identity
+        self._acting = False
         self._elector = LeaderElector(store, COMPONENT, identity, ttl=config.lease_ttl, clock=clock)
         self._client = BusClient(bus, fence=self._elector if config.leader_election else None)
         self._recorders = Recorders(self._client, clock)
@@ -46,9 +47,9 @@ class Process:
         )
 
     @property
-    def leading(self) -> bool:
-        """Whether this process is the one that acts."""
-        return self._elector.leading or not self._config.leader_election
+    def acting(self) -> bool:
+        """Whether this process leads and its controllers are at work."""
+        return self._acting
 
     async def run(self) -> None:
         """Run until cancelled. Raises UnavailableError when the bus does not deliver the objects in time."""
@@ -61,9 +62,13 @@ class Process:
 
     async def _lead(self) -> None:
         await self._take_over()
-        async with asyncio.TaskGroup() as tasks:
-            for controller in self._controllers:
-                tasks.create_task(controller.run(self._informers, self._clock), name=controller.name)
+        self._acting = True
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for controller in self._controllers:
+                    tasks.create_task(controller.run(self._informers, self._clock), name=controller.name)
+        finally:
+            self._acting = False
 
     async def _take_over(self) -> None:
         """Try until it succeeds: while the api is away there is nothing to be led."""
