@@ -12,7 +12,10 @@ import msgspec
 
 
 class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A JetStream stream as it must be. 0 means unlimited; ages in seconds, sizes in bytes."""
+    """A JetStream stream as it must be. 0 means unlimited; ages in seconds, sizes in bytes.
+
+    A full work queue refuses further messages; any other stream drops its oldest.
+    """
 
     name: str
     subjects: tuple[str, ...]

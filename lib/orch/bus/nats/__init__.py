@@ -13,10 +13,10 @@ from prometheus_client import Histogram
 from orch.bus.mailbox import Mailbox
 from orch.bus.nats.api import JetStream
 from orch.bus.nats.connection import Connection, RawMessage
-from orch.bus.nats.follow import follow
+from orch.bus.nats.followers import follow
 from orch.bus.nats.publish import Publisher
 from orch.bus.nats.service import Services, problem_of
-from orch.bus.nats.work import work
+from orch.bus.nats.work_queue import work
 from orch.bus.protocol import Delivery, Handler, Message, Signal, StreamSpec, Subscription
 from orch.config import NatsConfig
 from orch.errors import BusError, UnavailableError

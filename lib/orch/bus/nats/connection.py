@@ -82,6 +82,15 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
     settle: Callable[[RawMessage | OrchError], None]
 
 
+class _Session(Client):
+    """A client of nats-py whose socket can be closed when its own way of closing failed half-way."""
+
+    def release(self) -> None:
+        """Close the socket."""
+        if self._transport is not None:
+            self._transport.close()
+
+
 def _ignore() -> None:
     """Do nothing: for listeners that have no use for an event."""
 
@@ -93,7 +102,7 @@ class Connection:
         self._config = config
         self._tls = _tls_context(config)
         self._servers = itertools.cycle(config.servers)
-        self._client = Client()
+        self._client = _Session()
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
         self._answered = asyncio.Event()
@@ -154,17 +163,18 @@ class Connection:
     ) -> None:
         """Put a message on the wire, in the order of the calls."""
         await self.ready()
+        client = self._client
         try:
             with _cancellable():
-                await self._client.publish(subject, data, reply=reply, headers=dict(headers) if headers else None)
+                await client.publish(subject, data, reply=reply, headers=dict(headers) if headers else None)
         except nats_errors.MaxPayloadError as error:
-            limit = self._client.max_payload
+            limit = client.max_payload
             problem = f"a message of {len(data)} bytes on {subject} is larger than the bus takes ({limit})"
             raise BusError(problem) from error
         except nats_errors.BadSubjectError as error:
             raise BusError(f"{subject!r} is not a subject") from error
         except (nats_errors.Error, OSError) as error:
-            self._lose(error)
+            self._lose(client, error)
             raise self._unavailable() from error
 
     async def ask(
@@ -203,12 +213,13 @@ class Connection:
         What this connection publishes afterwards finds the listener; for what others publish, `confirm` it first.
         """
         await self.ready()
+        client = self._client
         listener = self._listener(subject, deliver, queue=queue, refused=refused, interrupted=interrupted)
         try:
             with _cancellable():
-                await self._subscribe(self._client, listener)
+                await self._subscribe(client, listener)
         except (nats_errors.ConnectionClosedError, OSError) as error:
-            self._lose(error)  # the next connection subscribes
+            self._lose(client, error)  # the next connection subscribes
         except nats_errors.Error as error:
             self._listeners.discard(listener)
             raise BusError(f"{subject!r} cannot be subscribed to: {error}") from error
@@ -242,7 +253,8 @@ class Connection:
         client = self._client
         try:
             async with asyncio.timeout(_GOODBYE_TIMEOUT):
-                await client.flush(_PING_TIMEOUT)
+                if self._connected.is_set():
+                    await client.flush(_PING_TIMEOUT)
                 while self._waiting and self._connected.is_set():
                     self._answered.clear()
                     await self._answered.wait()
@@ -276,7 +288,7 @@ class Connection:
             _log.info("Connected to NATS again")
             self.restored()
 
-    async def _until_lost(self, client: Client) -> None:
+    async def _until_lost(self, client: _Session) -> None:
         """Return when the connection is gone: as reported, or because the server does not answer a ping."""
         while not (client.is_closed or self._closed):
             try:
@@ -317,8 +329,8 @@ class Connection:
                 return
             await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311 - spreads load, guards nothing
 
-    async def _dial(self, server: str) -> Client:
-        client = Client()
+    async def _dial(self, server: str) -> _Session:
+        client = _Session()
         lost = self._lost
 
         async def heard(error: Exception) -> None:
@@ -356,7 +368,7 @@ class Connection:
             raise
         return client
 
-    def _on_error(self, client: Client, lost: asyncio.Event, error: Exception) -> None:
+    def _on_error(self, client: _Session, lost: asyncio.Event, error: Exception) -> None:
         if isinstance(error, nats_errors.SlowConsumerError):
             _DROPPED.inc()
             _log.error("Messages on %s come faster than they are taken: dropped", error.subject)
@@ -385,8 +397,12 @@ class Connection:
             if listener.subject.lower() == subject:
                 listener.refused(problem)
 
-    def _lose(self, error: BaseException) -> None:
+    def _lose(self, client: _Session, error: BaseException) -> None:
+        """Give up a connection that does not work. From now on calls wait for the next instead of failing in a loop."""
+        if client is not self._client or self._closed:
+            return
         self._problem = error
+        self._connected.clear()
         self._lost.set()
 
     def _interrupt(self, error: UnavailableError) -> None:
@@ -413,7 +429,7 @@ class Connection:
         self._listeners.add(listener)
         return listener
 
-    async def _subscribe(self, client: Client, listener: Listener) -> None:
+    async def _subscribe(self, client: _Session, listener: Listener) -> None:
         async def deliver(message: Msg) -> None:
             listener.deliver(message)
 
@@ -469,7 +485,7 @@ class Connection:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _discard(self, client: Client) -> None:
+    def _discard(self, client: _Session) -> None:
         """Close a client in the background: what is already broken may take its time to close."""
         task = asyncio.get_running_loop().create_task(_close(client), name="bus goodbye")
         self._goodbyes.add(task)
@@ -494,13 +510,15 @@ def _cancellable() -> Generator[None]:
         raise asyncio.CancelledError
 
 
-async def _close(client: Client) -> None:
+async def _close(client: _Session) -> None:
     """Close a client for good, within a limit: a frozen server does not answer the end of TLS."""
     try:
         async with asyncio.timeout(_GOODBYE_TIMEOUT):
             await client.close()
     except (TimeoutError, nats_errors.Error, OSError) as error:
         _log.debug("A lost connection to NATS did not close in order: %s", error)
+    finally:
+        client.release()
 
 
 def _tls_context(config: NatsConfig) -> ssl.SSLContext | None:
@@ -516,7 +534,7 @@ def _has_tls(servers: Iterable[str]) -> bool:
     return any(server.startswith("tls://") for server in servers)
 
 
-def _check_version(client: Client) -> None:
+def _check_version(client: _Session) -> None:
     version = client.connected_server_version
     if (version.major, version.minor) < MINIMUM_VERSION:
         needed = ".".join(map(str, MINIMUM_VERSION))
