@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orch.errors import BadRequestError
+from orch.errors import BadRequestError, ExpiredError
 from orch_api import wire
 from orch_api.wire.codec import message
 
@@ -99,6 +99,14 @@ def test_a_watch_event_is_a_frame_with_an_envelope() -> None:
     envelope = enveloped("v1", "ConfigMap", b"\x0a\x03\x0a\x01c")
     event = sized(0x0A, b"ADDED") + sized(0x12, sized(0x0A, envelope))
     assert wire.watch_event("ADDED", document) == len(event).to_bytes(4, "big") + event
+
+
+def test_a_watch_ends_with_the_status_of_its_error() -> None:
+    error = ExpiredError("too old resource version: 1 (2)")
+    frame = wire.watch_event("ERROR", error.encode())
+    status = json.loads(wire.json_of(frame[frame.index(b"k8s\x00") :]))
+    assert (status["kind"], status["reason"], status["code"]) == ("Status", "Expired", 410)
+    assert status["message"] == error.message
 
 
 def test_delete_options_come_in_any_groups_version() -> None:
