@@ -295,7 +295,7 @@ def is_ready(pod: Pod) -> bool:
 
 
 class Watcher:
-    """Notes, after every event about a pod, how many there were: of a deployment's pods `most` lived, `fewest` served."""
+    """Notes, after every event about a pod, the most pods that lived and the fewest that served."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

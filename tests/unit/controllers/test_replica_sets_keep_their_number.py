@@ -210,5 +210,3 @@ def fail_creations(cluster: Cluster, refuse: Any) -> None:
         return await create(client, kind, namespace, body)
 
     client.create = refusing
-
-
