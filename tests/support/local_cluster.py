@@ -27,14 +27,23 @@ IMAGES = ROOT / ".orch-images"
 
 
 class LocalCluster:
-    """A cluster in a folder of its own, on a port of its own."""
+    """A cluster in a folder of its own, on a port of its own. `settings` are overrides, ORCH_<SERVICE>_<PATH>."""
 
-    def __init__(self, state: Path, *, nodes: int, runtime: str, mirror: Path | None = None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        *,
+        nodes: int,
+        runtime: str,
+        mirror: Path | None = None,
+        settings: dict[str, str] | None = None,
+    ) -> None:
         self.state = state
         self.layout = Layout(state)
         self.nodes = nodes
         self.runtime = runtime
         self.mirror = mirror
+        self.settings = settings or {}
         (self.port,) = free_ports(1)
 
     def up(self, *options: str) -> str:
@@ -58,7 +67,8 @@ class LocalCluster:
 
     def orch(self, command: str, *arguments: str, timeout: float = 60, check: bool = True) -> str:
         """Run an orch command on this cluster and return its output."""
-        return run(BIN / "orch", command, "--state", self.state, *arguments, timeout=timeout, check=check)
+        argv = (BIN / "orch", command, "--state", self.state, *arguments)
+        return run(*argv, timeout=timeout, check=check, environ=self.settings)
 
     def kubectl(self, *arguments: str, stdin: str = "", timeout: float = 60, check: bool = True) -> str:
         """Run kubectl and return what it printed on both outputs. Unless `check` is off, it must succeed."""

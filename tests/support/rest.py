@@ -22,6 +22,14 @@ class Answer(NamedTuple):
     body: Any
 
 
+class RefusedError(OSError):
+    """The api answered a watch with another status than 200."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(f"{status}: {body.decode(errors='replace')}")
+        self.status = status
+
+
 class Rest:
     """A client of the api with one identity: a certificate, a token, or none at all."""
 
@@ -56,11 +64,15 @@ class Rest:
 
     @contextmanager
     def watch(self, path: str, *, timeout: float = 30, **query: object) -> Generator[Generator[dict[str, Any]]]:
-        """Open a watch; yield its events as they come. Silence for `timeout` seconds raises TimeoutError."""
+        """Open a watch; yield its events as they come. Silence for `timeout` seconds raises TimeoutError.
+
+        Raises RefusedError when there is none to be had.
+        """
         connection = self._connect(timeout)
         try:
             response = self._send(connection, "GET", path, None, JSON, {}, {"watch": "true", **query})
-            assert response.status == 200, response.read()
+            if response.status != 200:
+                raise RefusedError(response.status, response.read())
             yield (json.loads(line) for line in iter(response.readline, b""))
         finally:
             connection.close()
