@@ -36,6 +36,10 @@ class PodLife:
         return self.live and any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
     @property
+    def restarts(self) -> int:
+        return sum(each["restartCount"] for each in self.last["status"].get("containerStatuses", ()))
+
+    @property
     def live(self) -> bool:
         return not self.gone and not self.marked and self.last["status"].get("phase") not in {"Failed", "Succeeded"}
 

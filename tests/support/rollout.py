@@ -33,9 +33,15 @@ class Rollout:
 
     def update(self, image: str) -> None:
         """Begin to replace all pods by ones of another image."""
-        containers = [{"name": "main", "image": image}]
-        patch = {"spec": {"template": {"spec": {"containers": containers}}}}
-        answer = self.rest("PATCH", self._path, patch, content_type=_MERGE)
+        self._patch({"template": {"spec": {"containers": [{"name": "main", "image": image}]}}})
+
+    def scale(self, replicas: int) -> None:
+        """Ask for another number of pods."""
+        self._patch({"replicas": replicas})
+        self.replicas = replicas
+
+    def _patch(self, spec: dict[str, Any]) -> None:
+        answer = self.rest("PATCH", self._path, {"spec": spec}, content_type=_MERGE)
         assert answer.status == 200, answer.body
 
     def complete(self) -> bool:
