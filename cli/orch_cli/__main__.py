@@ -11,6 +11,7 @@ from typing import get_args
 from orch.errors import OrchError
 from orch_cli.commands import down, enter, status
 from orch_cli.layout import Layout
+from orch_cli.prepare import Plan, prepare
 from orch_cli.state import Runtime, Wishes
 from orch_cli.up import up, up_detached
 
@@ -40,6 +41,9 @@ def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
             return down(layout, purge=parsed.purge)
         case "status":
             return status(layout)
+        case "prepare":
+            plan = Plan(nodes=parsed.nodes, runtime=parsed.runtime, server=parsed.server, mirror=parsed.mirror)
+            return prepare(layout, plan)
         case _:
             return enter(layout, parsed.node, parsed.argv)
 
@@ -64,6 +68,22 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("status", help="say how a cluster's processes fare")
     _add_state(command)
+
+    command = commands.add_parser("prepare", help="write what a cluster of containers needs; see deploy/compose")
+    _add_state(command)
+    command.add_argument("--nodes", type=_positive, default=2, metavar="N", help="how many nodes (default: 2)")
+    command.add_argument(
+        "--runtime", choices=get_args(Runtime), default="podman", help="what nodes run pods with (default: podman)"
+    )
+    command.add_argument(
+        "--server",
+        default="https://127.0.0.1:6443",
+        metavar="URL",
+        help="where users reach the API (default: %(default)s)",
+    )
+    command.add_argument(
+        "--mirror", default="", metavar="HOST:PORT", help="a registry, spoken to over HTTP, to ask instead of docker.io"
+    )
 
     command = commands.add_parser("enter", help="run a command in a node's network")
     _add_state(command)

@@ -37,6 +37,14 @@ _SERVICES: Final[Mapping[str, str]] = {
 }
 
 
+class ServerNames(msgspec.Struct, frozen=True, kw_only=True):
+    """The names and addresses that clients know the servers by; their certificates say them."""
+
+    api: tuple[str, ...] = API_HOSTS
+    nats: tuple[str, ...] = LOOPBACK
+    etcd: tuple[str, ...] = LOOPBACK
+
+
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """One client: its user name, its certificate for HTTPS and the bus, its key for the bus."""
 
@@ -85,8 +93,9 @@ class Identities(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def issue_identities(folder: Path, nodes: list[str]) -> Identities:
+def issue_identities(folder: Path, nodes: list[str], names: ServerNames | None = None) -> Identities:
     """Return valid certificates and keys for everyone, `nodes` and a fleet included; what is there and good is kept."""
+    names = names or ServerNames()
     authority = Authority(folder, "orch")
     clients = {name: _identity(authority, folder, name, user) for name, user in _SERVICES.items()}
     clients[FLEET] = _identity(authority, folder, FLEET, permissions.FLEET, "system:nodes")
@@ -96,11 +105,11 @@ def issue_identities(folder: Path, nodes: list[str]) -> Identities:
     etcd = Authority(folder / "etcd", "orch-etcd")
     return Identities(
         clients=clients,
-        api_server=authority.issue(Leaf(name="api-server", common_name="orch-api", hosts=API_HOSTS, server=True)),
-        nats_server=authority.issue(Leaf(name="nats-server", common_name="nats", hosts=LOOPBACK, server=True)),
+        api_server=authority.issue(Leaf(name="api-server", common_name="orch-api", hosts=names.api, server=True)),
+        nats_server=authority.issue(Leaf(name="nats-server", common_name="nats", hosts=names.nats, server=True)),
         # etcd's own gateway calls the server with the server's certificate: it is a client's as well.
-        etcd_server=etcd.issue(Leaf(name="server", common_name="etcd", hosts=LOOPBACK, server=True, client=True)),
-        etcd_peer=etcd.issue(Leaf(name="peer", common_name="etcd-peer", hosts=LOOPBACK, server=True, client=True)),
+        etcd_server=etcd.issue(Leaf(name="server", common_name="etcd", hosts=names.etcd, server=True, client=True)),
+        etcd_peer=etcd.issue(Leaf(name="peer", common_name="etcd-peer", hosts=names.etcd, server=True, client=True)),
         etcd_clients={
             name: etcd.issue(Leaf(name=name, common_name=user, client=True)) for name, user in _SERVICES.items()
         },

@@ -54,12 +54,17 @@ def image_programs(state: ClusterState, config: Path) -> list[Program]:
 
 def registries_file(state: ClusterState, config: Path) -> str:
     """Write Podman's registries.conf and return its path."""
-    lines = ['unqualified-search-registries = ["docker.io"]']
-    if state.mirror:
-        lines += ["[[registry]]", 'prefix = "docker.io"', f'location = "{_MIRROR}"', "insecure = true"]
     file = config / "registries.conf"
-    write_private(file, ("\n".join(lines) + "\n").encode())
+    write_private(file, registries(_MIRROR if state.mirror else ""))
     return str(file)
+
+
+def registries(mirror: str) -> bytes:
+    """Return a registries.conf; `mirror` is the host and port of a registry over HTTP that stands in for docker.io."""
+    lines = ['unqualified-search-registries = ["docker.io"]']
+    if mirror:
+        lines += ["[[registry]]", 'prefix = "docker.io"', f'location = "{mirror}"', "insecure = true"]
+    return ("\n".join(lines) + "\n").encode()
 
 
 def pull_environment(state: ClusterState) -> Mapping[str, str]:

@@ -62,7 +62,7 @@ def podman_settings(
         "node_name": node,
         "node_ip": place.address,
         "pod_cidr": place.pod_cidr,
-        "capacity": _share_of_machine(state.nodes),
+        "capacity": share_of_machine(state.nodes),
         "state_dir": str(layout.nodes / node),
         "runtime": "podman",
         "podman": {
@@ -116,7 +116,7 @@ def _agent(
     return Program(name=name, argv=argv, stage=programs.AGENTS, environ=environ or {})
 
 
-def _share_of_machine(nodes: int) -> dict[str, str]:
+def share_of_machine(nodes: int) -> dict[str, str]:
     """Return a node's capacity: together, the nodes have what the machine has."""
     cpus = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from orch.errors import ForbiddenError, StatusDetails
-from orch_api.auth.identity import AUTHENTICATED, MASTERS, Caller
+from orch_api.auth.identity import AUTHENTICATED, MASTERS, MONITORING, Caller
 from orch_api.registry import Resource
 from orch_api.storage.cache import Cached, ObjectCache
 from orch_api.storage.objects import to_document
@@ -62,6 +62,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
 """The rules of each user that a service runs under."""
 
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz", "/version", "/version/"})
+_METRICS_PATH: Final = "/metrics"
 _DISCOVERY_PREFIXES: Final = ("/api", "/apis", "/openapi", "/docs", *sorted(PUBLIC_PATHS))
 
 
@@ -92,6 +93,8 @@ class Authorizer:
             return
         discovery = any(path == prefix or path.startswith(f"{prefix}/") for prefix in _DISCOVERY_PREFIXES)
         if AUTHENTICATED in caller.groups and verb == "get" and discovery:
+            return
+        if MONITORING in caller.groups and verb == "get" and path == _METRICS_PATH:
             return
         raise ForbiddenError(f'forbidden: User "{caller.user}" cannot {verb} path "{path}"', StatusDetails())
 

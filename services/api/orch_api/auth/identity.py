@@ -8,6 +8,7 @@ import msgspec
 
 MASTERS: Final = "system:masters"
 NODES: Final = "system:nodes"
+MONITORING: Final = "system:monitoring"
 AUTHENTICATED: Final = "system:authenticated"
 APISERVER_USER: Final = "system:apiserver"
 
