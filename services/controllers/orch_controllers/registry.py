@@ -18,14 +18,21 @@ from orch_controllers.node_lifecycle.reconciler import NodeLifecycleReconciler
 from orch_controllers.replicaset.reconciler import ReplicaSetReconciler
 from orch_controllers.service_account.reconciler import ServiceAccountReconciler
 
+_COLLECTORS: Final = 4
+"""Workers of each kind's garbage collector."""
+_RARE: Final = 300.0
+"""Seconds between two looks at everything by controllers that see every pod of the cluster."""
 
-def _controller(context: Context, name: str, reconciler: Reconciler, *watches: Watch) -> Controller:
+
+def _controller(
+    context: Context, name: str, reconciler: Reconciler, *watches: Watch, workers: int = 0, resync: float = 0
+) -> Controller:
     return Controller(
         name,
         reconciler,
         watches,
-        workers=context.config.workers,
-        resync=context.config.resync_period,
+        workers=workers or context.config.workers,
+        resync=max(resync, context.config.resync_period),
     )
 
 
@@ -71,6 +78,7 @@ def _node_lifecycle(context: Context) -> Sequence[Controller]:
             eviction,
             Watch(PODS, own_key),
             Watch(NODES, eviction.keys_of_node),
+            resync=_RARE,
         ),
     ]
 
@@ -98,7 +106,8 @@ def _garbage(context: Context) -> Sequence[Controller]:
     for kind in COLLECTED:
         reconciler = GarbageReconciler(context, graph, kind)
         watches = [Watch(other, reconciler.keys_of(other)) for other in COLLECTED]
-        controllers.append(_controller(context, f"garbage-{kind.resource}", reconciler, *watches))
+        name = f"garbage-{kind.resource}"
+        controllers.append(_controller(context, name, reconciler, *watches, workers=_COLLECTORS, resync=_RARE))
     return controllers
 
 
