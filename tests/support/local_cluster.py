@@ -70,9 +70,17 @@ class LocalCluster:
         argv = (BIN / "orch", command, "--state", self.state, *arguments)
         return run(*argv, timeout=timeout, check=check, environ=self.settings)
 
-    def kubectl(self, *arguments: str, stdin: str = "", timeout: float = 60, check: bool = True) -> str:
+    def kubectl(
+        self,
+        *arguments: str,
+        stdin: str = "",
+        timeout: float = 60,
+        check: bool = True,
+        environ: dict[str, str] | None = None,
+    ) -> str:
         """Run kubectl and return what it printed on both outputs. Unless `check` is off, it must succeed."""
-        return run(BIN / "kubectl", *arguments, stdin=stdin, timeout=timeout, check=check, environ=self.environ)
+        more = {**self.environ, **(environ or {})}
+        return run(BIN / "kubectl", *arguments, stdin=stdin, timeout=timeout, check=check, environ=more)
 
     def kubectl_start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start kubectl and return the process, its outputs to be read by the caller."""

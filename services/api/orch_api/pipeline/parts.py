@@ -65,6 +65,8 @@ class Parts(msgspec.Struct, frozen=True):
         return self.schemas.of(resource.group, resource.version, resource.kind)
 
 
+_LEFT_OUT_IF_EMPTY: Final = ("labels", "annotations", "ownerReferences", "finalizers")
+
 NO_MATCH: Final = "the namespace of the provided object does not match the namespace sent on the request"
 
 
@@ -74,10 +76,13 @@ def key_of(resource: Resource, namespace: str, name: str) -> ObjectKey:
 
 
 def metadata_of(document: Document) -> Document:
-    """Return the document's metadata, adding it when it is absent."""
+    """Return the document's metadata, adding it when it is absent; what is empty in it is left out, as in Kubernetes."""
     metadata: Document | None = document.get("metadata")
     if metadata is None:
         metadata = document["metadata"] = {}
+    for name in _LEFT_OUT_IF_EMPTY:
+        if name in metadata and not metadata[name]:
+            del metadata[name]
     return metadata
 
 

@@ -45,6 +45,14 @@ async def test_an_update_that_changes_nothing_writes_nothing(driver):
     assert await driver.core.store.revision() == before
 
 
+async def test_empty_metadata_is_no_metadata(driver):
+    made = await driver.create("configmaps", {"metadata": {"name": "c", "labels": {}, "ownerReferences": []}})
+    assert not made["metadata"].keys() & {"labels", "ownerReferences"}
+    labelled = await driver.update("configmaps", {"metadata": {"name": "c", "labels": {"a": "b"}}})
+    labelled["metadata"]["labels"] = {}
+    assert "labels" not in (await driver.update("configmaps", labelled))["metadata"]
+
+
 async def test_an_update_of_what_is_absent_is_not_found(driver):
     with pytest.raises(NotFoundError, match=r'^configmaps "c" not found$'):
         await driver.update("configmaps", {"metadata": {"name": "c"}})

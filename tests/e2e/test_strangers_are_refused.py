@@ -1,0 +1,79 @@
+"""Who may ask for what: nobody without a name, nobody with a wrong one, a service only what is its business."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+from local_cluster import LocalCluster
+from rest import Rest
+
+SECRETS = "/api/v1/namespaces/default/secrets"
+
+
+def test_the_anonymous_see_that_the_api_lives_and_no_more(simulated: LocalCluster) -> None:
+    anonymous = simulated.rest("")
+    assert [anonymous("GET", path).status for path in ("/livez", "/readyz", "/healthz", "/version")] == [200] * 4
+    answer = anonymous("GET", SECRETS)
+    assert (answer.status, answer.body["reason"]) == (403, "Forbidden")
+    who = 'secrets is forbidden: User "system:anonymous" cannot list resource "secrets" in API group ""'
+    assert answer.body["message"] == f'{who} in the namespace "default"'
+    for path in ("/apis", "/openapi/v3", "/metrics"):
+        assert anonymous("GET", path).status == 403
+    assert anonymous("POST", "/api/v1/namespaces", {"metadata": {"name": "mine"}}).status == 403
+
+
+def test_a_token_that_nobody_issued(simulated: LocalCluster) -> None:
+    answer = simulated.rest("", token="made-up")("GET", SECRETS)
+    assert (answer.status, answer.body["reason"], answer.body["message"]) == (401, "Unauthorized", "Unauthorized")
+    told = simulated.kubectl("--kubeconfig=/dev/null", *flags(simulated), "--token=made-up", "get", "pods", check=False)
+    assert "error: You must be logged in to the server (Unauthorized)" in told
+
+
+def flags(cluster: LocalCluster) -> tuple[str, ...]:
+    authority = cluster.layout.pki / "ca.crt"
+    return (f"--server=https://127.0.0.1:{cluster.port}", f"--certificate-authority={authority}")
+
+
+def test_a_certificate_of_another_authority(simulated: LocalCluster) -> None:
+    stranger = Rest(simulated.port, simulated.layout.pki, identity="etcd/api")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        stranger("GET", SECRETS)
+
+
+def test_services_do_what_is_their_business(simulated: LocalCluster) -> None:
+    scheduler = simulated.rest("scheduler")
+    assert scheduler("GET", "/api/v1/pods").status == 200
+    assert scheduler("GET", SECRETS).status == 403
+    assert scheduler("DELETE", "/api/v1/nodes/node-1").status == 403
+    assert simulated.rest("controllers")("GET", SECRETS).status == 200
+    fleet = simulated.rest("fleet")
+    assert fleet("DELETE", "/api/v1/namespaces/default/pods/any").status == 403
+
+
+@pytest.mark.podman
+def test_a_node_reads_its_own_pods_secrets_alone(podman: LocalCluster) -> None:
+    podman.kubectl("create", "secret", "generic", "near", "--from-literal=a=1")
+    podman.kubectl("create", "secret", "generic", "far", "--from-literal=a=1")
+    for node, secret in (("node-1", "near"), ("node-2", "far")):
+        variable = {"name": "A", "valueFrom": {"secretKeyRef": {"name": secret, "key": "a"}}}
+        container = {"name": "main", "image": "docker.io/library/busybox:latest", "env": [variable]}
+        container["command"] = ["sleep", "3600"]
+        podman.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": f"reader-of-{secret}"},
+                "spec": {"nodeName": node, "terminationGracePeriodSeconds": 0, "containers": [container]},
+            }
+        )
+    node = podman.rest("node-1")
+    podman.wait(lambda: node("GET", f"{SECRETS}/near").status == 200, what="the node reads what its pod refers to")
+    answer = node("GET", f"{SECRETS}/far")
+    assert answer.status == 403
+    assert 'User "system:node:node-1" cannot get resource "secrets"' in answer.body["message"]
+    assert node("GET", SECRETS).status == 403
+    assert node("GET", "/api/v1/nodes/node-2").status == 403
+    assert node("PATCH", "/api/v1/nodes/node-1", {}, content_type="application/merge-patch+json").status == 403
+    podman.kubectl("delete", "pod/reader-of-near", "pod/reader-of-far", "secret/near", "secret/far")
+    podman.wait(lambda: node("GET", f"{SECRETS}/near").status == 403, what="the right ends with the pod")
