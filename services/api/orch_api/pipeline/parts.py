@@ -76,7 +76,7 @@ def key_of(resource: Resource, namespace: str, name: str) -> ObjectKey:
 
 
 def metadata_of(document: Document) -> Document:
-    """Return the document's metadata, adding it when it is absent; what is empty in it is left out, as in Kubernetes."""
+    """Return the metadata, adding it when it is absent; what is empty in it is left out, as in Kubernetes."""
     metadata: Document | None = document.get("metadata")
     if metadata is None:
         metadata = document["metadata"] = {}
