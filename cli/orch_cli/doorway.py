@@ -2,7 +2,8 @@
 
 Nodes have no route outward. Where images come from real registries, Podman's pulls pass through here: the listening
 socket is the fabric's, the connections that it asks for are made in the namespace that this process was started in.
-Only nodes are served, by their address on the fabric; pods, which have another, are not.
+Only nodes are served, by their address on the fabric. Pods have others, to which the fabric has no way back; should
+it ever get one, they are refused.
 """
 
 from __future__ import annotations
