@@ -93,13 +93,17 @@ class ComposeProject:
         command = (*self._inside(), BIN / "kubectl", *arguments)
         return run(*command, stdin=stdin, timeout=timeout, check=check, environ=environ)
 
+    def python(self, program: str, *arguments: str) -> str:
+        """Run a Python program from within the namespace."""
+        return run(*self._inside(), sys.executable, "-c", program, *arguments)
+
     def get(self, *arguments: str) -> Any:
         """Return what `kubectl get ARGUMENTS -o json` shows: an object, or the items of a list."""
         shown = json.loads(self.kubectl("get", *arguments, "-o", "json"))
         return shown["items"] if shown["kind"].endswith("List") else shown
 
     def left(self) -> dict[str, list[str]]:
-        """Return what a project that is down may not have left on the machine; its own Podman and registry still run."""
+        """Return what a project that is down has left, apart from Podman and the registry, which still run."""
         links = json.loads(run("ip", "-json", "-n", self.name, "link", "show"))
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
         ours = {process.pid for process in self._processes}

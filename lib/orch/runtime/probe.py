@@ -29,7 +29,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with urllib.request.urlopen(parsed.url, timeout=_TIMEOUT, context=context):  # noqa: S310 - checked above
             sys.exit(0)
-    except (urllib.error.URLError, OSError) as error:
+    except urllib.error.HTTPError as error:
+        with error:
+            sys.exit(f"{parsed.url}: {error}")
+    except OSError as error:
         sys.exit(f"{parsed.url}: {error}")
 
 
