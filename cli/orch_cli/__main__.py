@@ -26,6 +26,9 @@ def main(arguments: list[str] | None = None) -> None:
     except OrchError as error:
         print(f"orch: {error}", file=sys.stderr)
         code = 1
+    except PermissionError as error:
+        print(f"orch: {error}; what was started with sudo needs it again", file=sys.stderr)
+        code = 1
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
