@@ -53,7 +53,6 @@ def changed(before: str, after: str) -> str:
         (changed("matchLabels: {app: bad}", "matchLabels: {app: b}"), "`selector` does not match template `labels`"),
         (changed("image: nginx", 'image: ""'), "spec.template.spec.containers[0].image: Required value"),
         (changed("apps/v1", "apps/v9"), 'no matches for kind "Deployment" in version "apps/v9"'),
-        (changed("Deployment", "Deploymint"), 'no matches for kind "Deploymint" in version "apps/v1"'),
     ],
 )
 def test_apply(simulated: LocalCluster, space: str, manifest: str, said: str) -> None:
@@ -95,6 +94,9 @@ def test_names_and_places_that_are_not(simulated: LocalCluster, space: str) -> N
     assert told == 'Error from server (NotFound): pods "none" not found\n'
     told = simulated.kubectl("-n", "nowhere", "create", "configmap", "a", check=False)
     assert 'namespaces "nowhere" not found' in told
+    wrong = changed("Deployment", "Deploymint")
+    told = simulated.kubectl("-n", space, "apply", "--validate=false", "-f", "-", stdin=wrong, check=False)
+    assert 'no matches for kind "Deploymint" in version "apps/v1"' in told
     told = simulated.kubectl("get", "gizmos", check=False)
     assert told == 'error: the server doesn\'t have a resource type "gizmos"\n'
     simulated.kubectl("-n", space, "create", "configmap", "twice")

@@ -19,6 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from orch.errors import NotFoundError, OrchError
 from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
+from orch_api.http import openapi_protobuf
 from orch_api.http.discovery import Discovery, server_version
 from orch_api.http.document import Document
 from orch_api.http.exchange import Receive, Scope, Send
@@ -97,7 +98,9 @@ class Site:
         @get("/openapi/v2", summary="Kubernetes' OpenAPI 2 document of everything below /api and /apis")
         async def openapi_v2(request: AnyRequest) -> Response[bytes]:
             self._authorize(request)
-            return await _document(request, await asyncio.to_thread(self._documents.v2))
+            protobuf = openapi_protobuf.is_asked_for(request.headers.get("accept", ""))
+            build = self._documents.v2_protobuf if protobuf else self._documents.v2
+            return await _document(request, await asyncio.to_thread(build))
 
         @get("/openapi/v3", summary="The index of the OpenAPI 3 documents")
         async def openapi_index(request: AnyRequest) -> Response[bytes]:

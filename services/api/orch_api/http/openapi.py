@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from orch_api.http import openapi_protobuf
 from orch_api.http.discovery import Kinds, server_version
 from orch_api.http.document import JSON, Document, digest
 from orch_api.http.operations import Model, Operation, Parameter, operations
@@ -61,7 +62,14 @@ class OpenApiDocuments:
 
     def v2(self) -> Document:
         """Return the document at /openapi/v2 in JSON."""
-        return self._once("/openapi/v2", self._v2)
+        return self._once("/openapi/v2", lambda: Document.of(self._v2()))
+
+    def v2_protobuf(self) -> Document:
+        """Return the document at /openapi/v2 in protobuf."""
+        return self._once(
+            "/openapi/v2 in protobuf",
+            lambda: Document(openapi_protobuf.encode(self._v2()), openapi_protobuf.MEDIA_TYPE),
+        )
 
     def hash_of(self, place: str) -> str:
         """Return the hash in the address of a document: of what it is made from, so that nothing need be built."""
@@ -99,7 +107,7 @@ class OpenApiDocuments:
         }
         return Document.of(content, JSON, self.hash_of(place))
 
-    def _v2(self) -> Document:
+    def _v2(self) -> dict[str, Any]:
         definitions = self._schemas.full_definitions()
         names: set[str] = set()
         paths: dict[str, dict[str, Any]] = {}
@@ -108,7 +116,7 @@ class OpenApiDocuments:
                 for operation in operations(resource):
                     names.update(self._named(operation))
                     paths.setdefault(operation.path, {})[operation.method] = self._v2_operation(operation)
-        content = {
+        return {
             "swagger": "2.0",
             "info": _info(),
             "paths": dict(sorted(paths.items())),
@@ -116,7 +124,6 @@ class OpenApiDocuments:
             "securityDefinitions": _SECURITY,
             "security": _REQUIRED,
         }
-        return Document.of(content)
 
     def _named(self, operation: Operation) -> Iterator[str]:
         for model in (operation.body, operation.answer):
