@@ -24,6 +24,8 @@ from orch_pb.v1 import rpc_pb2
 
 CONTROLLERS = "system:kube-controller-manager"
 STEP = 0.1
+_STEPS_A_MILLISECOND = 5
+"""The api has waits by real time, too: it must not stand still altogether."""
 
 
 class Event(Object, frozen=True):
@@ -54,6 +56,7 @@ class Cluster:
         self.stops: Callable[[Pod], bool] = lambda _: True
         self.processes: list[tuple[Process, asyncio.Task[None]]] = []
         self._turn = 0
+        self._steps = 0
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something until the cluster stops."""
@@ -118,10 +121,10 @@ class Cluster:
 
     async def pass_time(self, seconds: float) -> None:
         """Move the clock in small steps, so that all that is due happens in between."""
-        steps = round(seconds / STEP)
-        for _ in range(steps):
+        for _ in range(round(seconds / STEP)):
             await self.clock.advance(STEP)
-            await asyncio.sleep(0.0005)
+            self._steps += 1
+            await asyncio.sleep(0.001 if self._steps % _STEPS_A_MILLISECOND == 0 else 0)
 
     async def settled(self, seconds: float = 2) -> None:
         """Let time pass in which something that must not happen would have happened."""

@@ -6,6 +6,7 @@ import pytest
 from memory_cluster import Cluster, Watcher, running_cluster
 
 from orch.clock import ManualClock
+from orch_api.storage import relay
 
 
 @pytest.fixture
@@ -14,8 +15,9 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def cluster(clock: ManualClock) -> AsyncIterator[Cluster]:
+async def cluster(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
     """Return a cluster of two nodes, its controllers running."""
+    monkeypatch.setattr(relay, "_MARK_PERIOD", 0.02)  # the one wait of the api that is by real time
     async with running_cluster(clock) as cluster:
         yield cluster
 

@@ -84,7 +84,7 @@ SHARES = st.one_of(st.integers(0, 4), st.sampled_from(["0%", "10%", "25%", "50%"
     unavailable=SHARES,
     turns=st.randoms(use_true_random=False),
 )
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 def test_bounds_hold_at_every_moment(
     replicas: int, split: int, surge: int | str, unavailable: int | str, turns: random.Random
 ) -> None:

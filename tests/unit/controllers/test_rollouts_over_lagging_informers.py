@@ -25,7 +25,7 @@ class Lag:
             count -= 1
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 async def test_bounds_hold_and_nothing_is_doubled(cluster: Cluster, watch: Callable[[], Watcher], seed: int) -> None:
     rolling = {"maxSurge": 1, "maxUnavailable": 1}
     await cluster.deploy(replicas=4, strategy={"rollingUpdate": rolling})
