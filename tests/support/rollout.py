@@ -94,7 +94,7 @@ def deployment(replicas: int, surge: int, image: str = "web:1") -> dict[str, Any
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": labels},
-            "strategy": {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": 0}},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": 0}},
             "template": template,
         },
     }
