@@ -7,7 +7,8 @@ from workloads import NOW
 
 from orch.objects.cluster import Taint
 from orch.objects.pods import Toleration
-from orch_controllers.node_lifecycle.tolerance import covers, seconds_tolerated
+from orch.objects.taints import covers
+from orch_controllers.node_lifecycle.tolerance import seconds_tolerated
 
 LOST = Taint(key="lost", effect="NoExecute")
 OLD = Taint(key="old", effect="NoExecute", value="since-60")

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from orch.objects.cluster import Taint
 from orch.objects.pods import Toleration
+from orch.objects.taints import covers
 
 
 def seconds_tolerated(
@@ -31,14 +32,3 @@ def seconds_tolerated(
         left = max(limit - (now - since(taint)).total_seconds(), 0.0)
         shortest = left if shortest is None else min(shortest, left)
     return shortest
-
-
-def covers(toleration: Toleration, taint: Taint) -> bool:
-    """Return whether a toleration covers a taint (k8s.io/api/core/v1 Toleration.ToleratesTaint)."""
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return bool(toleration.key) and toleration.value == taint.value

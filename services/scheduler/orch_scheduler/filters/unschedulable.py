@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from orch.objects.cluster import Taint
+from orch.objects.taints import tolerates
 from orch_scheduler.columns import Mask, Snapshot
 from orch_scheduler.demand import Demand
 from orch_scheduler.filters.protocol import Wake
-from orch_scheduler.filters.taints import tolerates
 
 _TAINT: Final = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 
