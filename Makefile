@@ -3,16 +3,17 @@
 # make help    the rest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean test check unit e2e bench proto lock images clean
+.PHONY: help setup demo demo-clean test check unit e2e bench proto lock images images-services compose-up compose-down clean
 
 PYTHON := .venv/bin/python
 ORCH   := .venv/bin/orch
 # Containers need root. What runs as root through sudo leaves its kubeconfig to whoever called it.
 SUDO   := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=ORCH_OFFLINE)
 IMAGES := .orch-images
+COMPOSE = cd deploy/compose && $(if $(shell docker compose version 2>/dev/null),docker compose,../../.venv/bin/docker-compose)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: system packages, .venv, Kubernetes' schema
 	@tools/setup.sh
@@ -50,6 +51,15 @@ lock: setup ## Bring requirements.lock up to pyproject.toml (`make lock ARGS=--u
 
 images: setup ## Where Docker Hub cannot be reached, build the images of demo and tests from packages
 	@$(SUDO) tools/images/prepare.sh $(IMAGES)
+
+images-services: setup ## Build the images of deploy/compose where no registry can be reached, for its test
+	@$(SUDO) $(PYTHON) tools/images/services.py --store $(IMAGES)
+
+compose-up: ## Start the cluster of containers in deploy/compose on Docker (or what DOCKER_HOST names)
+	@$(COMPOSE) up --build --detach --wait
+
+compose-down: ## Remove that cluster with all that it stored
+	@$(COMPOSE) --profile observability --profile tools down --volumes
 
 clean: demo-clean ## Remove the virtual environment and all caches as well
 	@rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -19,6 +19,7 @@ conmon conmon
 runc runc
 nft nftables
 ip iproute2
+iptables iptables
 etcd etcd-server
 debootstrap debootstrap
 docker-registry docker-registry
@@ -34,6 +35,8 @@ missing_packages() {
   done < <(needed_commands)
   # Podman asks for a network backend when it starts, even though each pod's network is made by orch itself.
   [ -e /usr/lib/podman/netavark ] || [ -e /usr/libexec/podman/netavark ] || echo netavark
+  # The test of deploy/compose has Podman play Docker, whose containers find one another by name.
+  [ -e /usr/lib/podman/aardvark-dns ] || [ -e /usr/libexec/podman/aardvark-dns ] || echo aardvark-dns
   "$1" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -13,6 +14,7 @@ from orch_cli.commands import down, enter, status
 from orch_cli.layout import Layout
 from orch_cli.prepare import Plan, prepare
 from orch_cli.state import Runtime, Wishes
+from orch_cli.tap import events, nats_arguments
 from orch_cli.up import up, up_detached
 
 
@@ -35,20 +37,27 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
-    match parsed.command:
-        case "up":
-            wishes = Wishes(port=parsed.port, nodes=parsed.nodes, runtime=parsed.runtime, mirror=parsed.mirror)
-            start = up_detached if parsed.detach else up
-            return start(layout, wishes, began=began)
-        case "down":
-            return down(layout, purge=parsed.purge)
-        case "status":
-            return status(layout)
-        case "prepare":
-            plan = Plan(nodes=parsed.nodes, runtime=parsed.runtime, server=parsed.server, mirror=parsed.mirror)
-            return prepare(layout, plan)
-        case _:
-            return enter(layout, parsed.node, parsed.argv)
+    commands: Mapping[str, Callable[[], int]] = {
+        "up": lambda: _up(parsed, layout, began),
+        "down": lambda: down(layout, purge=parsed.purge),
+        "status": lambda: status(layout),
+        "events": lambda: events(layout, known=parsed.known),
+        "nats": lambda: nats_arguments(layout),
+        "prepare": lambda: _prepare(parsed, layout),
+        "enter": lambda: enter(layout, parsed.node, parsed.argv),
+    }
+    return commands[parsed.command]()
+
+
+def _up(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
+    wishes = Wishes(**{name: getattr(parsed, name) for name in Wishes.__struct_fields__})
+    start = up_detached if parsed.detach else up
+    return start(layout, wishes, began=began)
+
+
+def _prepare(parsed: argparse.Namespace, layout: Layout) -> int:
+    plan = Plan(nodes=parsed.nodes, runtime=parsed.runtime, server=parsed.server, mirror=parsed.mirror)
+    return prepare(layout, plan)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--mirror", type=_folder, metavar="FOLDER", help="serve docker.io's images from this registry's storage folder"
     )
+    command.add_argument("--otlp", metavar="URL", help="where services send their spans, such as http://127.0.0.1:4318")
     command.add_argument("--detach", action="store_true", help="return when the cluster is ready, and leave it running")
 
     command = commands.add_parser("down", help="stop a cluster; what it stored stays in DIR")
@@ -70,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--purge", action="store_true", help="delete DIR as well")
 
     command = commands.add_parser("status", help="say how a cluster's processes fare")
+    _add_state(command)
+
+    command = commands.add_parser("events", help="print every change of the cluster as it passes on the bus")
+    _add_state(command)
+    command.add_argument("--known", action="store_true", help="print first what there is already")
+
+    command = commands.add_parser("nats", help="print the arguments with which the NATS CLI reaches the bus")
     _add_state(command)
 
     command = commands.add_parser("prepare", help="write what a cluster of containers needs; see deploy/compose")

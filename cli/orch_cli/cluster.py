@@ -81,6 +81,7 @@ class Cluster:
             return {
                 "etcd": identities.etcd(name, ports.etcd),
                 "nats": identities.clients[name].nats(f"127.0.0.1:{ports.nats}"),
+                "telemetry": self.state.telemetry(),
             }
 
         api = {

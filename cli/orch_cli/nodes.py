@@ -35,6 +35,7 @@ def agent_programs(layout: Layout, state: ClusterState, identities: Identities) 
             "runtime": "simulated",
             "fleet": {"nodes": state.nodes},
             "nats": identities.clients[FLEET].nats(bus),
+            "telemetry": state.telemetry(),
         }
         return [_agent("agent", layout, settings)]
     registries = registries_file(state, layout.config)
@@ -79,6 +80,7 @@ def podman_settings(
             "routes": [{"to": other.pod_cidr, "via": other.address} for other in others],
         },
         "nats": nats,
+        "telemetry": state.telemetry(),
     }
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from orch.config import TelemetryConfig
 from orch.errors import ConfigError, OrchError
 from orch_cli.layout import Layout
 from orch_cli.pki import write_private
@@ -42,10 +43,16 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     runtime: Runtime
     mirror: str = ""
     """The storage folder of a registry that stands in for docker.io; empty when the real one is used."""
+    otlp: str = ""
+    """Where all services send their spans; empty: nowhere."""
 
     def node_names(self) -> list[str]:
         """Return node-1, node-2, ..."""
         return [f"node-{number}" for number in range(1, self.nodes + 1)]
+
+    def telemetry(self) -> TelemetryConfig:
+        """Return where services send what they tell of themselves."""
+        return TelemetryConfig(otlp_endpoint=self.otlp)
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +62,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int | None = None
     runtime: Runtime | None = None
     mirror: Path | None = None
+    otlp: str | None = None
 
 
 class LockedError(OrchError):
@@ -88,7 +96,8 @@ def settle_state(layout: Layout, wishes: Wishes) -> ClusterState:
         known = ClusterState(cluster=cluster_name(layout.root), ports=ports, nodes=nodes, runtime=runtime)
     ports = _still_free(msgspec.structs.replace(known.ports, api=api))
     mirror = known.mirror if wishes.mirror is None else str(wishes.mirror)
-    state = msgspec.structs.replace(known, ports=ports, nodes=nodes, runtime=runtime, mirror=mirror)
+    otlp = known.otlp if wishes.otlp is None else wishes.otlp
+    state = msgspec.structs.replace(known, ports=ports, nodes=nodes, runtime=runtime, mirror=mirror, otlp=otlp)
     layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_private(layout.state_file, msgspec.json.format(msgspec.json.encode(state)) + b"\n")
     return state

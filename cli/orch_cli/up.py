@@ -102,7 +102,7 @@ async def _until_signalled(supervisor: Supervisor) -> None:
 
 
 def _options(wishes: Wishes) -> Sequence[str]:
-    given = {"--port": wishes.port, "--nodes": wishes.nodes, "--runtime": wishes.runtime, "--mirror": wishes.mirror}
+    given = {f"--{name}": getattr(wishes, name) for name in wishes.__struct_fields__}
     return [part for option, value in given.items() if value is not None for part in (option, str(value))]
 
 

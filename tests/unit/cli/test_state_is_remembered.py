@@ -25,6 +25,13 @@ def test_a_wish_overrides_what_is_remembered(tmp_path: Path) -> None:
     assert (second.cluster, second.ports.etcd) == (first.cluster, first.ports.etcd)
 
 
+def test_where_spans_go_is_remembered_until_it_is_taken_back(tmp_path: Path) -> None:
+    endpoint = "http://127.0.0.1:4318"
+    settle_state(Layout(tmp_path), Wishes(runtime="simulated", otlp=endpoint))
+    assert settle_state(Layout(tmp_path), Wishes()).telemetry().otlp_endpoint == endpoint
+    assert settle_state(Layout(tmp_path), Wishes(otlp="")).telemetry().otlp_endpoint == ""
+
+
 def test_two_folders_are_two_clusters(tmp_path: Path) -> None:
     one, two = (settle_state(Layout(tmp_path / name), SIMULATED) for name in ("one", "two"))
     assert one.cluster != two.cluster
