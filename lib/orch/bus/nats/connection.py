@@ -14,18 +14,18 @@ import logging
 import random
 import re
 import ssl
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
 from nats import errors as nats_errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 from prometheus_client import Counter
 
 from orch.bus import subjects
+from orch.bus.nats.session import Session
 from orch.config import NatsConfig
 from orch.errors import BusError, OrchError, UnavailableError
 
@@ -37,7 +37,6 @@ _VIOLATIONS: Final = Counter(
     "orch_bus_permission_violations_total", "What the server did not permit this identity.", ["operation"]
 )
 
-MINIMUM_VERSION: Final = (2, 10)
 READY_TIMEOUT: Final = 5.0
 """How long a call waits for a connection that is being restored, in seconds."""
 
@@ -82,15 +81,6 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
     settle: Callable[[RawMessage | OrchError], None]
 
 
-class _Session(Client):
-    """A client of nats-py whose socket can be closed when its own way of closing failed half-way."""
-
-    def release(self) -> None:
-        """Close the socket."""
-        if self._transport is not None:
-            self._transport.close()
-
-
 def _ignore() -> None:
     """Do nothing: for listeners that have no use for an event."""
 
@@ -102,7 +92,7 @@ class Connection:
         self._config = config
         self._tls = _tls_context(config)
         self._servers = itertools.cycle(config.servers)
-        self._client = _Session()
+        self._client = Session(None)
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
         self._answered = asyncio.Event()
@@ -288,7 +278,7 @@ class Connection:
             _log.info("Connected to NATS again")
             self.restored()
 
-    async def _until_lost(self, client: _Session) -> None:
+    async def _until_lost(self, client: Session) -> None:
         """Return when the connection is gone: as reported, or because the server does not answer a ping."""
         while not (client.is_closed or self._closed):
             try:
@@ -329,8 +319,9 @@ class Connection:
                 return
             await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311 - spreads load, guards nothing
 
-    async def _dial(self, server: str) -> _Session:
-        client = _Session()
+    async def _dial(self, server: str) -> Session:
+        encrypted = server.startswith("tls://")
+        client = Session(self._tls if encrypted else None)
         lost = self._lost
 
         async def heard(error: Exception) -> None:
@@ -352,12 +343,11 @@ class Connection:
                 connect_timeout=2,
                 ping_interval=_NEVER,
                 flush_timeout=READY_TIMEOUT,
-                tls=self._tls,
-                tls_handshake_first=server.startswith("tls://"),
+                tls_handshake_first=encrypted,
                 nkeys_seed=self._config.nkey_seed_file or None,
                 inbox_prefix=subjects.inbox_prefix(self.user),
             )
-            _check_version(client)
+            client.check_version()
         except nats_errors.Error as error:
             self._discard(client)
             if "authorization" in str(error).lower():
@@ -368,7 +358,7 @@ class Connection:
             raise
         return client
 
-    def _on_error(self, client: _Session, lost: asyncio.Event, error: Exception) -> None:
+    def _on_error(self, client: Session, lost: asyncio.Event, error: Exception) -> None:
         if isinstance(error, nats_errors.SlowConsumerError):
             _DROPPED.inc()
             _log.error("Messages on %s come faster than they are taken: dropped", error.subject)
@@ -397,7 +387,7 @@ class Connection:
             if listener.subject.lower() == subject:
                 listener.refused(problem)
 
-    def _lose(self, client: _Session, error: BaseException) -> None:
+    def _lose(self, client: Session, error: BaseException) -> None:
         """Give up a connection that does not work. From now on calls wait for the next instead of failing in a loop."""
         if client is not self._client or self._closed:
             return
@@ -429,7 +419,7 @@ class Connection:
         self._listeners.add(listener)
         return listener
 
-    async def _subscribe(self, client: _Session, listener: Listener) -> None:
+    async def _subscribe(self, client: Session, listener: Listener) -> None:
         async def deliver(message: Msg) -> None:
             listener.deliver(message)
 
@@ -485,9 +475,9 @@ class Connection:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _discard(self, client: _Session) -> None:
+    def _discard(self, client: Session) -> None:
         """Close a client in the background: what is already broken may take its time to close."""
-        task = asyncio.get_running_loop().create_task(_close(client), name="bus goodbye")
+        task = asyncio.get_running_loop().create_task(client.end(), name="bus goodbye")
         self._goodbyes.add(task)
         task.add_done_callback(self._goodbyes.discard)
 
@@ -510,33 +500,10 @@ def _cancellable() -> Generator[None]:
         raise asyncio.CancelledError
 
 
-async def _close(client: _Session) -> None:
-    """Close a client for good, within a limit: a frozen server does not answer the end of TLS."""
-    try:
-        async with asyncio.timeout(_GOODBYE_TIMEOUT):
-            await client.close()
-    except (TimeoutError, nats_errors.Error, OSError) as error:
-        _log.debug("A lost connection to NATS did not close in order: %s", error)
-    finally:
-        client.release()
-
-
 def _tls_context(config: NatsConfig) -> ssl.SSLContext | None:
-    if not any((config.ca_file, config.cert_file, _has_tls(config.servers))):
+    if not any(server.startswith("tls://") for server in config.servers):
         return None
     context = ssl.create_default_context(cafile=config.ca_file or None)
     if config.cert_file:
         context.load_cert_chain(config.cert_file, config.key_file or None)
     return context
-
-
-def _has_tls(servers: Iterable[str]) -> bool:
-    return any(server.startswith("tls://") for server in servers)
-
-
-def _check_version(client: _Session) -> None:
-    version = client.connected_server_version
-    if (version.major, version.minor) < MINIMUM_VERSION:
-        needed = ".".join(map(str, MINIMUM_VERSION))
-        found = f"{version.major}.{version.minor}.{version.patch}"
-        raise BusError(f"the NATS server is version {found}; orch needs {needed} or newer")
