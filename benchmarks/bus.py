@@ -1,6 +1,6 @@
 """Measures the bus against a nats-server of its own, with TLS, keys and permissions as deployed.
 
-    .venv/bin/python benchmarks/bus.py
+    .venv/bin/python -m benchmarks.bus
 
 Prints one line a figure: stored messages a second at 1, 256 and 256 fenced in flight, messages followed a second,
 the time to follow 5,000 subjects, requests a second at 1 and 64 at a time, and frames through a stream.
