@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import http
+from benchmarks import https
 
 ROOT = Path(__file__).resolve().parent.parent
 ORCH = ROOT / ".venv/bin/orch"
@@ -66,7 +66,7 @@ def main() -> None:
                 print(f"  {name:<20} {size:>7.1f}")
             print(f"  {'all':<20} {sum(sizes.values()):>7.1f}")
             print("\nthe api over HTTPS, 2 processes")
-            http.show(http.measure(state / "kubeconfig"))
+            https.show(https.measure(state / "kubeconfig"))
         finally:
             _run(ORCH, "down", "--state", state, "--purge")
 

@@ -1,6 +1,6 @@
-"""Several api processes on one port: a parent that starts them again when they end, and stops them when it is stopped.
+"""Further api processes on the same port: the first one starts them again when they end, and stops them with itself.
 
-Each is a whole api process of its own with its own cache; the kernel spreads connections among them (SO_REUSEPORT).
+Each is a whole api process with its own cache; the kernel spreads connections among them (SO_REUSEPORT).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _CHILD: Final = {"ORCH_API_PROCESSES": "1"}
 
 
 async def supervise(count: int) -> None:
-    """Run `count` processes with this one's arguments until cancelled."""
+    """Run `count` further processes with this one's arguments until cancelled."""
     async with asyncio.TaskGroup() as tasks:
-        for number in range(count):
+        for number in range(1, count + 1):
             tasks.create_task(_keep(number), name=f"api process {number}")
 
 

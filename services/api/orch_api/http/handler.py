@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from opentelemetry.trace import SpanKind
@@ -47,6 +48,17 @@ DURATION: Final = Histogram(
     buckets=(0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60),
 )
 WATCHES: Final = Gauge("apiserver_longrunning_requests", "Watches and streams that are open", ("verb", "resource"))
+
+
+@lru_cache(maxsize=4096)
+def _duration(*labels: str) -> Histogram:
+    """Return the histogram of these labels: finding it costs more than counting."""
+    return DURATION.labels(*labels)
+
+
+@lru_cache(maxsize=4096)
+def _requests(*labels: str | int) -> Counter:
+    return REQUESTS.labels(*labels)
 
 
 class ObjectsApplication:
@@ -111,8 +123,8 @@ class ObjectsApplication:
             await refuse(exchange, error)
         finally:
             if verb != "watch":
-                DURATION.labels(*labels).observe(self._clock.monotonic() - started)
-            REQUESTS.labels(*labels, str(exchange.status)).inc()
+                _duration(*labels).observe(self._clock.monotonic() - started)
+            _requests(*labels, exchange.status).inc()
 
     async def _discover(self, exchange: Exchange, caller: Caller) -> None:
         """Answer with what is served: plain, or aggregated for a client that accepts that."""
