@@ -65,11 +65,11 @@ async def test_command_arguments_user_and_folder_are_the_containers(lab: Any) ->
         args=("id -u; id -g; pwd; exit 0",),
         user=1234,
         group=4321,
-        working_dir="/tmp",
+        working_dir="/made/for/it",
     )
     await lab.until(made, State.EXITED)
     lines = [line.data async for line in lab.runtime.logs(made, LogQuery())]
-    assert lines == [b"1234\n", b"4321\n", b"/tmp\n"]
+    assert lines == [b"1234\n", b"4321\n", b"/made/for/it\n"]
 
 
 async def test_mounts_hostname_and_a_file_system_that_is_read_only(lab: Any, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from orch.bus.memory import MemoryBroker
 from orch.bus.permissions import API, CONTROLLERS, FLEET, permissions_of
 from orch.bus.streams import open_stream
 from orch.clock import SystemClock
-from orch.errors import ApiError, BadRequestError, NotFoundError
+from orch.errors import ApiError, BadRequestError, ForbiddenError, NotFoundError
 from orch_agent.agent import serve, simulated_places
 from orch_agent.config import AgentConfig, FleetSettings, Intervals
 from orch_agent.runtimes.protocol import State
@@ -38,6 +38,7 @@ class Cluster:
         self.bus = self.broker.connect(API)
         self.revision = 1000
         self.exists: set[str] = set()
+        self.refused: set[str] = set()
         self.pods: dict[str, node_pb2.PodReport] = {}
         self.nodes: dict[str, dict[str, Any]] = {}
         self.questions = 0
@@ -57,6 +58,8 @@ class Cluster:
     async def answer(self, user: str, request: rpc_pb2.GetRequest) -> rpc_pb2.WriteReply:
         assert user == FLEET
         self.questions += 1
+        if request.ref.name in self.refused:
+            return rpc_pb2.WriteReply(status=ForbiddenError.of("pods", "", request.ref.name, "no").encode())
         if request.ref.name in self.exists:
             return rpc_pb2.WriteReply(json=msgspec.json.encode(pod(request.ref.name)))
         return rpc_pb2.WriteReply(status=NotFoundError.of("pods", "", request.ref.name).encode())
@@ -189,6 +192,15 @@ async def test_a_lost_stream_stops_no_pod_that_the_api_still_has(cluster: Cluste
         [info] = await runtime.containers()
         assert info.identity.pod == "a"
         assert info.state is State.RUNNING
+
+
+async def test_a_pod_whose_name_another_node_has_now_is_gone(cluster: Cluster) -> None:
+    async with agent(cluster) as places:
+        await cluster.assign(pod("a"))
+        await until(lambda: cluster.status("a").get("phase") == "Running")
+        cluster.refused = {"a"}
+        await cluster.assign(pod("a"), object_pb2.ChangeType.DELETED)
+        await until(lambda: not places[0].runtime._containers)
 
 
 async def test_a_new_process_adopts_what_runs_and_removes_what_is_not_wanted(cluster: Cluster) -> None:

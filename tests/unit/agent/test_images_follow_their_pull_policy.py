@@ -35,6 +35,29 @@ async def test_never_means_that_a_missing_image_is_an_error(node: Any) -> None:
         assert node.told.status["phase"] == "Pending"
 
 
+async def test_what_is_no_image_name_is_not_pulled(node: Any) -> None:
+    async with node.running(node.pod({"name": "web", "image": "Not An Image"})):
+        waiting = node.told.container("web")["state"]["waiting"]
+        assert waiting["reason"] == "InvalidImageName"
+        assert "invalid reference format" in waiting["message"]
+        assert "Pulling" not in [reason for reason, _ in node.told.events]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "nginx",
+        "docker.io/library/nginx:1.27-alpine_x",
+        "localhost:5000/a/b__c/d-e.f",
+        "[::1]:5000/a",
+        "Registry.Example/a@sha256:" + "0" * 64,
+    ],
+)
+async def test_what_is_an_image_name_is_pulled(node: Any, image: str) -> None:
+    async with node.running(node.pod({"name": "web", "image": image})):
+        assert "Pulled" in [reason for reason, _ in node.told.events]
+
+
 async def test_a_failed_pull_backs_off(node: Any) -> None:
     async with node.running(node.pod({"name": "web", "image": "nginx:missing"})):
         told = node.told

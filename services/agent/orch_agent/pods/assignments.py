@@ -13,7 +13,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge
 
-from orch.errors import ApiError, BusError, NotFoundError, OrchError, UnavailableError
+from orch.errors import ApiError, BusError, ForbiddenError, NotFoundError, OrchError, UnavailableError
 from orch.objects.pods import Pod
 from orch.objects.scheme import PODS
 from orch.runtime.informer import Change, Informer, Item
@@ -156,6 +156,8 @@ class Assignments:
                 async with self._questions:
                     pod = await host.reader.get(PODS, namespace, name)
             except NotFoundError:
+                return True
+            except ForbiddenError:  # a node is refused the pods of others alone: another pod has this name now
                 return True
             except (ApiError, BusError, UnavailableError) as error:
                 _LOG.warning("whether pod %s/%s exists is not known yet: %s", namespace, name, error)

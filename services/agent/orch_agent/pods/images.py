@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import weakref
 from collections.abc import Callable
 from typing import Final
@@ -11,6 +12,19 @@ from orch.objects.pods import Container
 from orch_agent.runtimes.protocol import ImageError, Runtime
 
 PARALLEL_PULLS: Final = 4
+
+
+_REFERENCE: Final = re.compile(
+    r"(?:[\w.-]+(?::\d+)?/|\[[0-9a-fA-F:]+\](?::\d+)?/)?"  # a registry
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+    r"(?::\w[\w.-]{0,127})?(?:@[A-Za-z][\w.+-]*:[0-9a-fA-F]{32,})?",
+    re.ASCII,
+)
+"""What an image may be called; the grammar is github.com/distribution/reference's."""
+
+
+class InvalidNameError(ImageError):
+    """No image can be called so."""
 
 
 class NeverPulledError(ImageError):
@@ -38,6 +52,9 @@ class Images:
 
     async def ensure(self, container: Container, on_pull: Callable[[], None]) -> tuple[str, bool]:
         """Return the image's id and whether it was pulled, calling `on_pull` before a pull. Raises ImageError."""
+        if not _REFERENCE.fullmatch(container.image):
+            problem = "couldn't parse image name: invalid reference format"
+            raise InvalidNameError(f'Failed to apply default image tag "{container.image}": {problem}')
         policy = pull_policy(container)
         lock = self._locks.get(container.image)
         if lock is None:

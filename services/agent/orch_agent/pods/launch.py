@@ -15,7 +15,7 @@ from orch_agent.network.sandbox import Sandbox
 from orch_agent.pods.backoff import BackOff
 from orch_agent.pods.environment import ConfigurationError, Facts, expand, resolve
 from orch_agent.pods.host import EventType, PodHost
-from orch_agent.pods.images import NeverPulledError
+from orch_agent.pods.images import InvalidNameError, NeverPulledError
 from orch_agent.pods.resources import limits_of
 from orch_agent.pods.slot import Retry, Role, Slot
 from orch_agent.runtimes.protocol import (
@@ -89,6 +89,9 @@ class Launcher:
         if isinstance(error, NeverPulledError):
             reason, message = "ErrImageNeverPull", str(error)
             self._event(pod, slot, "Warning", "ErrImageNeverPull", message)
+        elif isinstance(error, InvalidNameError):
+            reason, message = "InvalidImageName", str(error)
+            self._event(pod, slot, "Warning", "InspectFailed", message)
         else:
             reason, message = "ErrImagePull", str(error)
             self._event(pod, slot, "Warning", "Failed", f'Failed to pull image "{image}": {message}')

@@ -340,6 +340,7 @@ class PodmanRuntime:
             "entrypoint": list(spec.command),
             "command": list(spec.args),
             "work_dir": spec.working_dir,
+            "create_working_dir": bool(spec.working_dir),
             "hostname": spec.hostname,
             "user": _user(spec.user, spec.group),
         }

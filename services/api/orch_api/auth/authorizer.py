@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from orch.errors import ForbiddenError, StatusDetails
+from orch.store.keys import ObjectKey
 from orch_api.auth.identity import AUTHENTICATED, MASTERS, MONITORING, Caller
 from orch_api.registry import Resource
 from orch_api.storage.cache import Cached, ObjectCache
@@ -107,7 +108,9 @@ class Authorizer:
             return name == node
         pods = (pod for pod in self._cache.pods_of(node) if pod.key.namespace == namespace)
         if resource == "pods.":
-            return any(pod.key.name == name for pod in pods)
+            # That a pod is gone is told to any node: only so can its agent clear away what is left of it.
+            gone = self._cache.get(ObjectKey("", "pods", namespace, name)) is None
+            return gone or any(pod.key.name == name for pod in pods)
         if resource in {"configmaps.", "secrets."}:
             wanted = name.encode()
             kind = "configMap" if resource == "configmaps." else "secret"

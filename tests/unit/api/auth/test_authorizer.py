@@ -102,6 +102,7 @@ async def test_a_node_reads_its_own_pods_and_what_they_refer_to(driver, may, mak
     assert not may(node, "list", "secrets")
     assert may(node, "get", "pods", name="p")
     assert not may("system:node:m", "get", "pods", name="p")
+    assert may("system:node:m", "get", "pods", name="gone")
     assert not may(node, "update", "pods", name="p")
     assert not may(node, "get", "nodes", "", "m")
     assert may(node, "create", "events")
