@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -79,15 +80,25 @@ def build(store: Path) -> None:
             podman("import", str(base), DEBIAN)
         build_one(podman, PYTHON, HERE / "python", DEBIAN)
         fetch_packages(store, podman)
-        for name in OURS:
-            service = services[name]
-            options = ("--file", str(ROOT / service["build"]["dockerfile"]), *offline(store / "wheels"))
-            build_one(podman, service["image"], ROOT, PYTHON, *options)
-        build_one(podman, services["etcd"]["image"], HERE / "etcd", DEBIAN)
         with tempfile.TemporaryDirectory() as context:
             shutil.copy(HERE / "nats/Containerfile", context)
             shutil.copy(Path(sys.executable).parent / "nats-server", context)
-            build_one(podman, services["nats"]["image"], Path(context), DEBIAN)
+            folders = {"etcd": HERE / "etcd", "nats": Path(context)}
+            first, *others = OURS
+
+            def build_ours(name: str) -> None:
+                options = ("--file", str(ROOT / services[name]["build"]["dockerfile"]), *offline(store / "wheels"))
+                build_one(podman, services[name]["image"], ROOT, PYTHON, *options)
+
+            def build_stand_in(name: str) -> None:
+                build_one(podman, services[name]["image"], folders[name], DEBIAN)
+
+            build_ours(first)  # alone, because it makes the stages that all share
+            with ThreadPoolExecutor(max_workers=2) as pool:
+                jobs = [pool.submit(build_ours, name) for name in others]
+                jobs += [pool.submit(build_stand_in, name) for name in STAND_INS]
+            for job in jobs:
+                job.result()
 
 
 def offline(wheels: Path) -> tuple[str, ...]:
