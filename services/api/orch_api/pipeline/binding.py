@@ -113,13 +113,14 @@ class _Decision:
         condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": self._now}
         others = [one for one in status.get("conditions") or () if one.get("type") != "PodScheduled"]
         status["conditions"] = [*others, condition]
+        origin = self._origin(item)
         attributes = {
             "k8s.pod.name": binding.name,
             "k8s.namespace.name": binding.namespace,
             "k8s.node.name": binding.node,
         }
-        with telemetry.span("api.bind pod", parent=self._origin(item), attributes=attributes):
-            return encode(document, telemetry.current_trace())
+        with telemetry.span("api.bind pod", parent=origin, attributes=attributes):
+            return encode(document, telemetry.current_trace() or origin)
 
     def _origin(self, item: Cached) -> TraceContext | None:
         if self._binding.HasField("trace"):
