@@ -122,6 +122,15 @@ def test_paths_that_are_no_resources(driver):
             path(caller, "get", where)
 
 
+def test_those_who_monitor_read_figures_and_change_nothing(driver):
+    path = driver.core.authorizer.authorize_path
+    prometheus = Caller("system:prometheus", ("system:monitoring", AUTHENTICATED))
+    path(prometheus, "get", "/metrics")
+    for verb, where in (("post", "/metrics"), ("get", "/metricsx"), ("get", "/debug")):
+        with pytest.raises(ForbiddenError):
+            path(prometheus, verb, where)
+
+
 @pytest.mark.parametrize(
     ("user", "groups", "node"),
     [
