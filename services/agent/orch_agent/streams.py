@@ -103,18 +103,20 @@ class NodeStreams:
     ) -> None:
         begins_line = True
         try:
-            async with aclosing(host.runtime.logs(container, query)) as lines:
-                async for line in lines:
-                    data = line.data
-                    if timestamps and begins_line:
-                        data = f"{line.time} ".encode() + data
-                    begins_line = line.data.endswith(b"\n")
-                    if left is not None:
-                        data = data[:left]
-                        left -= len(data)
+            async with aclosing(host.runtime.logs(container, query)) as batches:
+                async for lines in batches:
+                    pieces: list[bytes] = []
+                    for line in lines:
+                        if timestamps and begins_line:
+                            pieces.append(f"{line.time} ".encode())
+                        begins_line = line.data.endswith(b"\n")
+                        pieces.append(line.data)
+                    data = b"".join(pieces)[:left]
                     await stream.send(_LOG_CHANNEL, data)
-                    if left == 0:
-                        break
+                    if left is not None:
+                        left -= len(data)
+                        if not left:
+                            break
             await stream.end(_LOG_CHANNEL)
         except ContainerError as error:
             raise InternalError(str(error)) from error

@@ -10,7 +10,7 @@ from orch_agent.runtimes.protocol import STDOUT, LogQuery, State
 
 async def lines(lab: Any, container: str, **query: Any) -> list[Any]:
     async with asyncio.timeout(20):
-        return [line async for line in lab.runtime.logs(container, LogQuery(**query))]
+        return [line async for lines in lab.runtime.logs(container, LogQuery(**query)) for line in lines]
 
 
 async def test_what_a_container_wrote_has_time_and_stream(lab: Any) -> None:

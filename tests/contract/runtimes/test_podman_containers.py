@@ -68,7 +68,7 @@ async def test_command_arguments_user_and_folder_are_the_containers(lab: Any) ->
         working_dir="/made/for/it",
     )
     await lab.until(made, State.EXITED)
-    lines = [line.data async for line in lab.runtime.logs(made, LogQuery())]
+    lines = [line.data async for lines in lab.runtime.logs(made, LogQuery()) for line in lines]
     assert lines == [b"1234\n", b"4321\n", b"/made/for/it\n"]
 
 
@@ -102,7 +102,7 @@ async def test_a_terminal_has_one_output_and_a_size(lab: Any) -> None:
 async def test_stderr_is_told_apart(lab: Any) -> None:
     made = await lab.run(command=("sh", "-c", "echo out; echo err >&2"))
     await lab.until(made, State.EXITED)
-    lines = {line.data: line.stream async for line in lab.runtime.logs(made, LogQuery())}
+    lines = {line.data: line.stream async for lines in lab.runtime.logs(made, LogQuery()) for line in lines}
     assert lines == {b"out\n": 1, b"err\n": 2}
 
 

@@ -19,14 +19,14 @@ async def ended() -> bool:
 
 
 async def read(path: Path, **query: Any) -> list[Any]:
-    return [line async for line in read_log(path, LogQuery(**query), ManualClock(), ended)]
+    return [line async for lines in read_log(path, LogQuery(**query), ManualClock(), ended) for line in lines]
 
 
 async def test_lines_keep_time_stream_and_newline(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(record(1, "one  two ") + record(2, "", "stderr"))
     first, second = await read(log)
-    assert (first.time, first.stream, first.data) == ("2026-01-01T00:00:01.123456789+00:00", STDOUT, b"one  two \n")
+    assert (first.time, first.stream, first.data) == ("2026-01-01T00:00:01.123456789Z", STDOUT, b"one  two \n")
     assert (second.stream, second.data) == (STDERR, b"\n")
 
 
@@ -59,8 +59,9 @@ async def test_a_follower_sees_what_is_written_later_even_after_a_rotation(tmp_p
         return over
 
     async def follow() -> None:
-        async for line in read_log(log, LogQuery(follow=True), SystemClock(), is_over):
-            seen.put_nowait(line.data)
+        async for lines in read_log(log, LogQuery(follow=True), SystemClock(), is_over):
+            for line in lines:
+                seen.put_nowait(line.data)
 
     following = asyncio.create_task(follow())
     async with asyncio.timeout(10):

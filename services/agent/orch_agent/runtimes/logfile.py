@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -23,20 +23,23 @@ _CHUNK: Final = 256 << 10
 
 async def read_log(
     path: Path, query: LogQuery, clock: Clock, ended: Callable[[], Awaitable[bool]]
-) -> AsyncGenerator[LogLine]:
-    """Yield the lines that `query` asks for. With follow, go on until `ended()` says that nothing more will come."""
+) -> AsyncGenerator[Sequence[LogLine]]:
+    """Yield the lines that `query` asks for, as many at a time as are read.
+
+    With follow, go on until `ended()` says that nothing more will come.
+    """
     log = _LogFile(path)
     try:
-        if query.tail is not None:
-            for line in await asyncio.to_thread(_last, log, query.tail, query.since):
-                yield line
+        if query.tail is not None and (last := await asyncio.to_thread(_last, log, query.tail, query.since)):
+            yield last
         while True:
             # Asked before the read: what is written up to the end is read after it.
             over = not query.follow or await ended()
             while lines := await asyncio.to_thread(log.read):
-                for line in lines:
-                    if query.since is None or parse_rfc3339(line.time) >= query.since:
-                        yield line
+                if query.since is not None:
+                    lines = [line for line in lines if parse_rfc3339(line.time) >= query.since]
+                if lines:
+                    yield lines
             if over:
                 return
             await clock.sleep(_FOLLOW_INTERVAL)
@@ -116,4 +119,6 @@ def _parse(line: bytes) -> LogLine | None:
         return None
     time, stream, tag, text = pieces
     data = text + b"\n" if tag == b"F" else text
-    return LogLine(time.decode("ascii", "replace"), STDERR if stream == b"stderr" else STDOUT, data)
+    # conmon writes the offset of UTC in digits, and Kubernetes as Z.
+    stamp = time.decode("ascii", "replace").replace("+00:00", "Z")
+    return LogLine(stamp, STDERR if stream == b"stderr" else STDOUT, data)

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast
@@ -219,7 +220,7 @@ class PodmanRuntime:
             finished_at=_time(state.get("FinishedAt", "")),
         )
 
-    async def logs(self, container: str, query: LogQuery) -> AsyncGenerator[LogLine]:
+    async def logs(self, container: str, query: LogQuery) -> AsyncGenerator[Sequence[LogLine]]:
         """Yield the lines of the container's log file."""
         document = await self._inspect(container)
         if document is None:
@@ -230,8 +231,9 @@ class PodmanRuntime:
             return info is None or info.state is not State.RUNNING
 
         path = Path(document["HostConfig"]["LogConfig"]["Path"])
-        async for line in read_log(path, query, self._clock, ended):
-            yield line
+        async with aclosing(read_log(path, query, self._clock, ended)) as batches:
+            async for lines in batches:
+                yield lines
 
     async def exec(self, container: str, spec: ExecSpec) -> ExecSession:
         """Run a command over a hijacked connection."""

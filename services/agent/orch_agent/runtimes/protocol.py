@@ -272,8 +272,8 @@ class Runtime(Protocol):
         """Return the container's state, None when it is gone."""
         ...
 
-    def logs(self, container: str, query: LogQuery) -> AsyncGenerator[LogLine]:
-        """Yield what the container wrote, in order."""
+    def logs(self, container: str, query: LogQuery) -> AsyncGenerator[Sequence[LogLine]]:
+        """Yield what the container wrote, in order, as many lines at a time as are there."""
         ...
 
     async def exec(self, container: str, spec: ExecSpec) -> ExecSession:

@@ -161,19 +161,21 @@ class SimulatedRuntime:
         record = self._containers.get(container)
         return record.info if record is not None else None
 
-    async def logs(self, container: str, query: LogQuery) -> AsyncGenerator[LogLine]:
+    async def logs(self, container: str, query: LogQuery) -> AsyncGenerator[Sequence[LogLine]]:
         """Yield what the simulation wrote in the container's name."""
         record = self._require(container)
         since = query.since
         lines = [line for written, line in record.lines if since is None or written >= since]
         reached = len(record.lines)
-        for line in lines if query.tail is None else lines[max(len(lines) - query.tail, 0) :]:
-            yield line
+        if query.tail is not None:
+            lines = lines[max(len(lines) - query.tail, 0) :]
+        if lines:
+            yield lines
         while query.follow:
             ended = record.info.state is State.EXITED
-            for _, line in record.lines[reached:]:
-                reached += 1
-                yield line
+            if lines := [line for _, line in record.lines[reached:]]:
+                reached += len(lines)
+                yield lines
             if ended:
                 return
             await self._clock.sleep(_FOLLOW_INTERVAL)
