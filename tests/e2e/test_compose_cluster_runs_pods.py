@@ -140,7 +140,13 @@ def test_down_and_up_resume_the_same_cluster_and_down_for_good_leaves_nothing(cl
     wait_for(lambda: {pod["metadata"]["uid"] for pod in ready_pods(cluster)} == uids, 60, "the same pods ready")
     assert (cluster.project / "state/kubeconfig").read_bytes() == kubeconfig
     cluster.compose("down", "--volumes", timeout=100)
-    assert not any(cluster.left().values()), cluster.left()
+    wait_for(lambda: nothing_left(cluster), 10, "nothing left")
+
+
+def nothing_left(cluster: ComposeProject) -> bool:
+    left = cluster.left()
+    assert not any(left.values()), left
+    return True
 
 
 def services(cluster: ComposeProject) -> list[dict[str, Any]]:

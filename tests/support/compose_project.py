@@ -1,9 +1,10 @@
 """deploy/compose brought up by Compose v2 on Podman's Docker-compatible socket, in a network namespace of its own.
 
 Nothing of the machine's is touched: Podman's storage is in a folder, the images come read-only from the store that
-tools/images/services.py fills, and the bridges between the containers are inside the namespace, from where the API is
-asked. Two things that Docker has and this Podman lacks are played here: health checks at intervals (Podman leaves
-them to systemd's timers), and the registry that nodes pull from.
+tools/images/services.py fills, the bridges between the containers are inside the namespace, from where the API is
+asked, and in a mount namespace of its own Podman sees no addresses that others have given. Two things that Docker has
+and this Podman lacks are played here: health checks at intervals (Podman leaves them to systemd's timers), and the
+registry that nodes pull from.
 """
 
 from __future__ import annotations
@@ -30,8 +31,14 @@ default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+exit_command_delay = 1
 lock_type = "file"
 """
+
+
+# Podman remembers the addresses of all its networks, whatever their storage, in one folder of the machine.
+PRIVATELY = ("unshare", "--mount", "sh", "-euc")
+ADDRESSES = 'mkdir -p /run/containers; mount -t tmpfs tmpfs /run/containers; exec "$@"'
 
 
 class ComposeProject:
@@ -56,7 +63,8 @@ class ComposeProject:
         (self.folder / "containers.conf").write_text(CONTAINERS_CONF)
         run("ip", "netns", "add", self.name)
         run("ip", "-n", self.name, "link", "set", "dev", "lo", "up")
-        self._spawn("podman", *self._podman("system", "service", "--time=0", f"unix://{self._socket}"))
+        service = (*self._podman(), "system", "service", "--time=0", f"unix://{self._socket}")
+        self._spawn("podman", *PRIVATELY, ADDRESSES, "sh", *service)
         settings = {
             "version": 0.1,
             "log": {"level": "warn", "accesslog": {"disabled": True}},
@@ -85,7 +93,7 @@ class ComposeProject:
 
     def podman(self, *arguments: str, timeout: float = 60, check: bool = True) -> str:
         """Run a podman command on the project's containers."""
-        return run(*self._podman(*arguments), timeout=timeout, check=check, environ=self._environ())
+        return run("podman", "--url", f"unix://{self._socket}", *arguments, timeout=timeout, check=check)
 
     def kubectl(self, *arguments: str, stdin: str = "", timeout: float = 60, check: bool = True) -> str:
         """Run kubectl with the kubeconfig that the project wrote, from within the namespace."""
@@ -105,7 +113,7 @@ class ComposeProject:
     def left(self) -> dict[str, list[str]]:
         """Return what a project that is down has left, apart from Podman and the registry, which still run."""
         links = json.loads(run("ip", "-json", "-n", self.name, "link", "show"))
-        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        mounts = Path(f"/proc/{self._processes[0].pid}/mountinfo").read_text().splitlines()
         ours = {process.pid for process in self._processes}
         return {
             "containers": self.podman("ps", "--all", "--quiet").split(),
@@ -115,7 +123,7 @@ class ComposeProject:
             ],
             "links": [link["ifname"] for link in links if link["ifname"] != "lo"],
             "mounts": [line for line in mounts if f"{self.folder}/storage/overlay/" in line],
-            "processes": [pid for pid in self._inhabitants() if int(pid) not in ours],
+            "processes": [command_of(pid) for pid in self._inhabitants() if int(pid) not in ours],
         }
 
     def remove(self) -> None:
@@ -129,47 +137,27 @@ class ComposeProject:
         for pid in self._inhabitants():
             os.kill(int(pid), 9)
         run("ip", "netns", "delete", self.name)
-        mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        for path in sorted((path for path in mounted if Path(path).is_relative_to(self.folder)), key=len, reverse=True):
-            run("umount", "--lazy", path)
         shutil.rmtree(self.folder / "storage")
         shutil.rmtree(self._volatile)
 
-    def _podman(self, *arguments: str) -> tuple[str, ...]:
-        volatile = self._volatile
-        return (
-            *self._inside(),
-            "podman",
-            *(
-                "--root",
-                str(self.folder / "storage"),
-                "--runroot",
-                str(volatile / "run"),
-                "--tmpdir",
-                str(volatile / "tmp"),
-            ),
-            *(
-                "--network-config-dir",
-                str(self.folder / "networks"),
-                "--storage-opt",
-                f"additionalimagestore={self._images}",
-            ),
-            *arguments,
-        )
+    def _podman(self) -> tuple[str, ...]:
+        folders = {
+            "root": self.folder / "storage",
+            "runroot": self._volatile / "run",
+            "tmpdir": self._volatile / "tmp",
+            "network-config-dir": self.folder / "networks",
+        }
+        store = f"--storage-opt=additionalimagestore={self._images}"
+        return ("podman", *(f"--{name}={path}" for name, path in folders.items()), store)
 
     def _inside(self) -> tuple[str, ...]:
         return ("nsenter", f"--net=/run/netns/{self.name}")
 
-    def _environ(self) -> dict[str, str]:
-        return {"CONTAINERS_CONF": str(self.folder / "containers.conf")}
-
     def _spawn(self, name: str, *command: str) -> None:
-        command = command if command[0] == "nsenter" else (*self._inside(), *command)
         with (self.folder / f"{name}.log").open("wb") as log:
-            environ = {**os.environ, **self._environ()}
-            self._processes.append(
-                subprocess.Popen(("setpriv", "--pdeathsig", "TERM", *command), stdout=log, stderr=log, env=environ)
-            )
+            environ = {**os.environ, "CONTAINERS_CONF": str(self.folder / "containers.conf")}
+            argv = ("setpriv", "--pdeathsig", "TERM", *self._inside(), *command)
+            self._processes.append(subprocess.Popen(argv, stdout=log, stderr=log, env=environ))
 
     def _inhabitants(self) -> list[str]:
         """Return the processes in the namespace, its resolver for the containers' names among them."""
@@ -228,6 +216,14 @@ def ask(path: Path, question: str) -> bytes:
         return connection.getresponse().read()
     finally:
         connection.close()
+
+
+def command_of(pid: str) -> str:
+    """Return a process's number and, unless it has ended meanwhile, its command line."""
+    try:
+        return f"{pid} " + Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except FileNotFoundError:
+        return pid
 
 
 def wait_for(condition: Callable[[], Any], timeout: float, what: str) -> Any:

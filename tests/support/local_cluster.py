@@ -168,6 +168,13 @@ class LocalCluster:
         assert state is not None
         return node_network(state.cluster, state.node_names().index(node)).namespace
 
+    def control_groups(self, node: str, container: str = "*") -> list[Path]:
+        """Return the control groups of a Podman node's containers that have processes, one a controller with v1."""
+        root = Path("/sys/fs/cgroup")
+        pattern = f"orch-{self.name}/{node}/libpod-{container}"
+        found = [path for places in (root.glob(pattern), root.glob(f"*/{pattern}")) for path in places]
+        return [path for path in found if (path / "cgroup.procs").read_text()]
+
     def traces(self) -> dict[str, list[str]]:
         """Return what the cluster has outside its folder; while it is down, every list must be empty."""
         words = (f"orch-{self.name}", str(self.state))

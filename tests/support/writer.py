@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rest import Rest
 
+_PATIENCE = 60.0
+
 
 class Writer:
-    """Creates and updates config maps in a thread. `stored` holds name and value of each write that was confirmed."""
+    """Creates and updates config maps in a thread, each write again and again until it is confirmed.
+
+    `stored` holds the last value of each name.
+    """
 
     def __init__(self, rest: Rest, namespace: str) -> None:
         self._rest = rest
@@ -19,7 +25,6 @@ class Writer:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._write, name="writer")
         self.stored: dict[str, str] = {}
-        self.tried: dict[str, str] = {}
         self.failures = 0
         self.refusals: list[str] = []
 
@@ -31,15 +36,14 @@ class Writer:
             yield self
         finally:
             self._closed.set()
-            self._thread.join(timeout=60)
+            self._thread.join(timeout=_PATIENCE + 15)
 
     def check(self) -> None:
-        """Assert that what was confirmed is there with its value, and that nothing is there that was not sent."""
-        listed = self._rest("GET", self._path, labelSelector="writer").body["items"]
-        found = {item["metadata"]["name"]: item["data"]["value"] for item in listed}
-        assert {name: found.get(name) for name in self.stored} == self.stored
-        assert {name: self.tried.get(name) for name in found} == found
+        """Assert that all writes were confirmed, and that what is there is what they said, no more and no less."""
+        assert not self._thread.is_alive(), "the last write was not confirmed"
         assert self.refusals == []
+        listed = self._rest("GET", self._path, labelSelector="writer").body["items"]
+        assert {item["metadata"]["name"]: item["data"]["value"] for item in listed} == self.stored
 
     def _write(self) -> None:
         number = 0
@@ -57,25 +61,20 @@ class Writer:
             "data": {"value": value},
         }
         path = self._path if method == "POST" else f"{self._path}/{name}"
-        before = self.tried.get(name)
-        self.tried[name] = value
-        while not self._closed.is_set():
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
             try:
                 answer = self._rest(method, path, body, timeout=10)
             except (OSError, http.client.HTTPException):
                 self.failures += 1
             else:
-                if answer.status in {200, 201}:
-                    self.stored[name] = value
-                    return
-                if answer.status == 409 and method == "POST":
-                    # A try whose answer got lost had come through.
+                # A try whose answer got lost had come through if the name is taken now.
+                if answer.status in {200, 201} or (answer.status == 409 and method == "POST"):
                     self.stored[name] = value
                     return
                 if answer.status < 500:
                     self.refusals.append(f"{method} {name}: {answer.body['message']}")
                     return
                 self.failures += 1
-            self._closed.wait(0.05)
-        if name not in self.stored and before is not None:
-            self.tried[name] = before
+            time.sleep(0.05)
+        self.refusals.append(f"{method} {name}: not confirmed within {_PATIENCE:g} s")

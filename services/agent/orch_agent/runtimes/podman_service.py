@@ -64,15 +64,15 @@ class PodmanService:
 
     def __init__(self, settings: PodmanSettings, state: Path, network_namespace: str, clock: Clock) -> None:
         self._settings = settings
-        self._state = state
+        self._state = state = state.absolute()
         self._network_namespace = network_namespace
         self._clock = clock
         self._process: asyncio.subprocess.Process | None = None
-        volatile = _VOLATILE / hashlib.sha256(str(state.absolute()).encode()).hexdigest()[:12]
-        self._root = Path(settings.root or state / "containers")
-        self._runroot = Path(settings.runroot or volatile / "run")
-        self._tmpdir = Path(settings.tmpdir or volatile / "tmp")
-        self.socket = Path(settings.socket or volatile / "podman.sock")
+        volatile = _VOLATILE / hashlib.sha256(str(state).encode()).hexdigest()[:12]
+        self._root = Path(settings.root or state / "containers").absolute()
+        self._runroot = Path(settings.runroot or volatile / "run").absolute()
+        self._tmpdir = Path(settings.tmpdir or volatile / "tmp").absolute()
+        self.socket = Path(settings.socket or volatile / "podman.sock").absolute()
 
     async def run(self) -> None:
         """Keep the service running until cancelled, then stop it; its containers go on."""
@@ -144,7 +144,13 @@ class PodmanService:
         ]
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment()
+                *command,
+                # conmon, when the kernel kills a container for its memory, leaves a note in the folder it works in.
+                cwd=self._tmpdir,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment(),
             )
         self._pid_file.write_text(str(self._process.pid))
         return await self._process.wait()
