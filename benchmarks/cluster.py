@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import https
@@ -48,27 +51,47 @@ def _until_running(kubeconfig: str) -> float:
     return time.perf_counter() - started
 
 
-def main() -> None:
-    """Measure on a cluster of its own and print tables."""
+@contextmanager
+def _cluster(*options: str, **environ: str) -> Iterator[Path]:
+    """Bring up a cluster and yield the folder of its state; print how long it took."""
     with tempfile.TemporaryDirectory(prefix="orch-bench-") as folder:
         state = Path(folder) / "state"
-        environ = {"ORCH_API_PROCESSES": "2"}
         started = time.perf_counter()
-        _run(ORCH, "up", "--state", state, "--port", "26443", "--runtime", "simulated", "--detach", **environ)
+        _run(ORCH, "up", "--state", state, "--port", "26443", *options, "--detach", **environ)
         try:
-            print(f"cold start of `orch up` with 2 simulated nodes: {time.perf_counter() - started:.1f} s")
-            kubeconfig = str(state / "kubeconfig")
-            print(f"kubectl apply to 3 pods Running (simulated): {_until_running(kubeconfig):.1f} s")
-            time.sleep(10)
-            print("\nmemory when idle (PSS, MB)")
-            sizes = memory(state)
-            for name, size in sorted(sizes.items(), key=lambda item: -item[1]):
-                print(f"  {name:<20} {size:>7.1f}")
-            print(f"  {'all':<20} {sum(sizes.values()):>7.1f}")
-            print("\nthe api over HTTPS, 2 processes")
-            https.show(https.measure(state / "kubeconfig"))
+            print(f"cold start of `orch up {' '.join(options)}`: {time.perf_counter() - started:.1f} s")
+            yield state
         finally:
             _run(ORCH, "down", "--state", state, "--purge")
+
+
+def _with_containers() -> None:
+    mirror = ROOT / ".orch-images/registry"
+    if os.geteuid() != 0 or shutil.which("podman") is None:
+        print("containers are left out: they need root and Podman")
+        return
+    with _cluster("--runtime", "podman", *(("--mirror", str(mirror)) if mirror.exists() else ())) as state:
+        kubeconfig = str(state / "kubeconfig")
+        print(f"kubectl apply to 3 containers Running, image pulled: {_until_running(kubeconfig):.1f} s")
+        _run(KUBECTL, "delete", "deployment", "web-app", KUBECONFIG=kubeconfig)
+        print(f"kubectl apply to 3 containers Running, image there: {_until_running(kubeconfig):.1f} s")
+
+
+def main() -> None:
+    """Measure on clusters of its own and print tables."""
+    with _cluster("--runtime", "simulated") as state:
+        print(f"kubectl apply to 3 pods Running (simulated): {_until_running(str(state / 'kubeconfig')):.1f} s")
+        time.sleep(10)
+        print("\nmemory when idle (PSS, MB)")
+        sizes = memory(state)
+        for name, size in sorted(sizes.items(), key=lambda item: -item[1]):
+            print(f"  {name:<20} {size:>7.1f}")
+        print(f"  {'all':<20} {sum(sizes.values()):>7.1f}\n")
+    with _cluster("--runtime", "simulated", ORCH_API_PROCESSES="2") as state:
+        print("\nthe api over HTTPS, 2 processes")
+        https.show(https.measure(state / "kubeconfig"))
+        print()
+    _with_containers()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,11 @@ class Kind(msgspec.Struct, Generic[ObjectT], frozen=True):
         """The apiVersion in objects and owner references: "v1", "apps/v1"."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    @property
+    def qualified(self) -> str:
+        """The resource with its group, as Kubernetes writes it: "pods", "deployments.apps"."""
+        return f"{self.resource}.{self.group}" if self.group else self.resource
+
     def with_view(self, view: type[meta.Object]) -> Kind[meta.Object]:
         """Return the kind read through another view."""
         return msgspec.structs.replace(self, view=view)  # type: ignore[return-value]

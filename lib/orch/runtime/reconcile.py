@@ -8,13 +8,17 @@ import msgspec
 
 
 class Key(msgspec.Struct, frozen=True, gc=False, order=True):
-    """Names the object to reconcile; the namespace is empty for cluster scope."""
+    """Names the object to reconcile; the namespace is empty for cluster scope.
+
+    A reconciler of many kinds has the kind in its keys too, as `Kind.qualified` says it.
+    """
 
     namespace: str
     name: str
+    kind: str = ""
 
     def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return "/".join(part for part in (self.kind, self.namespace, self.name) if part)
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):

@@ -64,7 +64,7 @@ class Committer:
     seconds fails with UnavailableError, having changed nothing.
     """
 
-    def __init__(self, commit: Commit, *, lanes: int = 4, max_wait: float = 0.001, patience: float = 5) -> None:
+    def __init__(self, commit: Commit, *, lanes: int = 2, max_wait: float = 0.001, patience: float = 5) -> None:
         self._commit = commit
         self._lanes = lanes
         self._max_wait = max_wait

@@ -18,8 +18,8 @@ from orch_controllers.node_lifecycle.reconciler import NodeLifecycleReconciler
 from orch_controllers.replicaset.reconciler import ReplicaSetReconciler
 from orch_controllers.service_account.reconciler import ServiceAccountReconciler
 
-_COLLECTORS: Final = 4
-"""Workers of each kind's garbage collector."""
+_COLLECTORS: Final = 20
+"""Workers of the garbage collector, as many as kube-controller-manager's."""
 _RARE: Final = 300.0
 """Seconds between two looks at everything by controllers that see every pod of the cluster."""
 
@@ -76,7 +76,7 @@ def _node_lifecycle(context: Context) -> Sequence[Controller]:
             context,
             "eviction",
             eviction,
-            Watch(PODS, own_key),
+            Watch(PODS, eviction.keys_of_pod),
             Watch(NODES, eviction.keys_of_node),
             resync=_RARE,
         ),
@@ -101,14 +101,9 @@ def _service_account(context: Context) -> Sequence[Controller]:
 
 
 def _garbage(context: Context) -> Sequence[Controller]:
-    graph = Graph(context)
-    controllers: list[Controller] = []
-    for kind in COLLECTED:
-        reconciler = GarbageReconciler(context, graph, kind)
-        watches = [Watch(other, reconciler.keys_of(other)) for other in COLLECTED]
-        name = f"garbage-{kind.resource}"
-        controllers.append(_controller(context, name, reconciler, *watches, workers=_COLLECTORS, resync=_RARE))
-    return controllers
+    reconciler = GarbageReconciler(context, Graph(context))
+    watches = [Watch(kind, reconciler.keys_of(kind)) for kind in COLLECTED]
+    return [_controller(context, "garbage-collector", reconciler, *watches, workers=_COLLECTORS, resync=_RARE)]
 
 
 CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (

@@ -43,7 +43,8 @@ FOREGROUND: Final = "foregroundDeletion"
 ORPHAN: Final = "orphan"
 
 _INDEX: Final = "garbage/owner"
-_KINDS: Final = {(kind.group, kind.name): kind for kind in COLLECTED}
+_BY_NAME: Final = {(kind.group, kind.name): kind for kind in COLLECTED}
+_BY_KEY: Final = {kind.qualified: kind for kind in COLLECTED}
 
 Dependent = tuple[Kind[Any], Item[Any]]
 
@@ -56,20 +57,16 @@ class Graph:
         for kind in COLLECTED:
             informer: Informer[Any] = context.informers.of(kind)
             informer.add_index(_INDEX, _owner_uids)
-            informers[kind.resource] = informer
+            informers[kind.qualified] = informer
         self._informers: Mapping[str, Informer[Any]] = informers
 
     def item(self, kind: Kind[Any], key: Key) -> Item[Any] | None:
         """Return an object as the informer holds it."""
-        return self._informers[kind.resource].get(key.namespace, key.name)
+        return self._informers[kind.qualified].get(key.namespace, key.name)
 
     def dependents(self, uid: str) -> list[Dependent]:
         """Return what names `uid` as an owner."""
-        return [(kind, item) for kind in COLLECTED for item in self.dependents_of_kind(kind, uid)]
-
-    def dependents_of_kind(self, kind: Kind[Any], uid: str) -> Iterable[Item[Any]]:
-        """Return the objects of one kind that name `uid` as an owner."""
-        return self._informers[kind.resource].indexed(_INDEX, uid)
+        return [(kind, item) for kind in COLLECTED for item in self._informers[kind.qualified].indexed(_INDEX, uid)]
 
     def has_seen(self, version: int) -> bool:
         """Return whether every dependent that existed at a version is known."""
@@ -79,7 +76,17 @@ class Graph:
 def kind_of(owner: OwnerReference) -> Kind[Any] | None:
     """Return the kind that an owner reference names, None for one that is not collected."""
     group = owner.api_version.rpartition("/")[0]
-    return _KINDS.get((group, owner.kind))
+    return _BY_NAME.get((group, owner.kind))
+
+
+def key_of(kind: Kind[Any], namespace: str, name: str) -> Key:
+    """Return the key of an object."""
+    return Key(namespace, name, kind.qualified)
+
+
+def kind_of_key(key: Key) -> Kind[Any]:
+    """Return the kind that a key names."""
+    return _BY_KEY[key.kind]
 
 
 def waits_for_dependents(meta: ObjectMeta) -> bool:

@@ -1,6 +1,6 @@
 """Owner references: deletes dependents whose owners are gone, and ends foreground and orphaning deletions.
 
-One reconciler a kind, all over the same graph (k8s.io/kubernetes pkg/controller/garbagecollector).
+One reconciler for all kinds, whose keys name the kind too (k8s.io/kubernetes pkg/controller/garbagecollector).
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from orch.runtime.reconcile import DONE, Key, Result
 from orch_controllers.context import Context
 from orch_controllers.documents import without_owners
 from orch_controllers.fanout import for_each
-from orch_controllers.garbage.graph import FOREGROUND, ORPHAN, Dependent, Graph, kind_of, waits_for_dependents
+from orch_controllers.garbage.graph import (
+    FOREGROUND,
+    ORPHAN,
+    Dependent,
+    Graph,
+    key_of,
+    kind_of,
+    kind_of_key,
+    waits_for_dependents,
+)
 
 log = logging.getLogger(__name__)
 
@@ -36,46 +45,46 @@ class _Owner(enum.Enum):
 
 
 class GarbageReconciler:
-    """Reconciles the objects of one kind as dependents and as owners."""
+    """Reconciles objects as dependents and as owners."""
 
-    def __init__(self, context: Context, graph: Graph, kind: Kind[Any]) -> None:
+    def __init__(self, context: Context, graph: Graph) -> None:
         self._client = context.client
         self._graph = graph
-        self._kind = kind
 
-    def keys_of(self, other: Kind[Any]) -> Callable[[Change[Any]], Iterable[Key]]:
-        """Return what a change of an object of `other` means for the objects of this kind."""
+    def keys_of(self, kind: Kind[Any]) -> Callable[[Change[Any]], Iterable[Key]]:
+        """Return whom a change of an object of `kind` concerns: itself, its dependents, its owners."""
 
         def keys(change: Change[Any]) -> Iterable[Key]:
             old, new = change.old, change.new
-            found: set[Key] = set()
-            if other is self._kind and new is not None and _concerns(new.object.metadata):
-                found.add(Key(new.namespace, new.name))
-            if old is not None and (new is None or _begins_to_wait(old, new)):
-                dependents = self._graph.dependents_of_kind(self._kind, old.uid)
-                found |= {Key(item.namespace, item.name) for item in dependents}
-            if old is not None and (new is None or _owners(new) != _owners(old)):
-                found |= {self._where(old, owner) for owner in _owners(old) if kind_of(owner) is self._kind}
+            found: list[Key] = []
+            if new is not None and _concerns(new.object.metadata):
+                found.append(key_of(kind, new.namespace, new.name))
+            if old is not None:
+                if new is None or _begins_to_wait(old, new):
+                    found += [key_of(each, item.namespace, item.name) for each, item in self._graph.dependents(old.uid)]
+                if new is None or _owners(new) != _owners(old):
+                    found += [key for owner in _owners(old) if (key := _where(old, owner)) is not None]
             return found
 
         return keys
 
     async def reconcile(self, key: Key) -> Result:
         """Take the next step for one object."""
-        item = self._graph.item(self._kind, key)
+        kind = kind_of_key(key)
+        item = self._graph.item(kind, key)
         if item is None:
             return DONE
         meta: ObjectMeta = item.object.metadata
         if meta.deletion_timestamp:
             if ORPHAN in meta.finalizers:
-                return await self._orphan(item)
+                return await self._orphan(kind, item)
             if FOREGROUND in meta.finalizers:
-                return await self._finish_foreground(item)
+                return await self._finish_foreground(kind, item)
         elif meta.owner_references:
-            await self._check_owners(item)
+            await self._check_owners(kind, item)
         return DONE
 
-    async def _check_owners(self, item: Item[Any]) -> None:
+    async def _check_owners(self, kind: Kind[Any], item: Item[Any]) -> None:
         """Delete the object when no owner stands; else take away the references to those that do not."""
         meta: ObjectMeta = item.object.metadata
         states = {owner.uid: await self._state_of(meta.namespace, owner) for owner in meta.owner_references}
@@ -83,7 +92,7 @@ class GarbageReconciler:
         if not fallen:
             return
         if len(fallen) < len(states):
-            await self._patch(self._kind, meta, without_owners(meta.uid, fallen))
+            await self._patch(kind, meta, without_owners(meta.uid, fallen))
             return
         policy = "Background"
         dependents = self._graph.dependents(meta.uid)
@@ -94,8 +103,8 @@ class GarbageReconciler:
         elif dependents and _Owner.WAITING in states.values():
             policy = "Foreground"
             if any(waits_for_dependents(dependent.object.metadata) for _, dependent in dependents):
-                await self._unblock(meta)  # they may be waiting for one another in a circle
-        await self._delete(item.object, policy)
+                await self._unblock(kind, meta)  # they may be waiting for one another in a circle
+        await self._delete(kind, item.object, policy)
 
     async def _state_of(self, namespace: str, owner: OwnerReference) -> _Owner:
         """Return what an owner is; that one is gone counts only when the api says so."""
@@ -115,34 +124,34 @@ class GarbageReconciler:
             return _Owner.GONE
         return _Owner.WAITING if waits_for_dependents(found) else _Owner.SOLID
 
-    async def _finish_foreground(self, item: Item[Any]) -> Result:
+    async def _finish_foreground(self, kind: Kind[Any], item: Item[Any]) -> Result:
         """Let the owner go when no dependent is left that blocks it; they have been told by its change."""
         if not self._graph.has_seen(item.revision):
             return Result(_AWAIT_INFORMERS)
         if any(_blocks(dependent, item.uid) for dependent in self._graph.dependents(item.uid)):
             return Result(_AWAIT_DEPENDENTS)
-        await self._drop_finalizer(item.object.metadata, FOREGROUND)
+        await self._drop_finalizer(kind, item.object.metadata, FOREGROUND)
         return DONE
 
-    async def _orphan(self, item: Item[Any]) -> Result:
+    async def _orphan(self, kind: Kind[Any], item: Item[Any]) -> Result:
         """Take the owner from all of its dependents, then let it go."""
         if not self._graph.has_seen(item.revision):
             return Result(_AWAIT_INFORMERS)
 
         async def release(dependent: Dependent) -> None:
-            kind, each = dependent
-            await self._patch(kind, each.object.metadata, without_owners(each.uid, [item.uid]))
+            of, each = dependent
+            await self._patch(of, each.object.metadata, without_owners(each.uid, [item.uid]))
 
         await for_each(self._graph.dependents(item.uid), release)
-        await self._drop_finalizer(item.object.metadata, ORPHAN)
+        await self._drop_finalizer(kind, item.object.metadata, ORPHAN)
         return DONE
 
-    async def _delete(self, each: Object, propagation: str) -> None:
+    async def _delete(self, kind: Kind[Any], each: Object, propagation: str) -> None:
         """Delete an object as it was read: it may have been given another owner since."""
         meta = each.metadata
         try:
             await self._client.delete(
-                self._kind,
+                kind,
                 meta.namespace,
                 meta.name,
                 uid=meta.uid,
@@ -150,16 +159,16 @@ class GarbageReconciler:
                 propagation=propagation,
             )
         except NotFoundError:
-            log.debug("%s %s/%s was gone already", self._kind.name, meta.namespace, meta.name)
+            log.debug("%s %s/%s was gone already", kind.name, meta.namespace, meta.name)
 
-    async def _unblock(self, meta: ObjectMeta) -> None:
+    async def _unblock(self, kind: Kind[Any], meta: ObjectMeta) -> None:
         references = [{"uid": owner.uid, "blockOwnerDeletion": False} for owner in meta.owner_references]
-        await self._patch(self._kind, meta, {"metadata": {"uid": meta.uid, "ownerReferences": references}})
+        await self._patch(kind, meta, {"metadata": {"uid": meta.uid, "ownerReferences": references}})
 
-    async def _drop_finalizer(self, meta: ObjectMeta, finalizer: str) -> None:
+    async def _drop_finalizer(self, kind: Kind[Any], meta: ObjectMeta, finalizer: str) -> None:
         kept = [each for each in meta.finalizers if each != finalizer]
         version = {"uid": meta.uid, "resourceVersion": meta.resource_version}
-        await self._patch(self._kind, meta, {"metadata": {**version, "finalizers": kept or None}}, strategic=False)
+        await self._patch(kind, meta, {"metadata": {**version, "finalizers": kept or None}}, strategic=False)
 
     async def _patch(self, kind: Kind[Any], meta: ObjectMeta, patch: dict[str, Any], *, strategic: bool = True) -> None:
         try:
@@ -167,8 +176,11 @@ class GarbageReconciler:
         except NotFoundError:
             log.debug("%s %s/%s was gone already", kind.name, meta.namespace, meta.name)
 
-    def _where(self, dependent: Item[Any], owner: OwnerReference) -> Key:
-        return Key(dependent.namespace if self._kind.namespaced else "", owner.name)
+
+def _where(dependent: Item[Any], owner: OwnerReference) -> Key | None:
+    """Return the owner's key, None when its kind is not collected."""
+    kind = kind_of(owner)
+    return None if kind is None else key_of(kind, dependent.namespace if kind.namespaced else "", owner.name)
 
 
 def _concerns(meta: ObjectMeta) -> bool:

@@ -57,6 +57,15 @@ class EvictionReconciler:
         self._note(name, after)
         return [Key(item.namespace, item.name) for item in self._pods.indexed(BY_NODE, name)]
 
+    def keys_of_pod(self, change: Change[Pod]) -> Iterable[Key]:
+        """Return the pod's key when it is bound, unless nothing has changed that an eviction depends on."""
+        old, new = change.old, change.new
+        if new is None or not new.object.spec.node_name:
+            return ()
+        if old is not None and old is not new and _evictability(old.object) == _evictability(new.object):
+            return ()
+        return (Key(new.namespace, new.name),)
+
     async def reconcile(self, key: Key) -> Result:
         """Evict one pod if it is time."""
         item = self._pods.get(key.namespace, key.name)
@@ -145,3 +154,8 @@ class EvictionReconciler:
         except ConflictError as error:
             log.info("pod %s/%s is not removed: %s", meta.namespace, meta.name, error)
             raise
+
+
+def _evictability(pod: Pod) -> tuple[object, ...]:
+    """Return what decides, together with the node, whether and when a pod is evicted."""
+    return pod.spec.node_name, pod.spec.tolerations, pod.metadata.deletion_timestamp, bound_since(pod)
