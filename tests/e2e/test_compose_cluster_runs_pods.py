@@ -27,7 +27,7 @@ EXTRAS = {
     "api": {"grpc", "litestar", "cryptography"},
     "scheduler": {"grpc", "numpy"},
     "controllers": {"grpc"},
-    "agent": {"podman", "aiohttp", "pyroute2"},
+    "agent": {"podman"},
     "cli": {"grpc", "cryptography"},
 }
 """Which of the packages that only some services need each image has."""
