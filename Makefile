@@ -3,7 +3,7 @@
 # make help    the rest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean test check unit e2e bench proto lock images images-services compose-up compose-down clean
+.PHONY: help setup demo demo-clean test check unit e2e chaos scale bench proto lock images images-services compose-up compose-down clean
 
 PYTHON := .venv/bin/python
 ORCH   := .venv/bin/orch
@@ -39,6 +39,12 @@ unit: setup ## Run the tests that need no other process
 
 e2e: setup images ## Run the tests of whole clusters
 	@$(SUDO) $(PYTHON) -m pytest tests/e2e $(ARGS)
+
+chaos: setup images ## Kill services and stores again and again, for an hour (`make chaos ARGS="--rounds 3"` for less)
+	@$(SUDO) $(PYTHON) -m pytest tests/chaos --rounds 50 $(ARGS)
+
+scale: setup ## Run 2,000 pods on 1,000 simulated nodes (`make scale ARGS="--fleet 5000 --pods 20000"` for more)
+	@$(SUDO) $(PYTHON) -m pytest tests/scale --fleet 1000 --pods 2000 $(ARGS)
 
 bench: setup ## Measure, and print the figures as a table
 	@$(SUDO) $(PYTHON) -m benchmarks $(ARGS)

@@ -1,3 +1,13 @@
-"""What all tests have in common."""
+"""What all tests have in common, and how far the long ones go: `make chaos` and `make scale` ask for more."""
+
+from __future__ import annotations
+
+import pytest
 
 pytest_plugins = ("cluster_fixtures",)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, default=1, help="how often each chaos test runs")
+    parser.addoption("--fleet", type=int, default=200, help="simulated nodes of the scale tests")
+    parser.addoption("--pods", type=int, default=400, help="pods of the scale tests")

@@ -14,6 +14,12 @@ SETTINGS = {
 }
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if (rounds := metafunc.config.getoption("--rounds")) > 1:
+        metafunc.fixturenames.append("round")
+        metafunc.parametrize("round", range(rounds))
+
+
 @pytest.fixture(scope="session")
 def battered(clusters: Callable[..., LocalCluster]) -> LocalCluster:
     """A running cluster of five simulated nodes whose processes these tests kill."""
