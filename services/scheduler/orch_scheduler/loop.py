@@ -77,7 +77,13 @@ class Scheduler:
         self._pods.on_change(self._on_pod)
 
     async def lead(self) -> None:
-        """Schedule until cancelled."""
+        """Schedule until cancelled; what that interrupts is begun anew by the next term.
+
+        A placement whose commit was interrupted may stand: then the pod's next event says so, or the api refuses the
+        second one.
+        """
+        for pod in self._queue.reclaim():
+            self._columns.remove(pod.uid)
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await self._queue.wait()

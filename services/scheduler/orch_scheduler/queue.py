@@ -51,6 +51,7 @@ class PodQueue:
         self._backing_off: list[tuple[float, int, Waiting]] = []
         self._in_backoff: set[str] = set()
         self._parked: dict[str, Waiting] = {}
+        self._handed_out: dict[str, Waiting] = {}
         self._ready = asyncio.Event()
         PENDING.labels("active").set_function(lambda: len(self._in_active))
         PENDING.labels("backoff").set_function(lambda: len(self._in_backoff))
@@ -80,6 +81,7 @@ class PodQueue:
         self._in_active.discard(uid)
         self._in_backoff.discard(uid)
         self._parked.pop(uid, None)
+        self._handed_out.pop(uid, None)
 
     def pop(self, limit: int) -> list[Waiting]:
         """Hand out up to `limit` active pods, highest priority first, then longest waiting."""
@@ -90,18 +92,29 @@ class PodQueue:
             if pod.uid in self._in_active and self._known.get(pod.uid) is pod:
                 self._in_active.discard(pod.uid)
                 pod.attempts += 1
+                self._handed_out[pod.uid] = pod
                 batch.append(pod)
         return batch
+
+    def reclaim(self) -> list[Waiting]:
+        """Make active again, and return, what was handed out and of which nothing more was heard."""
+        lost = list(self._handed_out.values())
+        self._handed_out.clear()
+        for pod in lost:
+            self._activate(pod)
+        return lost
 
     def park(self, pod: Waiting, wake: Wake, message: str) -> None:
         """Put back a pod that no node would take, until one of `wake` happens."""
         if self._known.get(pod.uid) is pod:
             pod.wake, pod.message, pod.parked = wake, message, self._clock.monotonic()
+            self._handed_out.pop(pod.uid, None)
             self._parked[pod.uid] = pod
 
     def retry(self, pod: Waiting) -> None:
         """Put back a pod whose binding failed; it backs off."""
         if self._known.get(pod.uid) is pod:
+            self._handed_out.pop(pod.uid, None)
             self._back_off(pod, self._clock.monotonic() + _backoff(pod.attempts))
 
     def woken(self, change: Wake) -> None:

@@ -109,3 +109,16 @@ async def test_waiting_ends_when_a_pod_comes_or_its_back_off_ends(queue, waiting
     await clock.advance(0.5)
     await task
     assert uids(queue.pop(1)) == ["a"]
+
+
+async def test_what_was_handed_out_and_not_heard_of_is_reclaimed(queue, waiting):
+    for uid in ("lost", "parked", "retried", "bound"):
+        queue.put(waiting(uid))
+    lost, parked, retried, bound = queue.pop(10)
+    queue.park(parked, Wake.NODE_ADDED, "no room")
+    queue.retry(retried)
+    queue.remove(bound.uid)
+    assert queue.reclaim() == [lost]
+    assert uids(queue.pop(10)) == ["lost"]
+    queue.remove("lost")
+    assert queue.reclaim() == []

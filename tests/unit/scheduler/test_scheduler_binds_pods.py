@@ -30,16 +30,28 @@ def client(api):
 
 
 @pytest.fixture
-async def scheduler(api):
-    """A scheduler that leads."""
+async def standby(api):
+    """A scheduler that follows the cluster and does not lead."""
     clock, bus, client = api.core.clock, api.bus(USER), api.client(USER)
     informers, recorder = Informers(bus), EventRecorder(client, "default-scheduler", clock)
     made = Scheduler(client, bus, informers, recorder, clock, SchedulerConfig())
-    tasks = [asyncio.ensure_future(work) for work in (informers.run(), recorder.run())]
-    try:
+    async with working(informers.run(), recorder.run()):
         await informers.wait_synced(10)
-        tasks.append(asyncio.ensure_future(made.lead()))
         yield made
+
+
+@pytest.fixture
+async def scheduler(standby):
+    """A scheduler that leads."""
+    async with working(standby.lead()):
+        yield standby
+
+
+@contextlib.asynccontextmanager
+async def working(*work):
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        yield
     finally:
         for task in tasks:
             task.cancel()
@@ -231,3 +243,22 @@ async def test_a_pod_that_another_bound_meanwhile_is_let_go(scheduler, client, a
     await add_pod("p")
     assert await bound("p") == "n"
     assert (await client.get(PODS, "default", "fixed")).spec.node_name == "elsewhere"
+
+
+async def test_what_the_end_of_a_term_interrupts_is_done_in_the_next(standby, monkeypatch, add_node, add_pod, bound):
+    """The pod is in no queue while its placement is on its way to the api."""
+    await add_node("n", cpu="1")
+    on_the_way = asyncio.Event()
+
+    async def hang(*_):
+        on_the_way.set()
+        await asyncio.get_running_loop().create_future()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(standby._client, "bind", hang)
+        async with working(standby.lead()):
+            await add_pod("p", cpu="1")
+            async with asyncio.timeout(10):
+                await on_the_way.wait()
+    async with working(standby.lead()):
+        assert await bound("p") == "n"
