@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from compose_project import ROOT, ComposeProject, run, wait_for
+from compose_project import ROOT, ComposeProject, wait_for
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(600)]
 
-IMAGES = ROOT / ".orch-images"
 NODES = ("node-1", "node-2")
 READ = "import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 READ_API = (
@@ -34,9 +32,10 @@ EXTRAS = {
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, image_mirror: Path) -> Iterator[ComposeProject]:
-    run(sys.executable, ROOT / "tools/images/services.py", "--store", IMAGES, timeout=540)
-    project = ComposeProject(tmp_path_factory.mktemp("compose"), IMAGES / "services", image_mirror)
+def project(
+    tmp_path_factory: pytest.TempPathFactory, service_images: Path, image_mirror: Path
+) -> Iterator[ComposeProject]:
+    project = ComposeProject(tmp_path_factory.mktemp("compose"), service_images, image_mirror)
     try:
         project.start()
         yield project

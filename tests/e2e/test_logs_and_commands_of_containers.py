@@ -144,26 +144,26 @@ def test_input_of_megabytes_reaches_a_command_whole(space: Space) -> None:
 
 def test_a_terminal(space: Space) -> None:
     """`exec -it` gives a terminal of our size, that echoes, takes ^C, and follows when ours is resized."""
-    with terminal(space, "exec", "-it", "talker", "-c", "quiet", "--", "sh") as (master, process):
-        read_until(master, b"# ")
-        os.write(master, b"tty; stty size\n")
-        read_until(master, b"/dev/pts/")
-        read_until(master, b"40 100")
-        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
+    with terminal(space, "exec", "-it", "talker", "-c", "quiet", "--", "sh") as (screen, process):
+        screen.read_until(b"# ")
+        screen.type(b"tty; stty size\n")
+        screen.read_until(b"/dev/pts/")
+        screen.read_until(b"40 100")
+        screen.resize(50, 120)
         deadline = time.monotonic() + 30
         told = b""
         while b"50 120" not in told:
             assert time.monotonic() < deadline, told
-            os.write(master, b"stty size; echo =\n")
-            told = read_until(master, b"\n=")
+            screen.type(b"stty size; echo =\n")
+            told = screen.read_until(b"\n=")
         # The quotes tell what a command shows from its own echo.
-        os.write(master, b"(trap 'echo inter''rupted; exit' INT; echo wait''ing; while :; do sleep 0.1; done)\n")
-        read_until(master, b"waiting")
-        os.write(master, b"\x03")
-        read_until(master, b"interrupted")
-        read_until(master, b"# ")  # the shell throws away what was typed before it asks again
-        os.write(master, b"exit 5\n")
-        read_until(master, b"exit code 5")
+        screen.type(b"(trap 'echo inter''rupted; exit' INT; echo wait''ing; while :; do sleep 0.1; done)\n")
+        screen.read_until(b"waiting")
+        screen.type(b"\x03")
+        screen.read_until(b"interrupted")
+        screen.read_until(b"# ")  # the shell throws away what was typed before it asks again
+        screen.type(b"exit 5\n")
+        screen.read_until(b"exit code 5")
         assert process.wait(timeout=30) == 5
 
 
@@ -174,11 +174,37 @@ def test_attaching_to_what_is_not_there(space: Space) -> None:
     assert "container none is not valid for pod talker" in told or "container not found" in told
 
 
+class Screen:
+    """Our end of a terminal. What was read beyond that which a test waited for is kept for its next wait."""
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self._unread = b""
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    def resize(self, lines: int, columns: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def read_until(self, wanted: bytes, timeout: float = 30) -> bytes:
+        """Read until `wanted` has been shown; return all up to its end."""
+        deadline = time.monotonic() + timeout
+        while wanted not in self._unread:
+            ready, _, _ = select.select([self._master], [], [], max(0, deadline - time.monotonic()))
+            assert ready, f"{wanted!r} was not shown: {self._unread!r}"
+            self._unread += os.read(self._master, 65536)
+        end = self._unread.index(wanted) + len(wanted)
+        read, self._unread = self._unread[:end], self._unread[end:]
+        return read
+
+
 @contextmanager
-def terminal(space: Space, *arguments: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def terminal(space: Space, *arguments: str) -> Iterator[tuple[Screen, subprocess.Popen[bytes]]]:
     """Run kubectl on a terminal of 40 lines and 100 columns; yield our end of it."""
     master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    screen = Screen(master)
+    screen.resize(40, 100)
     process = subprocess.Popen(
         ["setsid", "--ctty", BIN / "kubectl", "-n", space.name, *arguments],
         stdin=slave,
@@ -188,19 +214,8 @@ def terminal(space: Space, *arguments: str) -> Iterator[tuple[int, subprocess.Po
     )
     os.close(slave)
     try:
-        yield master, process
+        yield screen, process
     finally:
         process.kill()
         process.wait()
         os.close(master)
-
-
-def read_until(master: int, wanted: bytes, timeout: float = 30) -> bytes:
-    """Read from a terminal until it has shown `wanted`; return all that was read."""
-    read = b""
-    deadline = time.monotonic() + timeout
-    while wanted not in read:
-        ready, _, _ = select.select([master], [], [], max(0, deadline - time.monotonic()))
-        assert ready, f"{wanted!r} was not shown: {read!r}"
-        read += os.read(master, 65536)
-    return read

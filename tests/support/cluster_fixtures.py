@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,12 +11,39 @@ from typing import Any
 import pytest
 from local_cluster import IMAGES, ROOT, LocalCluster, run
 
+_BUILD = pytest.StashKey[subprocess.Popen[str]]()
+
 
 @pytest.fixture(scope="session")
 def image_mirror() -> Path:
     """The storage of a registry with images built from packages; `make images` has usually made it already."""
     run(sys.executable, ROOT / "tools/images/build.py", "--store", IMAGES, timeout=600)
     return IMAGES / "registry"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to build the images of deploy/compose, if a test will want them: others run meanwhile."""
+    wanted = any("service_images" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        command = (sys.executable, ROOT / "tools/images/services.py", "--store", IMAGES)
+        session.stash[_BUILD] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Do not leave the build behind when the session ended without it."""
+    build = session.stash.get(_BUILD, None)
+    if build is not None and build.returncode is None:
+        build.terminate()
+        build.communicate(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def service_images(request: pytest.FixtureRequest) -> Path:
+    """A store with the images of deploy/compose."""
+    build = request.session.stash[_BUILD]
+    said, _ = build.communicate(timeout=540)
+    assert build.returncode == 0, said
+    return IMAGES / "services"
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,19 @@ class RefusedError(OSError):
         self.status = status
 
 
+class Connection(http.client.HTTPSConnection):
+    """One whose socket is there to be closed when the handshake fails, too."""
+
+    def __init__(self, port: int, context: ssl.SSLContext, timeout: float) -> None:
+        super().__init__("127.0.0.1", port, timeout=timeout, context=context)
+        self._tls = context
+
+    def connect(self) -> None:
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+        self.sock.do_handshake()
+
+
 class Rest:
     """A client of the api with one identity: a certificate, a token, or none at all."""
 
@@ -77,8 +90,8 @@ class Rest:
         finally:
             connection.close()
 
-    def _connect(self, timeout: float) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection("127.0.0.1", self._port, context=self._context, timeout=timeout)
+    def _connect(self, timeout: float) -> Connection:
+        return Connection(self._port, self._context, timeout)
 
     def _send(
         self,
