@@ -69,7 +69,7 @@ class Scheduler:
         self._columns = Columns()
         self._demands = Demands()
         self._engine = Engine()
-        self._queue = PodQueue(clock)
+        self._queue = PodQueue(clock, by_priority=config.pod_priority)
         self._binder = Binder(client, self._on_bound, self._on_bind_failed)
         self._report_slots = asyncio.Semaphore(_REPORTS)
         self._pods = informers.of(PODS)

@@ -40,10 +40,14 @@ class Waiting(msgspec.Struct, eq=False):
 
 
 class PodQueue:
-    """Each pod is in one place: active, backing off, parked, or handed out."""
+    """Each pod is in one place: active, backing off, parked, or handed out.
 
-    def __init__(self, clock: Clock) -> None:
+    Without `by_priority`, pods are handed out in the order in which they came.
+    """
+
+    def __init__(self, clock: Clock, *, by_priority: bool = True) -> None:
         self._clock = clock
+        self._by_priority = by_priority
         self._order = itertools.count()
         self._known: dict[str, Waiting] = {}
         self._active: list[tuple[int, float, int, Waiting]] = []
@@ -166,7 +170,8 @@ class PodQueue:
 
     def _activate(self, pod: Waiting) -> None:
         self._in_active.add(pod.uid)
-        heapq.heappush(self._active, (-pod.demand.priority, pod.since, next(self._order), pod))
+        priority = pod.demand.priority if self._by_priority else 0
+        heapq.heappush(self._active, (-priority, pod.since, next(self._order), pod))
         self._ready.set()
 
     def _back_off(self, pod: Waiting, due: float) -> None:

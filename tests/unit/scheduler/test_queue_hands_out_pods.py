@@ -111,6 +111,14 @@ async def test_waiting_ends_when_a_pod_comes_or_its_back_off_ends(queue, waiting
     assert uids(queue.pop(1)) == ["a"]
 
 
+async def test_without_priorities_the_first_come_is_the_first(waiting, clock):
+    queue = PodQueue(clock, by_priority=False)
+    queue.put(waiting("low"))
+    await clock.advance(1)
+    queue.put(waiting("high", priority=10))
+    assert uids(queue.pop(10)) == ["low", "high"]
+
+
 async def test_what_was_handed_out_and_not_heard_of_is_reclaimed(queue, waiting):
     for uid in ("lost", "parked", "retried", "bound"):
         queue.put(waiting(uid))
