@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from orch.objects.cluster import Node, Taint
 from orch_scheduler.demand import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Demand, amount
+from orch_scheduler.neighbours import Neighbours
+from orch_scheduler.terms import NamespaceLabels
 
 KeyT = TypeVar("KeyT")
 
 Amounts = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Rows = NDArray[np.int64]
 
 FIRST_RESOURCES: Final = (CPU, MEMORY, EPHEMERAL_STORAGE, PODS)
 CPU_COLUMN, MEMORY_COLUMN = 0, 1
@@ -76,6 +79,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     taints: RowIndex[Taint]
     rows: Mapping[str, int]
     node_labels: Sequence[Mapping[str, str]]
+    neighbours: Neighbours
+    namespaces: NamespaceLabels
 
     @property
     def size(self) -> int:
@@ -113,6 +118,8 @@ class Columns:
         self._row_taints: list[tuple[Taint, ...]] = []
         self._pods: dict[str, tuple[str, Demand]] = {}  # uid → (node, demand)
         self._waiting: dict[str, dict[str, Demand]] = {}  # node not known yet → uid → demand
+        self._neighbours = Neighbours()
+        self._namespaces: dict[str, Mapping[str, str]] = {}
 
     @property
     def nodes(self) -> int:
@@ -155,13 +162,14 @@ class Columns:
         for uid, (node, demand) in list(self._pods.items()):
             if node == name:
                 del self._pods[uid]
+                self._neighbours.remove(demand, row)
                 self._waiting.setdefault(name, {})[uid] = demand
 
     def place(self, uid: str, node: str, demand: Demand) -> None:
-        """Count a pod on a node; placing it again where it is changes nothing."""
+        """Count a pod on a node; placing it again as it is where it is changes nothing."""
         known = self._pods.get(uid)
         if known is not None:
-            if known[0] == node:
+            if known == (node, demand):
                 return
             self.remove(uid)
         row = self._rows.get(node)
@@ -201,7 +209,16 @@ class Columns:
             taints=self._taints,
             rows=self._rows,
             node_labels=self._row_labels,
+            neighbours=self._neighbours,
+            namespaces=self._namespaces,
         )
+
+    def set_namespace(self, name: str, labels: Mapping[str, str] | None) -> None:
+        """Remember a namespace's labels; None when it is gone."""
+        if labels is None:
+            self._namespaces.pop(name, None)
+        else:
+            self._namespaces[name] = labels
 
     def _add(self, row: int, demand: Demand, sign: int) -> None:
         for resource, value in demand.requests.items():
@@ -209,6 +226,10 @@ class Columns:
             self._requested[row, column] += sign * value
         self._non_zero[row, 0] += sign * demand.non_zero[0]
         self._non_zero[row, 1] += sign * demand.non_zero[1]
+        if sign > 0:
+            self._neighbours.add(demand, row)
+        else:
+            self._neighbours.remove(demand, row)
 
     def _column(self, resource: str) -> int:
         column = self._resources.get(resource)

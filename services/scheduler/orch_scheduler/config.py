@@ -11,7 +11,8 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What `orch-scheduler --config FILE` reads.
 
     `batch`: pods that one plan places at most. `lease_ttl`: seconds after which a silent leader is replaced.
-    `pod_priority`: whether pods of higher priority come first.
+    `pod_priority`: whether pods of higher priority come first. `pod_affinity`: whether required pod affinity and
+    anti-affinity hold.
     """
 
     etcd: EtcdConfig = EtcdConfig()

@@ -10,6 +10,7 @@ import msgspec
 
 from orch import quantity
 from orch.objects.pods import Affinity, Container, Pod, PodSpec, Toleration
+from orch_scheduler.terms import Term, terms_of
 
 CPU: Final = "cpu"
 MEMORY: Final = "memory"
@@ -31,6 +32,7 @@ class Demand(msgspec.Struct, frozen=True, eq=False):
     """A class of pods that are alike to the scheduler. Compared by identity; `demand_of` interns by content.
 
     `requests`: amounts by resource, with 1 of "pods". `non_zero`: (milli-cpu, bytes) with defaults filled in.
+    `near` and `away`: required pod affinity and anti-affinity.
     """
 
     requests: Mapping[str, int]
@@ -39,6 +41,10 @@ class Demand(msgspec.Struct, frozen=True, eq=False):
     affinity: Affinity | None
     tolerations: tuple[Toleration, ...]
     priority: int
+    namespace: str
+    labels: Mapping[str, str]
+    near: tuple[Term, ...]
+    away: tuple[Term, ...]
 
 
 class _Content(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,6 +57,8 @@ class _Content(msgspec.Struct, frozen=True, omit_defaults=True):
     affinity: Affinity | None
     tolerations: tuple[Toleration, ...]
     priority: int
+    namespace: str
+    labels: Mapping[str, str]
 
 
 _encode = msgspec.json.Encoder().encode
@@ -64,17 +72,18 @@ class Demands:
         self._known: dict[bytes, Demand] = {}
 
     def of(self, pod: Pod) -> Demand:
-        """Return the pod's demand. Raises ValueError for a quantity that cannot be read."""
-        key = _encode(_content(pod.spec))
+        """Return the pod's demand. Raises ValueError for a quantity or a selector that cannot be read."""
+        key = _encode(_content(pod))
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= self._limit:
                 self._known.clear()
-            found = self._known[key] = _demand(pod.spec)
+            found = self._known[key] = _demand(pod)
         return found
 
 
-def _content(spec: PodSpec) -> _Content:
+def _content(pod: Pod) -> _Content:
+    spec = pod.spec
     return _Content(
         tuple((c.resources.requests, c.resources.limits) for c in spec.containers),
         tuple((c.resources.requests, c.resources.limits, c.restart_policy) for c in spec.init_containers),
@@ -83,10 +92,15 @@ def _content(spec: PodSpec) -> _Content:
         spec.affinity,
         spec.tolerations,
         spec.priority,
+        pod.metadata.namespace,
+        pod.metadata.labels,
     )
 
 
-def _demand(spec: PodSpec) -> Demand:
+def _demand(pod: Pod) -> Demand:
+    spec, namespace = pod.spec, pod.metadata.namespace
+    near = spec.affinity.pod_affinity if spec.affinity else None
+    away = spec.affinity.pod_anti_affinity if spec.affinity else None
     requests = {resource: value for resource, value in _total(spec, _plain).items() if value}
     requests[PODS] = 1
     non_zero = _total(spec, _with_defaults)
@@ -97,6 +111,10 @@ def _demand(spec: PodSpec) -> Demand:
         affinity=spec.affinity,
         tolerations=spec.tolerations,
         priority=spec.priority,
+        namespace=namespace,
+        labels=pod.metadata.labels,
+        near=terms_of(near.required_during_scheduling_ignored_during_execution, namespace) if near else (),
+        away=terms_of(away.required_during_scheduling_ignored_during_execution, namespace) if away else (),
     )
 
 

@@ -18,6 +18,7 @@ from orch_scheduler.demand import Demand
 from orch_scheduler.explain import Explanation, explain
 from orch_scheduler.filters.affinity import NodeAffinity
 from orch_scheduler.filters.fit import NodeResourcesFit
+from orch_scheduler.filters.neighbours import InterPodAffinity, concerned
 from orch_scheduler.filters.protocol import Filter
 from orch_scheduler.filters.taints import TaintToleration
 from orch_scheduler.filters.unschedulable import NodeUnschedulable
@@ -25,7 +26,13 @@ from orch_scheduler.scores.balanced import BalancedAllocation
 from orch_scheduler.scores.least_allocated import LeastAllocated
 from orch_scheduler.scores.protocol import Score, Scores
 
-FILTERS: tuple[Filter, ...] = (NodeUnschedulable(), TaintToleration(), NodeAffinity(), NodeResourcesFit())
+FILTERS: tuple[Filter, ...] = (
+    NodeUnschedulable(),
+    TaintToleration(),
+    NodeAffinity(),
+    NodeResourcesFit(),
+    InterPodAffinity(),
+)
 """Every rule, in kube-scheduler's order."""
 
 SCORES: tuple[Score, ...] = (LeastAllocated(), BalancedAllocation())
@@ -46,6 +53,7 @@ class Engine:
 
     def __init__(self, filters: Sequence[Filter] = FILTERS, scores: Sequence[Score] = SCORES, *, seed: int = 0) -> None:
         self._filters = filters
+        self._neighbourly = any(isinstance(rule, InterPodAffinity) for rule in filters)
         self._scores = scores
         self._random = np.random.default_rng(seed)
         self._shuffle: NDArray[np.int64] = np.empty(0, np.int64)
@@ -55,7 +63,10 @@ class Engine:
         if len(self._shuffle) < snapshot.size:
             self._shuffle = self._random.permutation(snapshot.size * 2)
         working = msgspec.structs.replace(
-            snapshot, requested=snapshot.requested.copy(), non_zero=snapshot.non_zero.copy()
+            snapshot,
+            requested=snapshot.requested.copy(),
+            non_zero=snapshot.non_zero.copy(),
+            neighbours=snapshot.neighbours.planned(),
         )
         placements: list[Placement] = []
         start = 0
@@ -63,6 +74,8 @@ class Engine:
             end = start + 1
             while end < len(demands) and demands[end] is demands[start]:
                 end += 1
+            if self._neighbourly and concerned(working, demands[start]):
+                end = start + 1  # the next of the class may be allowed on other nodes
             placements += self._place_class(working, demands[start], end - start)
             start = end
         return placements
@@ -83,6 +96,7 @@ class Engine:
                 placements.append(Placement(working.names[row], feasible, -negative))
                 working.requested[row] += vector
                 working.non_zero[row] += demand.non_zero
+                working.neighbours.add(demand, row)
                 if self._fits(working, vector, row):
                     one = np.asarray((row,), np.int64)
                     heapq.heapreplace(heap, (-float(self._totals(working, demand, one)[0]), tie, row))

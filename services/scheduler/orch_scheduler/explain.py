@@ -53,9 +53,7 @@ def explain(snapshot: Snapshot, demand: Demand, filters: Sequence[Filter]) -> Ex
         if not refused.any():
             continue
         wake |= rule.wake
-        counted: Counter[str] = Counter()
-        for row in np.flatnonzero(refused):
-            counted.update(rule.reasons(snapshot, demand, int(row)))
+        counted = rule.reasons(snapshot, demand, np.flatnonzero(refused))
         refusals += [Refusal(rule.name, reason, count) for reason, count in counted.items()]
         remaining &= allowed
     return Explanation(int(snapshot.live.sum()), tuple(refusals), wake)

@@ -14,9 +14,9 @@ from orch.bus.protocol import Bus
 from orch.bus.subjects import decision_subject
 from orch.clock import Clock, rfc3339
 from orch.errors import ApiError, OrchError
-from orch.objects.cluster import Node
+from orch.objects.cluster import Namespace, Node
 from orch.objects.pods import Pod
-from orch.objects.scheme import NODES, PODS
+from orch.objects.scheme import NAMESPACES, NODES, PODS
 from orch.runtime.client import Client
 from orch.runtime.events import EventRecorder, ObjectReference
 from orch.runtime.informer import Change, Informers, Item
@@ -25,7 +25,8 @@ from orch_scheduler.binder import Bind, Binder
 from orch_scheduler.columns import Columns
 from orch_scheduler.config import SchedulerConfig
 from orch_scheduler.demand import Demands
-from orch_scheduler.engine import Engine, Placement
+from orch_scheduler.engine import FILTERS, Engine, Placement
+from orch_scheduler.filters.neighbours import InterPodAffinity
 from orch_scheduler.filters.protocol import Wake
 from orch_scheduler.queue import PodQueue, Waiting
 
@@ -68,12 +69,14 @@ class Scheduler:
         self._config = config
         self._columns = Columns()
         self._demands = Demands()
-        self._engine = Engine()
+        filters = [rule for rule in FILTERS if config.pod_affinity or not isinstance(rule, InterPodAffinity)]
+        self._engine = Engine(filters)
         self._queue = PodQueue(clock, by_priority=config.pod_priority)
         self._binder = Binder(client, self._on_bound, self._on_bind_failed)
         self._report_slots = asyncio.Semaphore(_REPORTS)
         self._pods = informers.of(PODS)
         informers.of(NODES).on_change(self._on_node)
+        informers.of(NAMESPACES).on_change(self._on_namespace)
         self._pods.on_change(self._on_pod)
 
     async def lead(self) -> None:
@@ -197,6 +200,8 @@ class Scheduler:
         elif pod.spec.node_name:
             self._queue.remove(new.uid)
             self._place(new)
+            if old is None or not old.object.spec.node_name or old.labels != new.labels:
+                self._queue.woken(Wake.POD_ADDED)
         elif pod.metadata.deletion_timestamp or pod.spec.scheduler_name != self._config.scheduler_name:
             self._queue.remove(new.uid)
         else:
@@ -231,6 +236,12 @@ class Scheduler:
             since=self._clock.monotonic(),
         )
         self._queue.put(waiting)
+
+    def _on_namespace(self, change: Change[Namespace]) -> None:
+        new = change.new
+        self._columns.set_namespace(change.item.name, new.labels if new is not None else None)
+        if new is not None and (change.old is None or change.old.labels != new.labels):
+            self._queue.woken(Wake.POD_ADDED)  # pods that were there before may be meant now
 
     def _on_node(self, change: Change[Node]) -> None:
         if change.new is None:

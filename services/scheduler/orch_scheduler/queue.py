@@ -55,6 +55,7 @@ class PodQueue:
         self._backing_off: list[tuple[float, int, Waiting]] = []
         self._in_backoff: set[str] = set()
         self._parked: dict[str, Waiting] = {}
+        self._hoped_for = Wake(0)  # what any parked pod waits for, and perhaps more
         self._handed_out: dict[str, Waiting] = {}
         self._ready = asyncio.Event()
         PENDING.labels("active").set_function(lambda: len(self._in_active))
@@ -114,6 +115,7 @@ class PodQueue:
             pod.wake, pod.message, pod.parked = wake, message, self._clock.monotonic()
             self._handed_out.pop(pod.uid, None)
             self._parked[pod.uid] = pod
+            self._hoped_for |= wake
 
     def retry(self, pod: Waiting) -> None:
         """Put back a pod whose binding failed; it backs off."""
@@ -123,8 +125,15 @@ class PodQueue:
 
     def woken(self, change: Wake) -> None:
         """Try parked pods again that `change` can help, once they have backed off since they were parked."""
+        if not change & self._hoped_for:
+            return
         now = self._clock.monotonic()
-        for pod in [pod for pod in self._parked.values() if pod.wake & change]:
+        helped = [pod for pod in self._parked.values() if pod.wake & change]
+        self._hoped_for = Wake(0)
+        for pod in self._parked.values():
+            if not pod.wake & change:
+                self._hoped_for |= pod.wake
+        for pod in helped:
             del self._parked[pod.uid]
             due = pod.parked + _backoff(pod.attempts)
             if due <= now:

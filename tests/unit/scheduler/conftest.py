@@ -34,11 +34,19 @@ def node(
     return msgspec.convert(document, Node)
 
 
-def pod(spec: Mapping[str, Any] | None = None, *, cpu: str = "", memory: str = "") -> Pod:
+def pod(
+    spec: Mapping[str, Any] | None = None,
+    *,
+    cpu: str = "",
+    memory: str = "",
+    namespace: str = "default",
+    labels: Mapping[str, str] | None = None,
+) -> Pod:
     """Return a pod with one container."""
     requests = {name: value for name, value in (("cpu", cpu), ("memory", memory)) if value}
     base: dict[str, Any] = {"containers": [{"name": "c", "resources": {"requests": requests}}]}
-    return msgspec.convert({"metadata": {"name": "p"}, "spec": {**base, **(spec or {})}}, Pod)
+    metadata = {"name": "p", "namespace": namespace, "labels": dict(labels or {})}
+    return msgspec.convert({"metadata": metadata, "spec": {**base, **(spec or {})}}, Pod)
 
 
 @pytest.fixture
@@ -48,7 +56,7 @@ def demands() -> Demands:
 
 @pytest.fixture
 def demand_of(demands: Demands) -> Callable[..., Demand]:
-    def make(spec: Mapping[str, Any] | None = None, **asked: str) -> Demand:
+    def make(spec: Mapping[str, Any] | None = None, **asked: Any) -> Demand:
         return demands.of(pod(spec, **asked))
 
     return make

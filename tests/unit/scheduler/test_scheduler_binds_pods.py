@@ -262,3 +262,15 @@ async def test_what_the_end_of_a_term_interrupts_is_done_in_the_next(standby, mo
                 await on_the_way.wait()
     async with working(standby.lead()):
         assert await bound("p") == "n"
+
+
+async def test_a_pod_waits_until_its_neighbour_is_there(scheduler, client, add_node, add_pod, bound, condition):
+    await add_node("n", labels={"kubernetes.io/hostname": "n"})
+    term = {"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "kubernetes.io/hostname"}
+    affinity = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    await add_pod("web", affinity=affinity)
+    await condition("web", "0/1 nodes are available: 1 node(s) didn't match pod affinity rules.")
+    await add_pod("db")
+    await bound("db")
+    await client.patch(PODS, "default", "db", {"metadata": {"labels": {"app": "db"}}})
+    assert await bound("web") == "n"

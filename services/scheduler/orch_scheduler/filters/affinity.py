@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from orch.objects.pods import NodeSelectorRequirement, NodeSelectorTerm
-from orch_scheduler.columns import Mask, Snapshot
+from orch_scheduler.columns import Mask, Rows, Snapshot
 from orch_scheduler.demand import Demand
 from orch_scheduler.filters.protocol import Wake
 
@@ -31,10 +31,10 @@ class NodeAffinity:
             mask = selected if mask is None else mask & selected
         return mask
 
-    def reasons(self, snapshot: Snapshot, demand: Demand, row: int) -> tuple[str, ...]:
+    def reasons(self, snapshot: Snapshot, demand: Demand, rows: Rows) -> dict[str, int]:
         """Return kube-scheduler's words."""
-        del snapshot, demand, row
-        return ("node(s) didn't match Pod's node affinity/selector",)
+        del snapshot, demand
+        return {"node(s) didn't match Pod's node affinity/selector": len(rows)}
 
 
 def term_mask(snapshot: Snapshot, term: NodeSelectorTerm) -> Mask:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from orch_scheduler.columns import Mask, Snapshot
+from orch_scheduler.columns import Mask, Rows, Snapshot
 from orch_scheduler.demand import PODS, Demand
 from orch_scheduler.filters.protocol import Wake
 
@@ -25,12 +25,15 @@ class NodeResourcesFit:
         fits: Mask = np.all(free >= vector[asked], axis=1)
         return fits
 
-    def reasons(self, snapshot: Snapshot, demand: Demand, row: int) -> tuple[str, ...]:
+    def reasons(self, snapshot: Snapshot, demand: Demand, rows: Rows) -> dict[str, int]:
         """Return a reason for each resource that is short: "Too many pods", then "Insufficient cpu"."""
-        short: list[str] = []
+        counted: dict[str, int] = {}
         for resource, value in sorted(demand.requests.items(), key=lambda item: (item[0] != PODS, item[0])):
             column = snapshot.resources.get(resource)
-            free = 0 if column is None else snapshot.allocatable[row, column] - snapshot.requested[row, column]
-            if free < value:
-                short.append("Too many pods" if resource == PODS else f"Insufficient {resource}")
-        return tuple(short)
+            short = len(rows)
+            if column is not None:
+                free = snapshot.allocatable[rows, column] - snapshot.requested[rows, column]
+                short = int((free < value).sum())
+            if short:
+                counted["Too many pods" if resource == PODS else f"Insufficient {resource}"] = short
+        return counted

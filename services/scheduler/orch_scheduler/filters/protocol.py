@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Flag, auto
 from typing import Protocol
 
-from orch_scheduler.columns import Mask, Snapshot
+from orch_scheduler.columns import Mask, Rows, Snapshot
 from orch_scheduler.demand import Demand
 
 
@@ -16,6 +16,7 @@ class Wake(Flag):
     NODE_ALLOCATABLE = auto()
     NODE_LABELS = auto()
     NODE_TAINTS = auto()
+    POD_ADDED = auto()
     POD_REMOVED = auto()
 
 
@@ -29,6 +30,9 @@ class Filter(Protocol):
         """Return the rows that satisfy the rule; None: it asks nothing of this demand."""
         ...
 
-    def reasons(self, snapshot: Snapshot, demand: Demand, row: int) -> tuple[str, ...]:
-        """Return why the row is refused, worded as kube-scheduler does."""
+    def reasons(self, snapshot: Snapshot, demand: Demand, rows: Rows) -> dict[str, int]:
+        """Return why rows are refused, worded as kube-scheduler does, and how many for each reason.
+
+        Every row has one reason at least.
+        """
         ...

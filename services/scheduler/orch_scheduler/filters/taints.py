@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from orch.objects.taints import tolerates
-from orch_scheduler.columns import Mask, Snapshot
+from orch_scheduler.columns import Mask, Rows, Snapshot
 from orch_scheduler.demand import Demand
 from orch_scheduler.filters.protocol import Wake
 
@@ -29,11 +29,15 @@ class TaintToleration:
                 refused = mask if refused is None else refused | mask
         return None if refused is None else np.logical_not(refused)
 
-    def reasons(self, snapshot: Snapshot, demand: Demand, row: int) -> tuple[str, ...]:
-        """Return the words for the first taint, by key, that is not tolerated."""
+    def reasons(self, snapshot: Snapshot, demand: Demand, rows: Rows) -> dict[str, int]:
+        """Return the words for each row's first taint, by key, that is not tolerated."""
+        counted: dict[str, int] = {}
         for taint in sorted(snapshot.taints, key=lambda taint: (taint.key, taint.value)):
             if taint.effect not in _KEEPS_OFF or tolerates(demand.tolerations, taint):
                 continue
-            if snapshot.taints.mask(taint, snapshot.size)[row]:
-                return (f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}",)
-        return ()
+            tainted = snapshot.taints.mask(taint, snapshot.size)[rows]
+            if tainted.any():
+                reason = f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
+                counted[reason] = counted.get(reason, 0) + int(tainted.sum())
+                rows = rows[~tainted]
+        return counted

@@ -6,7 +6,7 @@ from typing import Final
 
 from orch.objects.cluster import Taint
 from orch.objects.taints import tolerates
-from orch_scheduler.columns import Mask, Snapshot
+from orch_scheduler.columns import Mask, Rows, Snapshot
 from orch_scheduler.demand import Demand
 from orch_scheduler.filters.protocol import Wake
 
@@ -25,7 +25,7 @@ class NodeUnschedulable:
             return None
         return ~snapshot.unschedulable
 
-    def reasons(self, snapshot: Snapshot, demand: Demand, row: int) -> tuple[str, ...]:
+    def reasons(self, snapshot: Snapshot, demand: Demand, rows: Rows) -> dict[str, int]:
         """Return kube-scheduler's words."""
-        del snapshot, demand, row
-        return ("node(s) were unschedulable",)
+        del snapshot, demand
+        return {"node(s) were unschedulable": len(rows)}
