@@ -157,14 +157,17 @@ async def test_cancelling_one_side_ends_the_other(bus: Bus, node: Bus) -> None:
             ended.set_result(error.__cause__)
             raise
 
+    flowing = asyncio.Event()
+
     async def read() -> None:
         async with await open_stream(bus, "work", b"") as stream:
             async for _item in stream:
-                pass
+                flowing.set()
 
     await serve_streams(node, "work", flood)
     reader = asyncio.create_task(read())
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(10):
+        await flowing.wait()
     reader.cancel()
     await asyncio.gather(reader, return_exceptions=True)
     async with asyncio.timeout(10):
