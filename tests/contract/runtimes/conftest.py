@@ -89,13 +89,15 @@ class PodmanNode:
         self.namespace = f"orch-test-{os.getpid()}"
         self.group = f"/orch-test-{os.getpid()}"
         self.volatile = Path(f"/run/orch-test-{os.getpid()}")
+        self._states: list[str] = []
         self.service = self.make_service("podman", folder / "podman")
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run)
 
     def make_service(self, name: str, state: Path) -> PodmanService:
-        """Return a service on storage of its own; its volatile folders are removed with the node's."""
+        """Return a service on storage of its own; what it mounts and keeps in /run is removed with the node's."""
+        self._states.append(str(state))
         volatile = self.volatile / name
         settings = PodmanSettings(
             runroot=str(volatile / "run"),
@@ -126,20 +128,23 @@ class PodmanNode:
         self.podman("rm", "--all", "--force", "--time", "0")
         self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
         self._thread.join(30)
-        folders = (str(self.folder.parent), str(self.volatile))
+        # Podman clears up after its containers from processes of their own, each of which mounts the storage.
+        wait_until(lambda: not self._processes(), "processes stay")
+        folders = (*self._states, str(self.volatile))
         for mounted in sorted(_mounts_below(folders), key=len, reverse=True):
             subprocess.run(["umount", mounted], check=True, capture_output=True)
         shutil.rmtree(self.volatile)
         subprocess.run(["ip", "netns", "delete", self.namespace], check=True)
-        deadline = time.monotonic() + 20
-        while left := self._groups():
-            if time.monotonic() > deadline:
-                pytest.fail(f"control groups stay: {left}")
-            time.sleep(0.1)
-        processes = [pid for pid in Path("/proc").glob("[0-9]*") if str(self.volatile) in _command_line(pid)]
-        assert not processes, processes
+        wait_until(lambda: not self._groups(), "control groups stay")
+        assert not self._processes()
+        assert not _mounts_below(folders)
         namespaces = [each.name for each in Path("/run/netns").iterdir() if each.name.startswith(self.namespace)]
         assert not namespaces, namespaces
+
+    def _processes(self) -> list[str]:
+        """Return what runs for the node."""
+        lines = (_command_line(pid) for pid in Path("/proc").glob("[0-9]*"))
+        return [line for line in lines if str(self.volatile) in line]
 
     def _groups(self) -> list[Path]:
         """Remove the node's control groups; return those that are still in use."""
@@ -162,6 +167,15 @@ class PodmanNode:
             pass
         finally:
             self._loop.close()
+
+
+def wait_until(condition: Callable[[], bool], otherwise: str, timeout: float = 20) -> None:
+    """Fail with `otherwise` unless the condition comes true in time."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(otherwise)
+        time.sleep(0.1)
 
 
 def _mounts_below(folders: tuple[str, ...]) -> list[str]:
