@@ -41,7 +41,9 @@ def eventually(condition: Callable[[], bool], timeout: float = 60) -> None:
 
 
 def children(pid: int) -> dict[str, int]:
-    listed = subprocess.run(["ps", "--ppid", str(pid), "-o", "pid=,args="], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["ps", "-ww", "--ppid", str(pid), "-o", "pid=,args="], capture_output=True, text=True, check=False
+    )
     lines = [line.split() for line in listed.stdout.splitlines()]
     return {name: int(words[0]) for words in lines for name in map(os.path.basename, words) if name.startswith("orch-")}
 
