@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -48,8 +48,20 @@ class ScalePaths(msgspec.Struct, frozen=True):
     selector: tuple[str, ...] = ("spec", "selector")
 
 
+class Conversion(Protocol):
+    """Turns documents of a served version into the one that is stored, and back. Raises ApiError."""
+
+    async def to_storage(self, documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return documents of the served version as the stored one."""
+        ...
+
+    async def to_served(self, documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return stored documents as the served version."""
+        ...
+
+
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the generic parts of the api need to know of a kind."""
+    """All that the generic parts of the api need to know of a kind in one of its versions."""
 
     group: str = ""
     version: str = "v1"
@@ -67,6 +79,16 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     scale: ScalePaths | None = None
     sensitive: bool = False
     """Whether the relay publishes only the metadata."""
+    stored: bool = True
+    """Whether there are objects of the kind. Others are questions: a document is posted, and comes back answered."""
+    stored_as: Resource | None = None
+    """The resource in whose version objects are stored, when it is not this one's; `conversion` leads there."""
+    conversion: Conversion | None = None
+
+    @property
+    def storage(self) -> Resource:
+        """The resource in the version in which its objects are stored."""
+        return self.stored_as or self
 
     @property
     def api_version(self) -> str:

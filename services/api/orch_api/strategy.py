@@ -119,6 +119,10 @@ class Strategy:
         _ = obj, old
         return []
 
+    def validate_subresource(self, subresource: str, obj: Document, old: Document) -> list[Cause]:
+        """Return what is wrong with what a subresource was given; the scale is checked as the object is."""
+        return self.validate_status(obj, old) if subresource == "status" else []
+
     def claims(self, obj: Document) -> Iterable[str]:
         """Return what the object holds of a pool that all objects of its kind share."""
         _ = obj

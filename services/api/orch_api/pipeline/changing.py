@@ -229,11 +229,11 @@ def _validate(request: ChangeRequest, new: Document, old: Document) -> None:
     """Raise InvalidError for what breaks a rule."""
     resource, strategy = request.resource, request.resource.strategy
     causes: list[Cause] = [*validate_meta(new, resource), *validate_meta_update(new, old)]
-    if request.subresource == "status":
-        causes += strategy.validate_status(new, old)
-    elif request.subresource in {"", SCALE}:
+    if request.subresource in {"", SCALE}:
         causes += strategy.validate(new)
         causes += strategy.validate_update(new, old)
+    else:
+        causes += strategy.validate_subresource(request.subresource, new, old)
     refuse_invalid(resource, request.name, causes)
 
 
