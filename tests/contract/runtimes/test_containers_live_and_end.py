@@ -58,6 +58,8 @@ async def test_the_stop_signal_ends_a_container_gracefully(lab: Any) -> None:
 
 async def test_who_ignores_the_stop_signal_is_killed(lab: Any) -> None:
     made = await lab.run(SIMULATED_STOP_SECONDS=60)
+    async for _ in lab.runtime.logs(made, LogQuery(follow=True)):  # a signal before its trap is set ends it otherwise
+        break
     await lab.runtime.terminate(made)
     assert (await lab.inspect(made)).state is State.RUNNING
     await lab.runtime.kill(made)
