@@ -12,9 +12,10 @@ from orch.bus.subjects import OBJECTS
 from orch.errors import UnavailableError
 from orch_api.auth.authenticator import Authenticator, read_tokens
 from orch_api.config import ApiConfig
-from orch_api.http.app import Application, Check, Site
+from orch_api.http.app import Application, Site
 from orch_api.http.discovery import Discovery
 from orch_api.http.handler import ObjectsApplication
+from orch_api.http.health import Check
 from orch_api.http.objects import ObjectRequests
 from orch_api.http.openapi import OpenApiDocuments
 from orch_api.http.server import Server, listen, server
@@ -40,7 +41,7 @@ def application(core: Core, config: ApiConfig) -> Application:
 
 
 def checks(core: Core) -> Mapping[str, Check]:
-    """Return what /readyz looks at."""
+    """Return what /readyz and /healthz look at; /livez looks at the first of it."""
 
     async def ping() -> None:
         """Answer: this process runs."""

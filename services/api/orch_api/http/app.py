@@ -7,7 +7,8 @@ serves the rest: health, version, metrics, Kubernetes' OpenAPI documents, and it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, cast
 
 from litestar import Litestar, MediaType, Request, Response, get  # pyright: ignore[reportUnknownVariableType]
@@ -16,7 +17,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.params import FromPath
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from orch.errors import NotFoundError, OrchError
+from orch.errors import NotFoundError
 from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
 from orch_api.http import openapi_protobuf
@@ -24,13 +25,17 @@ from orch_api.http.discovery import Discovery, server_version
 from orch_api.http.document import Document
 from orch_api.http.exchange import Receive, Scope, Send
 from orch_api.http.handler import ObjectsApplication, as_api_error
+from orch_api.http.health import Check, Health, Verdict
+from orch_api.http.metrics import REQUESTS, Labels
 from orch_api.http.openapi import OpenApiDocuments
 from orch_api.http.server import PEER
 
-Check = Callable[[], Awaitable[None]]
-"""Raises an OrchError when what it checks is not well."""
+_ALIVE: Final = frozenset({"ping"})
+"""The checks of /livez: a process that fails one of them is to be started again."""
 
-_CHECK_DEADLINE: Final = 5.0
+_COUNTED: Final = ("/healthz", "/livez", "/readyz", "/metrics", "/version", "/openapi/v2", "/openapi/v3", "/docs")
+
+_CHARSET: Final = "; charset=utf-8"  # which Litestar adds to every text
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -50,7 +55,43 @@ class Application:
         if path.startswith(("/api/", "/apis/")) or path in {"/api", "/apis"}:
             await self._objects(scope, receive, send)
         else:
-            await self._rest(scope, receive, send)  # pyright: ignore[reportArgumentType]
+            await self._serve_site(scope, receive, send)
+
+    async def _serve_site(self, scope: Scope, receive: Receive, send: Send) -> None:
+        place = next((known for known in _COUNTED if scope["path"].startswith(known)), "")
+        figures = REQUESTS.labelled(Labels(_method(scope), subresource=place))
+        reply = _Reply(send)
+        started = time.monotonic()
+        REQUESTS.begin(figures, long_running=False)
+        try:
+            await self._rest(scope, receive, reply)  # pyright: ignore[reportArgumentType]
+        finally:
+            REQUESTS.end(figures, long_running=False)
+            if reply.status:
+                figures.done(reply.status, time.monotonic() - started, 0.0, reply.size)
+
+
+class _Reply:
+    """What the site answers, on its way to the client."""
+
+    __slots__ = ("_send", "size", "status")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.size = 0
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:
+            self.size += len(message.get("body", b""))
+        await self._send(message)
+
+
+def _method(scope: Scope) -> str:
+    """Return the verb under which the site's requests are counted; there is no other but get."""
+    return "get" if scope.get("method") in {"GET", "HEAD"} else "other"
 
 
 class Site:
@@ -68,23 +109,24 @@ class Site:
         self._authorizer = authorizer
         self._discovery = discovery
         self._documents = documents
-        self._checks = checks
+        self._healthy = Health("healthz", checks)
+        self._ready = Health("readyz", checks)
+        self._alive = Health("livez", {name: check for name, check in checks.items() if name in _ALIVE})
 
     def app(self) -> Litestar:
         """Return the routes as a Litestar application."""
 
-        @get(
-            ["/healthz", "/livez"],
-            media_type=MediaType.TEXT,
-            summary="Whether this process serves",
-            sync_to_thread=False,
-        )
-        def live() -> str:
-            return "ok"
+        @get(["/livez", "/livez/{name:path}"], media_type=MediaType.TEXT, summary="Whether this process runs")
+        async def live(request: AnyRequest, name: FromPath[str] = "") -> Response[str]:
+            return await self._check(self._alive, request, name)
 
-        @get("/readyz", media_type=MediaType.TEXT, summary="Whether this process can serve every request")
-        async def ready(request: AnyRequest) -> Response[str]:
-            return await self._ready(verbose="verbose" in request.query_params)
+        @get(["/readyz", "/readyz/{name:path}"], media_type=MediaType.TEXT, summary="Whether it can serve all requests")
+        async def ready(request: AnyRequest, name: FromPath[str] = "") -> Response[str]:
+            return await self._check(self._ready, request, name)
+
+        @get(["/healthz", "/healthz/{name:path}"], media_type=MediaType.TEXT, summary="What /readyz says")
+        async def healthy(request: AnyRequest, name: FromPath[str] = "") -> Response[str]:
+            return await self._check(self._healthy, request, name)
 
         @get("/version", summary="The server's version", sync_to_thread=False)
         def version() -> dict[str, str]:
@@ -93,7 +135,7 @@ class Site:
         @get("/metrics", media_type=MediaType.TEXT, summary="Metrics for Prometheus", sync_to_thread=False)
         def metrics(request: AnyRequest) -> Response[bytes]:
             self._authorize(request)
-            return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+            return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST.removesuffix(_CHARSET))
 
         @get("/openapi/v2", summary="Kubernetes' OpenAPI 2 document of everything below /api and /apis")
         async def openapi_v2(request: AnyRequest) -> Response[bytes]:
@@ -116,7 +158,7 @@ class Site:
             return await _document(request, document)
 
         return Litestar(
-            [live, ready, version, metrics, openapi_v2, openapi_index, openapi_v3],
+            [live, ready, healthy, version, metrics, openapi_v2, openapi_index, openapi_v3],
             exception_handlers={Exception: _answer_failure},
             openapi_config=OpenAPIConfig(
                 title="orch",
@@ -134,22 +176,21 @@ class Site:
         caller = self._authenticator.identify(peer, request.headers.get("authorization", ""))
         self._authorizer.authorize_path(caller, request.method.lower(), request.scope["path"])
 
-    async def _ready(self, *, verbose: bool) -> Response[str]:
-        lines: list[str] = []
-        healthy = True
-        for name, check in self._checks.items():
-            try:
-                async with asyncio.timeout(_CHECK_DEADLINE):
-                    await check()
-            except (OrchError, TimeoutError) as error:
-                healthy = False
-                lines.append(f"[-]{name} failed: {error or 'no answer in time'}")
-            else:
-                lines.append(f"[+]{name} ok")
-        if healthy and not verbose:
-            return Response("ok", media_type=MediaType.TEXT)
-        lines.append("readyz check passed" if healthy else "readyz check failed")
-        return Response("\n".join(lines) + "\n", status_code=200 if healthy else 500, media_type=MediaType.TEXT)
+    async def _check(self, health: Health, request: AnyRequest, name: str) -> Response[str]:
+        if name:
+            self._authorize(request)
+            verdict = await health.one(name.strip("/"))
+            if verdict is None:
+                raise NotFoundError.path()
+        else:
+            query = request.query_params
+            verdict = await health.all(query.getall("exclude", []), verbose="verbose" in query)
+        return _told(verdict)
+
+
+def _told(verdict: Verdict) -> Response[str]:
+    headers = {"x-content-type-options": "nosniff"}
+    return Response(verdict.text, status_code=verdict.status, media_type=MediaType.TEXT, headers=headers)
 
 
 async def _document(request: AnyRequest, document: Document) -> Response[bytes]:

@@ -27,9 +27,12 @@ class Disconnected(Exception):  # noqa: N818 - not an error of ours: the client 
 
 
 class Exchange:
-    """A request that is being answered. An answer is sent once, whole or as a stream."""
+    """A request that is being answered. An answer is sent once, whole or as a stream.
 
-    __slots__ = ("_receive", "_send", "headers", "method", "scope", "started", "status")
+    `status` is the answer's, 0 before it begins; `size` counts its body's bytes as they were sent.
+    """
+
+    __slots__ = ("_receive", "_send", "headers", "method", "scope", "size", "started", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -39,6 +42,7 @@ class Exchange:
         self._send = send
         self.started = False
         self.status = 0
+        self.size = 0
 
     def header(self, name: bytes) -> str:
         """Return a request header, "" when it is absent; `name` is in lower case."""
@@ -90,6 +94,7 @@ class Exchange:
         fields.append((b"content-length", b"%d" % len(body)))
         self.started = True
         self.status = status
+        self.size = len(body)
         await self._send({"type": "http.response.start", "status": status, "headers": fields})
         await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
 
@@ -102,6 +107,7 @@ class Exchange:
 
     async def write(self, piece: bytes) -> None:
         """Send a piece of the answer; returns when the transport's buffer has room again."""
+        self.size += len(piece)
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def end(self) -> None:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
 from opentelemetry.trace import SpanKind
-from prometheus_client import Counter, Gauge, Histogram
 
 from orch import telemetry
 from orch.clock import Clock
@@ -30,8 +28,9 @@ from orch_api.auth.identity import Caller
 from orch_api.http.discovery import Discovery
 from orch_api.http.exchange import Disconnected, Exchange, Header, Receive, Scope, Send
 from orch_api.http.media import accepted
+from orch_api.http.metrics import REQUESTS
 from orch_api.http.objects import ObjectRequests
-from orch_api.http.request import Target, parse_path, parse_query, verb_of
+from orch_api.http.request import Call, Target, parse_path, parse_query, verb_of
 from orch_api.http.server import PEER
 from orch_api.http.streams import PodStreams
 from orch_api.registry import Registry, Resource
@@ -39,26 +38,7 @@ from orch_pb.v1.object_pb2 import TraceContext
 
 log = logging.getLogger(__name__)
 
-_LABELS: Final = ("verb", "group", "version", "resource", "subresource")
-REQUESTS: Final = Counter("apiserver_request", "Requests by outcome", (*_LABELS, "code"))
-DURATION: Final = Histogram(
-    "apiserver_request_duration_seconds",
-    "Time from a request's headers to its answer's last byte; watches are left out",
-    _LABELS,
-    buckets=(0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60),
-)
-WATCHES: Final = Gauge("apiserver_longrunning_requests", "Watches and streams that are open", ("verb", "resource"))
-
-
-@lru_cache(maxsize=4096)
-def _duration(*labels: str) -> Histogram:
-    """Return the histogram of these labels: finding it costs more than counting."""
-    return DURATION.labels(*labels)
-
-
-@lru_cache(maxsize=4096)
-def _requests(*labels: str | int) -> Counter:
-    return REQUESTS.labels(*labels)
+_APPLY: Final = "application/apply-patch"
 
 
 class ObjectsApplication:
@@ -96,35 +76,55 @@ class ObjectsApplication:
             await refuse(exchange, error)
 
     async def _serve(self, exchange: Exchange) -> None:
-        scope = exchange.scope
         caller = self.caller(exchange)
-        if parse_path(scope["path"]) is None:
+        target = parse_path(exchange.scope["path"])
+        if target is None:
             await self._discover(exchange, caller)
             return
-        target, resource = self.resolve(scope["path"])
-        query = parse_query(scope["query_string"])
-        verb = verb_of(exchange.method, target, query)
-        labels = (verb.upper(), target.group, target.version, target.resource, target.subresource)
+        call = self._call(exchange, caller, target)
+        dry_run = "All" if call.query.get("dryRun") == ["All"] else ""
+        figures = REQUESTS.of(self._counted_verb(exchange, call), target, dry_run)
         started = self._clock.monotonic()
-        parent = trace_of(exchange)
+        REQUESTS.begin(figures, long_running=call.long_running)
         try:
-            if verb == "watch":
-                with WATCHES.labels("WATCH", target.resource).track_inprogress():
-                    await self._objects.watch(exchange, caller, resource, target, query)
-                return
-            attributes = {"http.request.method": exchange.method, "url.path": scope["path"]}
-            name = f"{exchange.method} {target.resource}"
-            with telemetry.span(name, parent=parent, kind=SpanKind.SERVER, attributes=attributes):
-                if target.subresource and self._streams.serves(resource, target.subresource):
-                    await self._streams.http(exchange, caller, resource, target, query)
-                else:
-                    await self._objects.serve(exchange, caller, verb, resource, target, query)
-        except ApiError as error:
+            await self._answer(exchange, call)
+        except Disconnected:
+            return
+        except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
             await refuse(exchange, error)
         finally:
-            if verb != "watch":
-                _duration(*labels).observe(self._clock.monotonic() - started)
-            _requests(*labels, exchange.status).inc()
+            REQUESTS.end(figures, long_running=call.long_running)
+            if call.long_running and exchange.status:
+                figures.count(exchange.status)
+            elif exchange.status:
+                figures.done(exchange.status, self._clock.monotonic() - started, 0.0, exchange.size)
+
+    def _call(self, exchange: Exchange, caller: Caller, target: Target) -> Call:
+        """Return what a request asks for. Raises ApiError."""
+        resource = self._resource_of(target)
+        query = parse_query(exchange.scope["query_string"])
+        verb = verb_of(exchange.method, target, query)
+        streams = bool(target.subresource) and self._streams.serves(resource, target.subresource)
+        return Call(caller, verb, resource, target, query, streams)
+
+    @staticmethod
+    def _counted_verb(exchange: Exchange, call: Call) -> str:
+        """Return the verb that the figures show: a server-side apply is no common patch."""
+        apply = call.verb == "patch" and exchange.header(b"content-type").startswith(_APPLY)
+        return "apply" if apply else call.verb
+
+    async def _answer(self, exchange: Exchange, call: Call) -> None:
+        caller, verb, resource, target, query = call.caller, call.verb, call.resource, call.target, call.query
+        if verb == "watch":
+            await self._objects.watch(exchange, caller, resource, target, query)
+            return
+        attributes = {"http.request.method": exchange.method, "url.path": exchange.scope["path"]}
+        name = f"{exchange.method} {target.resource}"
+        with telemetry.span(name, parent=trace_of(exchange), kind=SpanKind.SERVER, attributes=attributes):
+            if call.streams:
+                await self._streams.http(exchange, caller, resource, target, query)
+            else:
+                await self._objects.serve(exchange, caller, verb, resource, target, query)
 
     async def _discover(self, exchange: Exchange, caller: Caller) -> None:
         """Answer with what is served: plain, or aggregated for a client that accepts that."""
@@ -163,6 +163,9 @@ class ObjectsApplication:
         target = parse_path(path)
         if target is None:
             raise NotFoundError.path()
+        return target, self._resource_of(target)
+
+    def _resource_of(self, target: Target) -> Resource:
         resource = self._registry.find(target.group, target.version, target.resource)
         if resource is None or (target.namespace and not resource.namespaced):
             raise NotFoundError.path()
@@ -170,7 +173,7 @@ class ObjectsApplication:
             raise NotFoundError.path()
         if target.subresource and target.subresource not in resource.subresources:
             raise NotFoundError.path()
-        return target, resource
+        return resource
 
 
 def trace_of(exchange: Exchange) -> TraceContext | None:

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from orch.errors import BadRequestError, MethodNotAllowedError
+from orch_api.auth.identity import Caller
+from orch_api.resource import Resource
 
 NAMESPACE_SUBRESOURCES: Final = frozenset({"status", "finalize"})
 """What may follow /namespaces/<name>/ and still speak of the namespace itself."""
@@ -35,6 +37,22 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     subresource: str = ""
     watch: bool = False
     path: str = ""
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """A request for a resource that is served: who asks for what. `streams`: the answer is a stream, as logs are."""
+
+    caller: Caller
+    verb: str
+    resource: Resource
+    target: Target
+    query: Mapping[str, list[str]]
+    streams: bool = False
+
+    @property
+    def long_running(self) -> bool:
+        """Whether the answer may take as long as the client wishes."""
+        return self.streams or self.verb == "watch"
 
 
 def parse_path(path: str) -> Target | None:

@@ -16,6 +16,7 @@ import msgspec
 from orch.clock import Clock
 from orch.errors import ApiError, Cause, InvalidError
 from orch_api.http.exchange import Exchange
+from orch_api.http.metrics import REQUESTS
 from orch_api.http.render import Renderer
 from orch_api.registry import Resource
 from orch_api.storage.cache import Cached, CacheEvent, ObjectCache
@@ -90,6 +91,8 @@ class Watcher:
         self._request = request
         self._renderer = renderer
         self._clock = clock
+        resource = request.resource
+        self._figures = REQUESTS.watch(resource.group, resource.version, resource.plural)
 
     async def serve(self, exchange: Exchange) -> None:
         """Answer until the timeout, the client's leaving, or an error, which is sent as the last event."""
@@ -129,12 +132,13 @@ class Watcher:
             request.resource.group, request.resource.plural, request.namespace, since=since
         )
         try:
-            lines = [self._line("ADDED", item) for item in initial]
+            if not (initial or request.send_initial_events):
+                yield b""  # so that the answer begins before the first change
+            for start in range(0, len(initial), _BATCH):
+                yield b"".join([self._line("ADDED", item) for item in initial[start : start + _BATCH]])
+            del initial
             if request.send_initial_events:
-                lines.append(self._bookmark(since, initial_end=True))
-            for start in range(0, max(len(lines), 1), _BATCH):
-                yield b"".join(lines[start : start + _BATCH])
-            del lines
+                yield self._bookmark(since, initial_end=True)
             events = aiter(subscription)
             while True:
                 try:
@@ -176,7 +180,9 @@ class Watcher:
                 yield self._line("DELETED", event.item)
 
     def _line(self, kind: str, item: Cached) -> bytes:
-        return self._renderer.event(kind, item.json, item.version)
+        line = self._renderer.event(kind, item.json, item.version)
+        self._figures.sent(len(line))
+        return line
 
     def _bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
         resource = self._request.resource
@@ -194,4 +200,6 @@ class Watcher:
             }
         elif self._renderer.accepted.form == "PartialObjectMetadata":
             body = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
-        return self._renderer.frame("BOOKMARK", msgspec.json.encode(body))
+        line = self._renderer.frame("BOOKMARK", msgspec.json.encode(body))
+        self._figures.sent(len(line))
+        return line
