@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from orch.store.keys import ObjectKey
 from orch_api.strategy import Strategy
 
 Cell = Callable[[dict[str, Any], datetime], Any]
@@ -76,6 +77,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     strategy: Strategy
     columns: tuple[Column, ...] = ()
     fields: Mapping[str, FieldValue] = {}
+    """What field selectors may name beyond name and namespace; read from documents of the stored version."""
     scale: ScalePaths | None = None
     sensitive: bool = False
     """Whether the relay publishes only the metadata."""
@@ -89,6 +91,11 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     def storage(self) -> Resource:
         """The resource in the version in which its objects are stored."""
         return self.stored_as or self
+
+    def key(self, namespace: str, name: str) -> ObjectKey:
+        """Return under which key an object is stored."""
+        storage = self.stored_as or self
+        return ObjectKey(storage.group, storage.plural, namespace if self.namespaced else "", name)
 
     @property
     def api_version(self) -> str:

@@ -19,6 +19,7 @@ from orch_api.pipeline import Outcome, Pipeline, WriteOptions
 from orch_api.registry import Registry, Resource
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.read import ListOptions, Reader
+from orch_api.storage.versions import served_json
 from orch_pb.v1 import rpc_pb2
 from orch_pb.v1.object_pb2 import TraceContext
 from orch_pb.v1.rpc_pb2 import (
@@ -83,7 +84,8 @@ class RpcEndpoints:
                     outcome = await self._pipeline.get_subresource(resource, ref.namespace, ref.name, ref.subresource)
                     return WriteReply(revision=outcome.version, json=outcome.json)
                 item = await self._reader.get(resource, ref.namespace, ref.name, "0")
-                return WriteReply(revision=item.version, json=item.json)
+                (json,) = await served_json(resource, (item.json,))
+                return WriteReply(revision=item.version, json=json)
 
         return await _guarded("get", user, answer, WriteReply)
 
@@ -104,7 +106,7 @@ class RpcEndpoints:
                 page = await self._reader.list_page(resource, request.ref.namespace, options)
                 return ListReply(
                     revision=page.version,
-                    items=[item.json for item in page.items],
+                    items=await served_json(resource, [item.json for item in page.items]),
                     continue_token=page.continue_token,
                 )
 

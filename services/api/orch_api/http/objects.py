@@ -10,7 +10,6 @@ import msgspec
 from orch import telemetry
 from orch.clock import Clock
 from orch.errors import BadRequestError, Cause, InvalidError, MethodNotAllowedError, NotFoundError
-from orch.store.keys import ObjectKey
 from orch_api import wire
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
@@ -23,6 +22,7 @@ from orch_api.pipeline import Outcome, Pipeline, WriteOptions
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.read import ListOptions, Reader, matcher
+from orch_api.storage.versions import served_json
 
 Query = Mapping[str, list[str]]
 
@@ -72,10 +72,10 @@ class ObjectRequests:
         self._authorize(caller, "get", resource, target)
         if target.subresource in {"", "status"}:
             await self._cache.catch_up()
-            item = self._cache.get(ObjectKey(resource.group, resource.plural, target.namespace, target.name))
+            item = self._cache.get(resource.key(target.namespace, target.name))
             if item is None:
                 raise NotFoundError.of(resource.plural, resource.group, target.name)
-            body, version = item.json, item.version
+            (body,), version = await served_json(resource, (item.json,)), item.version
         else:
             outcome = await self._pipeline.get_subresource(resource, target.namespace, target.name, target.subresource)
             body, version = outcome.json, outcome.version
@@ -92,7 +92,8 @@ class ObjectRequests:
     ) -> None:
         self._authorize(caller, "list", resource, target)
         page = await self._reader.list_page(resource, target.namespace, list_options(query))
-        body = renderer.list([item.json for item in page.items], page.version, page.continue_token, page.remaining)
+        items = await served_json(resource, [item.json for item in page.items])
+        body = renderer.list(items, page.version, page.continue_token, page.remaining)
         await exchange.answer(200, body, renderer.media_type)
 
     async def watch(self, exchange: Exchange, caller: Caller, resource: Resource, target: Target, query: Query) -> None:
@@ -147,7 +148,7 @@ class ObjectRequests:
             document = delete_body(body_as_json(content_type, body) if body else b"", query)
             chosen = list_options(query)
             gone = await do.delete_collection(*where, chosen.label_selector, chosen.field_selector, document, options)
-            body = renderer.list([item.json for item in gone], self._cache.version)
+            body = renderer.list(await served_json(resource, [item.json for item in gone]), self._cache.version)
             await exchange.answer(200, body, renderer.media_type)
             return
         elif verb == "update":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -20,6 +20,7 @@ from orch_api.http.metrics import REQUESTS
 from orch_api.http.render import Renderer
 from orch_api.registry import Resource
 from orch_api.storage.cache import Cached, CacheEvent, ObjectCache
+from orch_api.storage.versions import served_json
 
 BOOKMARK_PERIOD: Final = 60.0
 _MIN_TIMEOUT: Final = 1800.0
@@ -128,14 +129,13 @@ class Watcher:
         if request.consistent:
             await self._cache.catch_up()
         initial, since = self._initial()
-        subscription = self._cache.subscribe(
-            request.resource.group, request.resource.plural, request.namespace, since=since
-        )
+        stored = request.resource.storage
+        subscription = self._cache.subscribe(stored.group, stored.plural, request.namespace, since=since)
         try:
             if not (initial or request.send_initial_events):
                 yield b""  # so that the answer begins before the first change
             for start in range(0, len(initial), _BATCH):
-                yield b"".join([self._line("ADDED", item) for item in initial[start : start + _BATCH]])
+                yield await self._lines([("ADDED", item) for item in initial[start : start + _BATCH]])
             del initial
             if request.send_initial_events:
                 yield self._bookmark(since, initial_end=True)
@@ -148,8 +148,8 @@ class Watcher:
                     if request.bookmarks:
                         yield self._bookmark(subscription.progress)
                     continue
-                if piece := b"".join(self._lines(batch)):
-                    yield piece
+                if told := [(kind, event.item) for event in batch if (kind := self._kind(event))]:
+                    yield await self._lines(told)
         finally:
             subscription.close()
 
@@ -162,27 +162,29 @@ class Watcher:
         version = self._cache.version
         if not wants_state:
             return (), version if request.version is None else request.version
-        chosen = self._cache.select(request.resource.group, request.resource.plural, request.namespace)
+        stored = request.resource.storage
+        chosen = self._cache.select(stored.group, stored.plural, request.namespace)
         return [item for item in chosen if request.matches(item)], version
 
-    def _lines(self, batch: Iterable[CacheEvent]) -> Iterable[bytes]:
+    def _kind(self, event: CacheEvent) -> str:
+        """Return what an event is to this watch: ADDED, MODIFIED or DELETED; "" when it is nothing."""
         matches = self._request.matches
-        for event in batch:
-            was = event.previous is not None and matches(event.previous)
-            if event.type == "DELETED":
-                if was or (event.previous is None and matches(event.item)):
-                    yield self._line("DELETED", event.item)
-                continue
-            now = matches(event.item)
-            if now:
-                yield self._line("MODIFIED" if was else "ADDED", event.item)
-            elif was:
-                yield self._line("DELETED", event.item)
+        was = event.previous is not None and matches(event.previous)
+        if event.type == "DELETED":
+            return "DELETED" if was or (event.previous is None and matches(event.item)) else ""
+        if matches(event.item):
+            return "MODIFIED" if was else "ADDED"
+        return "DELETED" if was else ""
 
-    def _line(self, kind: str, item: Cached) -> bytes:
-        line = self._renderer.event(kind, item.json, item.version)
-        self._figures.sent(len(line))
-        return line
+    async def _lines(self, told: Sequence[tuple[str, Cached]]) -> bytes:
+        """Return the events as they are sent, their objects in the version that is watched."""
+        documents = await served_json(self._request.resource, [item.json for _, item in told])
+        lines: list[bytes] = []
+        for (kind, item), document in zip(told, documents, strict=True):
+            line = self._renderer.event(kind, document, item.version)
+            self._figures.sent(len(line))
+            lines.append(line)
+        return b"".join(lines)
 
     def _bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
         resource = self._request.resource

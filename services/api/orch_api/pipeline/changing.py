@@ -8,9 +8,11 @@ from typing import Literal
 import msgspec
 
 from orch import telemetry
+from orch.clock import rfc3339
 from orch.errors import ApiError, BadRequestError, Cause, ConflictError, MethodNotAllowedError
 from orch_api.admission import Request
 from orch_api.auth.identity import Caller
+from orch_api.fields import Manager, track
 from orch_api.patch import json_patch, merge, strategic
 from orch_api.pipeline import scale
 from orch_api.pipeline.parts import (
@@ -20,7 +22,6 @@ from orch_api.pipeline.parts import (
     WriteOptions,
     check_kind,
     check_namespace,
-    key_of,
     metadata_of,
     refuse_invalid,
 )
@@ -29,6 +30,7 @@ from orch_api.schema import KindSchema
 from orch_api.storage.claims import NOTHING, Holding
 from orch_api.storage.commit import Verdict
 from orch_api.storage.objects import Cached, Encoded, encode, to_document, to_json
+from orch_api.storage.versions import as_served, as_stored, served_json
 from orch_api.strategy import restore_meta, section, validate_meta, validate_meta_update
 
 PatchKind = Literal["merge", "strategic", "json"]
@@ -36,7 +38,10 @@ SCALE = "scale"
 
 
 class ChangeRequest(msgspec.Struct, frozen=True):
-    """Who changes what; `produce` makes the wanted document of the current one, afresh each time it is called."""
+    """Who changes what; `produce` makes the wanted document of the current one, afresh each time it is called.
+
+    Both are in the version that is served. `manager` comes to own what changes; it is None when `produce` sees to that.
+    """
 
     caller: Caller
     resource: Resource
@@ -45,6 +50,7 @@ class ChangeRequest(msgspec.Struct, frozen=True):
     subresource: str
     options: WriteOptions
     produce: Callable[[Document], Document]
+    manager: Manager | None = None
 
 
 class Changing:
@@ -65,7 +71,7 @@ class Changing:
     ) -> Outcome:
         """Replace an object or a subresource. Raises ApiError."""
         with telemetry.span(f"api.update {resource.plural}", parent=options.trace):
-            self._authorize(caller, "update", resource, namespace, name, subresource)
+            self.authorize(caller, "update", resource, namespace, name, subresource)
             schema = self._schema(resource, subresource)
             document, warnings = schema.decode(body, options.field_validation)
             decoded = [document]  # each attempt changes its document, so a second attempt decodes again
@@ -76,8 +82,9 @@ class Changing:
 
             if subresource == SCALE:
                 check_kind(document, scale.API_VERSION, scale.KIND)
-            request = ChangeRequest(caller, resource, namespace, name, subresource, options, produce)
-            return await self._change(request, warnings)
+            manager = options.manager(resource.storage, subresource)
+            request = ChangeRequest(caller, resource, namespace, name, subresource, options, produce, manager)
+            return await self.change(request, warnings)
 
     async def patch(
         self,
@@ -92,7 +99,7 @@ class Changing:
     ) -> Outcome:
         """Apply a patch to an object or a subresource. Raises ApiError."""
         with telemetry.span(f"api.patch {resource.plural}", parent=options.trace):
-            self._authorize(caller, "patch", resource, namespace, name, subresource)
+            self.authorize(caller, "patch", resource, namespace, name, subresource)
             schema = self._schema(resource, subresource)
             apply = _patcher(patch, kind, schema)
             warnings: list[str] = []
@@ -103,12 +110,14 @@ class Changing:
                 warnings[:] = found
                 return wanted if subresource != SCALE else self._scaled(resource, current, wanted)
 
-            request = ChangeRequest(caller, resource, namespace, name, subresource, options, produce)
-            return await self._change(request, warnings)
+            manager = options.manager(resource.storage, subresource)
+            request = ChangeRequest(caller, resource, namespace, name, subresource, options, produce, manager)
+            return await self.change(request, warnings)
 
-    def _authorize(
+    def authorize(
         self, caller: Caller, verb: str, resource: Resource, namespace: str, name: str, subresource: str
     ) -> None:
+        """Raise ForbiddenError when the caller may not, MethodNotAllowedError when nobody can."""
         served = resource.subresources[subresource].verbs if subresource in resource.subresources else resource.verbs
         if (subresource and subresource not in resource.subresources) or verb not in served:
             raise MethodNotAllowedError
@@ -123,57 +132,65 @@ class Changing:
         scaled, _ = self._parts.schema(resource).convert(scale.apply(resource, current, wanted))
         return scaled
 
-    async def _change(self, request: ChangeRequest, warnings: Sequence[str]) -> Outcome:
+    async def change(self, request: ChangeRequest, warnings: Sequence[str]) -> Outcome:
+        """Bring a change about; `warnings` is read once it is made. Raises ApiError."""
         parts, resource, options = self._parts, request.resource, request.options
+        stored, strategy = resource.storage, resource.storage.strategy
         holding = NOTHING
         new: Document = {}
 
         async def decide(item: Cached) -> Encoded | Verdict:
             nonlocal holding, new
-            await self._settle(resource, holding, committed=False)
+            await self._settle(stored, holding, committed=False)
             holding = NOTHING
             old = to_document(item.json)
-            new = request.produce(old)
+            new = request.produce(await as_served(resource, old))
             _identify(request, new, old, item)
+            new = await as_stored(resource, new)
             holding = await self._prepare(request, new, old)
             if new == old:
                 return Verdict.KEEP
             _validate(request, new, old)
             await parts.admission.validate(self._admission(request, new, old))
-            return Verdict.REMOVE if may_be_removed(resource, new) else encode(new, options.origin())
+            return Verdict.REMOVE if may_be_removed(stored, new) else encode(new, options.origin())
 
-        key = key_of(resource, request.namespace, request.name)
+        key = resource.key(request.namespace, request.name)
         try:
             done = await parts.committer.change(resource, key, decide, fence=options.fence, dry_run=options.dry_run)
         except ApiError:
-            await self._settle(resource, holding, committed=False)
+            await self._settle(stored, holding, committed=False)
             raise
-        await self._settle(resource, holding, committed=True)
+        await self._settle(stored, holding, committed=True)
         removed = done.made is Verdict.REMOVE
-        if removed and resource.strategy.allocates and not options.dry_run:
-            await parts.claims.release(resource, resource.strategy.claims(to_document(done.before.json)))
+        if removed and strategy.allocates and not options.dry_run:
+            await parts.claims.release(stored, strategy.claims(to_document(done.before.json)))
         json = done.json
         if removed or options.dry_run:
             new["metadata"]["resourceVersion"] = str(done.version)
             json = to_json(new)
+        (json,) = await served_json(resource, (json,))
         if request.subresource == SCALE:
             json = to_json(scale.render(resource, to_document(json)))
-        noted = tuple(resource.strategy.warnings(new)) if not request.subresource else ()
+        noted = tuple(strategy.warnings(new)) if not request.subresource else ()
         return Outcome(json, done.version, warnings=(*warnings, *noted))
 
     async def _prepare(self, request: ChangeRequest, new: Document, old: Document) -> Holding:
         """Default and admit the document, and keep of the old one what this write may not change."""
-        resource, strategy = request.resource, request.resource.strategy
+        stored, strategy = request.resource.storage, request.resource.storage.strategy
         strategy.default(new)
         restore_meta(new, old)
         await self._parts.admission.mutate(self._admission(request, new, old))
-        if request.subresource and request.subresource != SCALE:
+        whole = not request.subresource or request.subresource == SCALE
+        if whole:
+            strategy.prepare_update(new, old)
+        else:
             strategy.prepare_subresource(request.subresource, new, old)
+        if request.manager is not None:
+            fields = self._parts.schema(stored).fields
+            track(fields, new, old, request.manager, rfc3339(self._parts.clock.now()))
+        if not (whole and strategy.allocates):
             return NOTHING
-        strategy.prepare_update(new, old)
-        if not strategy.allocates:
-            return NOTHING
-        return await self._parts.claims.hold(resource, new, old, dry_run=request.options.dry_run)
+        return await self._parts.claims.hold(stored, new, old, dry_run=request.options.dry_run)
 
     def _admission(self, request: ChangeRequest, new: Document, old: Document) -> Request:
         return Request(
@@ -214,7 +231,6 @@ def _identify(request: ChangeRequest, new: Document, old: Document, item: Cached
     elif name != request.name:
         raise BadRequestError(f"the name of the object ({name}) does not match the name on the URL ({request.name})")
     check_namespace(metadata, resource, request.namespace)
-    metadata.pop("managedFields", None)
     uid = metadata.get("uid")
     if uid and uid != item.uid:
         problem = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {item.uid}"
@@ -227,7 +243,7 @@ def _identify(request: ChangeRequest, new: Document, old: Document, item: Cached
 
 def _validate(request: ChangeRequest, new: Document, old: Document) -> None:
     """Raise InvalidError for what breaks a rule."""
-    resource, strategy = request.resource, request.resource.strategy
+    resource, strategy = request.resource.storage, request.resource.storage.strategy
     causes: list[Cause] = [*validate_meta(new, resource), *validate_meta_update(new, old)]
     if request.subresource in {"", SCALE}:
         causes += strategy.validate(new)

@@ -12,6 +12,7 @@ from orch.clock import rfc3339
 from orch.errors import AlreadyExistsError, ApiError, BadRequestError
 from orch_api.admission import Request
 from orch_api.auth.identity import Caller
+from orch_api.fields import Manager, track
 from orch_api.pipeline.parts import (
     Document,
     Outcome,
@@ -19,13 +20,13 @@ from orch_api.pipeline.parts import (
     WriteOptions,
     check_kind,
     check_namespace,
-    key_of,
     metadata_of,
     refuse_invalid,
 )
 from orch_api.registry import Resource
 from orch_api.storage.claims import NOTHING
 from orch_api.storage.objects import Encoded, encode, to_json
+from orch_api.storage.versions import as_stored, served_json
 from orch_api.strategy import validate_meta
 
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
@@ -49,13 +50,16 @@ class Creation:
         with telemetry.span(f"api.create {resource.plural}", parent=options.trace):
             self._parts.authorizer.authorize(caller, "create", resource, namespace, "")
             document, warnings = self._parts.schema(resource).decode(body, options.field_validation)
-            metadata = self._identify(resource, namespace, document)
+            self._identify(resource, namespace, document)
+            document = await as_stored(resource, document)
+            metadata: Document = document["metadata"]
             generated = not metadata.get("name") and bool(metadata.get("generateName"))
+            manager = options.manager(resource)
             for attempt in range(_NAME_ATTEMPTS):
                 if generated:
                     metadata["name"] = generate_name(metadata["generateName"])
                 try:
-                    outcome = await self._store(caller, resource, namespace, document, options)
+                    outcome = await self._store(caller, resource, namespace, document, options, manager)
                 except AlreadyExistsError:
                     if not generated or attempt == _NAME_ATTEMPTS - 1:
                         raise
@@ -64,6 +68,16 @@ class Creation:
                     return Outcome(outcome.json, outcome.version, created=True, warnings=(*warnings, *outcome.warnings))
                 return outcome
         raise AssertionError("the last attempt returns or raises")
+
+    async def create_applied(
+        self, caller: Caller, resource: Resource, namespace: str, document: Document, options: WriteOptions
+    ) -> Outcome:
+        """Store an object that a configuration was applied to nothing for; its managedFields stand. Raises ApiError."""
+        owners = document["metadata"].get("managedFields")
+        self._identify(resource, namespace, document)
+        if owners:
+            document["metadata"]["managedFields"] = owners
+        return await self._store(caller, resource, namespace, await as_stored(resource, document), options, None)
 
     def _identify(self, resource: Resource, namespace: str, document: Document) -> Document:
         """Check what the document says of itself, and set what only the system sets."""
@@ -86,33 +100,42 @@ class Creation:
         return self._second_text
 
     async def _store(
-        self, caller: Caller, resource: Resource, namespace: str, document: Document, options: WriteOptions
+        self,
+        caller: Caller,
+        resource: Resource,
+        namespace: str,
+        document: Document,
+        options: WriteOptions,
+        manager: Manager | None,
     ) -> Outcome:
-        parts, strategy = self._parts, resource.strategy
+        parts, strategy = self._parts, resource.storage.strategy
         name: str = document["metadata"].get("name") or ""
         request = Request(caller, "CREATE", resource, "", namespace, name, document, None, options.dry_run)
         strategy.default(document)
         await parts.admission.mutate(request)
         strategy.prepare_create(document)
+        if manager is not None:
+            track(parts.schema(resource.storage).fields, document, None, manager, self._now())
         holding = NOTHING
         if strategy.allocates:
-            holding = await parts.claims.hold(resource, document, None, dry_run=options.dry_run)
+            holding = await parts.claims.hold(resource.storage, document, None, dry_run=options.dry_run)
         try:
-            refuse_invalid(resource, name, [*validate_meta(document, resource), *strategy.validate(document)])
+            refuse_invalid(resource, name, [*validate_meta(document, resource.storage), *strategy.validate(document)])
             await parts.admission.validate(request)
             encoded = encode(document, options.origin())
             version = await self._commit(resource, namespace, name, encoded, options)
         except ApiError:  # when the outcome is unknown the claim stays; repair releases it if the object is not there
             if strategy.allocates:
-                await parts.claims.settle(resource, holding, committed=False)
+                await parts.claims.settle(resource.storage, holding, committed=False)
             raise
         json = to_json(document) if options.dry_run else encoded.complete(version)
+        (json,) = await served_json(resource, (json,))
         return Outcome(json, version, created=True, warnings=tuple(strategy.warnings(document)))
 
     async def _commit(
         self, resource: Resource, namespace: str, name: str, encoded: Encoded, options: WriteOptions
     ) -> int:
-        key = key_of(resource, namespace, name)
+        key = resource.key(namespace, name)
         if not options.dry_run:
             return await self._parts.committer.create(resource, key, encoded, options.fence)
         if await self._parts.committer.read(key) is not None:

@@ -25,11 +25,12 @@ from orch.errors import (
 )
 from orch_api.admission import Request
 from orch_api.auth.identity import Caller
-from orch_api.pipeline.parts import Document, Outcome, Parts, WriteOptions, key_of
+from orch_api.pipeline.parts import Document, Outcome, Parts, WriteOptions
 from orch_api.registry import Resource
 from orch_api.storage.commit import Verdict
 from orch_api.storage.objects import Cached, Encoded, encode, to_document
 from orch_api.storage.selection import selection
+from orch_api.storage.versions import served_json
 from orch_api.strategy import FOREGROUND_FINALIZER, ORPHAN_FINALIZER, section
 
 _AT_ONCE: Final = 64
@@ -119,7 +120,8 @@ class Deletion:
             asked = read_options(body)
             selected = selection(resource, label_selector, field_selector)
             await self._parts.cache.catch_up()
-            items = self._parts.cache.select(resource.group, resource.plural, namespace)
+            stored = resource.storage
+            items = self._parts.cache.select(stored.group, stored.plural, namespace)
             chosen = [item for item in items if selected(item)]
             gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -152,15 +154,17 @@ class Deletion:
             request = Request(caller, "DELETE", resource, "", namespace, name, None, document, dry_run)
             await parts.admission.mutate(request)
             await parts.admission.validate(request)
-            verdict = self._mark(resource, name, document, asked)
+            verdict = self._mark(resource.storage, name, document, asked)
             return encode(document, options.origin()) if verdict is None else verdict
 
-        key = key_of(resource, namespace, name)
+        key = resource.key(namespace, name)
         done = await parts.committer.change(resource, key, decide, fence=options.fence, dry_run=dry_run)
         if done.made is not Verdict.REMOVE:
-            return Outcome(done.json, done.version)
-        if resource.strategy.allocates and not dry_run:
-            await parts.claims.release(resource, resource.strategy.claims(to_document(done.before.json)))
+            (json,) = await served_json(resource, (done.json,))
+            return Outcome(json, done.version)
+        strategy = resource.storage.strategy
+        if strategy.allocates and not dry_run:
+            await parts.claims.release(resource.storage, strategy.claims(to_document(done.before.json)))
         details = StatusDetails(name=name, group=resource.group, kind=resource.plural, uid=done.before.uid)
         return Outcome(success(details), done.version, deleted=True)
 

@@ -15,13 +15,14 @@ from orch_api.pipeline.binding import Binder
 from orch_api.pipeline.changing import SCALE, Changing, PatchKind
 from orch_api.pipeline.creation import Creation
 from orch_api.pipeline.deletion import Deletion
-from orch_api.pipeline.parts import Outcome, Parts, WriteOptions, key_of
+from orch_api.pipeline.parts import Outcome, Parts, WriteOptions
 from orch_api.registry import Registry, Resource
 from orch_api.schema import Schemas
 from orch_api.storage.cache import Cached, ObjectCache
 from orch_api.storage.claims import Claims
 from orch_api.storage.commit import Committer
 from orch_api.storage.objects import to_document, to_json
+from orch_api.storage.versions import as_served
 from orch_pb.v1.rpc_pb2 import Binding, WriteReply
 
 
@@ -127,7 +128,8 @@ class Pipeline:
         if subresource != SCALE or resource.scale is None:
             raise NotFoundError.path()
         await self._cache.catch_up()
-        item = self._cache.get(key_of(resource, namespace, name))
+        item = self._cache.get(resource.key(namespace, name))
         if item is None:
             raise NotFoundError.of(resource.plural, resource.group, name)
-        return Outcome(to_json(scale.render(resource, to_document(item.json))), item.version)
+        document = await as_served(resource, to_document(item.json))
+        return Outcome(to_json(scale.render(resource, document)), item.version)

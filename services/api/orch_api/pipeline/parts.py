@@ -9,10 +9,11 @@ import msgspec
 from orch import telemetry
 from orch.clock import Clock
 from orch.errors import BadRequestError, Cause, InvalidError
-from orch.store.keys import ObjectKey
 from orch.store.protocol import Compare
 from orch_api.admission import Chain
 from orch_api.auth.authorizer import Authorizer
+from orch_api.fields import Manager
+from orch_api.fields.managers import Operation
 from orch_api.registry import Registry, Resource
 from orch_api.schema import KindSchema, Schemas
 from orch_api.storage.cache import ObjectCache
@@ -29,6 +30,10 @@ class WriteOptions(msgspec.Struct, frozen=True):
 
     dry_run: bool = False
     field_manager: str = ""
+    """Who the writer says that it is; `agent` is what the connection says."""
+    agent: str = ""
+    force: bool = False
+    """Whether an applied configuration takes what others own."""
     field_validation: FieldValidation = "Warn"
     trace: TraceContext | None = None
     fence: Compare | None = None
@@ -36,6 +41,11 @@ class WriteOptions(msgspec.Struct, frozen=True):
     def origin(self) -> TraceContext | None:
         """Return the trace that is stored with the object."""
         return self.trace or telemetry.current_trace()
+
+    def manager(self, resource: Resource, subresource: str = "", operation: Operation = "Update") -> Manager:
+        """Return who owns the fields that this write sets."""
+        name = self.field_manager or self.agent.partition("/")[0][:MAX_MANAGER] or "unknown"
+        return Manager(name, operation, resource.api_version, subresource)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -65,14 +75,12 @@ class Parts(msgspec.Struct, frozen=True):
         return self.schemas.of(resource.group, resource.version, resource.kind)
 
 
+MAX_MANAGER: Final = 128
+"""Bytes of a field manager's name."""
+
 _LEFT_OUT_IF_EMPTY: Final = ("labels", "annotations", "ownerReferences", "finalizers")
 
 NO_MATCH: Final = "the namespace of the provided object does not match the namespace sent on the request"
-
-
-def key_of(resource: Resource, namespace: str, name: str) -> ObjectKey:
-    """Return the key of an object."""
-    return ObjectKey(resource.group, resource.plural, namespace if resource.namespaced else "", name)
 
 
 def metadata_of(document: Document) -> Document:

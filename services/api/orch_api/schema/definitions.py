@@ -34,6 +34,7 @@ class Definition(msgspec.Struct, frozen=True, gc=False):
     patch_merge_key: str = msgspec.field(name="x-kubernetes-patch-merge-key", default="")
     list_type: str = msgspec.field(name="x-kubernetes-list-type", default="")
     list_map_keys: tuple[str, ...] = msgspec.field(name="x-kubernetes-list-map-keys", default=())
+    map_type: str = msgspec.field(name="x-kubernetes-map-type", default="")
     kinds: tuple[GroupVersionKind, ...] = msgspec.field(name="x-kubernetes-group-version-kind", default=())
 
 

@@ -22,6 +22,7 @@ from orch_api.schema.definitions import (
 from orch_api.schema.explain import Explainer, FieldIssue, members, parse, type_name
 from orch_api.schema.structs import Structs, decode_hook, encode_hook
 from orch_api.schema.syntax import syntax_error
+from orch_api.schema.typed import FieldType, FieldTypes
 
 _SHOWN_BYTES: Final = 30
 _TYPE_META: Final = (
@@ -34,13 +35,21 @@ _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class KindSchema:
     """Decodes documents of one kind."""
 
-    def __init__(self, kind: GroupVersionKind, definition: str, definitions: Definitions, structs: Structs) -> None:
+    def __init__(
+        self,
+        kind: GroupVersionKind,
+        definition: str,
+        definitions: Definitions,
+        structs: Structs,
+        field_types: FieldTypes,
+    ) -> None:
         self.group = kind.group
         self.version = kind.version
         self.kind = kind.kind
         self.definition = definition  # its name in the schema: io.k8s.api.apps.v1.Deployment
         self._definitions = definitions
         self._structs = structs
+        self._field_types = field_types
         self._rules: dict[tuple[str, ...], MergeRule | None] = {}
 
     @cached_property
@@ -50,6 +59,11 @@ class KindSchema:
     @cached_property
     def _decoder(self) -> msgspec.json.Decoder[msgspec.Struct]:
         return msgspec.json.Decoder(self._struct, dec_hook=decode_hook)
+
+    @cached_property
+    def fields(self) -> FieldType:
+        """How documents are structured for those who own parts of them."""
+        return self._field_types.of(self.definition)
 
     def decode(self, body: bytes, validation: Validation = "Strict") -> tuple[dict[str, Any], list[str]]:
         """Return the document in `body` and the warnings about it.
@@ -136,8 +150,9 @@ class Schemas:
         definitions = read_definitions(packed)
         self.fingerprint: Final = hashlib.sha256(packed).hexdigest()
         structs = Structs(definitions)
+        field_types = FieldTypes(definitions)
         self._kinds = {
-            (kind.group, kind.version, kind.kind): KindSchema(kind, name, definitions, structs)
+            (kind.group, kind.version, kind.kind): KindSchema(kind, name, definitions, structs, field_types)
             for name, definition in definitions.items()
             for kind in definition.kinds
         }

@@ -17,7 +17,6 @@ import msgspec
 
 from orch.errors import BadRequestError, Cause, CompactedError, ExpiredError, InvalidError, NotFoundError
 from orch.store import keys
-from orch.store.keys import ObjectKey
 from orch.store.protocol import Store, split_version
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
@@ -71,7 +70,12 @@ class _Query(msgspec.Struct, frozen=True, kw_only=True):
 
     def at(self, version: int) -> tuple[str, str, str, int]:
         """Return what names the list that this is a page of."""
-        return (self.resource.group, self.resource.plural, self.namespace, version)
+        return (self.stored.group, self.stored.plural, self.namespace, version)
+
+    @property
+    def stored(self) -> Resource:
+        """The resource in the version in which its objects are stored."""
+        return self.resource.storage
 
 
 def matcher(resource: Resource, label_selector: str, field_selector: str) -> Callable[[Cached], bool]:
@@ -103,7 +107,7 @@ class Reader:
             await self._cache.catch_up()
         elif version := parse_version(resource_version):
             await self._cache.wait_for(version)
-        item = self._cache.get(ObjectKey(resource.group, resource.plural, namespace, name))
+        item = self._cache.get(resource.key(namespace, name))
         if item is None:
             raise NotFoundError.of(resource.plural, resource.group, name)
         return item
@@ -143,7 +147,7 @@ class Reader:
         """Return whether the state at `version` is here: nothing changed since, or it was kept for its pages."""
         if query.at(version) in self._snapshots:
             return True
-        return self._cache.changed(query.resource.group, query.resource.plural) <= version <= self._cache.version
+        return self._cache.changed(query.stored.group, query.stored.plural) <= version <= self._cache.version
 
     def _from_cache(self, query: _Query, version: int, start: str) -> Page:
         selected, limit = query.selected, query.limit
@@ -172,12 +176,12 @@ class Reader:
         """Return all that can be selected; less than everything only when no further pages depend on it."""
         resource, namespace, selected = query.resource, query.namespace, query.selected
         if not query.limit and selected.name and (namespace or not resource.namespaced):
-            item = self._cache.get(ObjectKey(resource.group, resource.plural, namespace, selected.name))
+            item = self._cache.get(resource.key(namespace, selected.name))
             return () if item is None else (item,)
         if not query.limit and selected.node:
             pods = [pod for pod in self._cache.pods_of(selected.node) if namespace in {"", pod.key.namespace}]
             return sorted(pods, key=lambda pod: (f"{pod.key.namespace}/", pod.key.name))
-        return self._cache.select(resource.group, resource.plural, namespace)
+        return self._cache.select(query.stored.group, query.stored.plural, namespace)
 
     def _keep(self, at: tuple[str, str, str, int], items: Sequence[Cached]) -> None:
         """Keep what the next pages of this list are cut from; the cache has the same tuple until something changes."""
@@ -188,7 +192,7 @@ class Reader:
 
     async def _from_store(self, query: _Query, version: int, start: str) -> Page:
         selected, limit = query.selected, query.limit
-        prefix = keys.objects_prefix(query.resource.group, query.resource.plural, query.namespace)
+        prefix = keys.objects_prefix(query.stored.group, query.stored.plural, query.namespace)
         end = keys.prefix_end(prefix)
         begin = prefix + start.encode()
         revision, _ = split_version(version)

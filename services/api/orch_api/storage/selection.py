@@ -51,8 +51,8 @@ class Selection:
         if path == _NODE and item.node:
             return item.node
         fields = item.fields
-        if fields is None:
-            fields = self._read_fields(item)
+        if fields is None or path not in fields:
+            fields = {**(fields or {}), **self._read_fields(item)}
             msgspec.structs.force_setattr(item, "fields", fields)  # a memo: the same for every reader
         return fields[path]
 

@@ -1,0 +1,35 @@
+"""Documents of kinds that are served in several versions, on their way between a request and the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orch_api.registry import Resource
+from orch_api.storage.objects import to_document, to_json
+
+Document = dict[str, Any]
+
+
+async def as_stored(resource: Resource, document: Document) -> Document:
+    """Return a document of the served version in the one that is stored. Raises ApiError."""
+    if resource.conversion is None:
+        return document
+    (converted,) = await resource.conversion.to_storage((document,))
+    return converted
+
+
+async def as_served(resource: Resource, document: Document) -> Document:
+    """Return a stored document in the version that is served. Raises ApiError."""
+    if resource.conversion is None:
+        return document
+    (converted,) = await resource.conversion.to_served((document,))
+    return converted
+
+
+async def served_json(resource: Resource, stored: Sequence[bytes]) -> Sequence[bytes]:
+    """Return stored documents in JSON in the version that is served, all converted at once. Raises ApiError."""
+    if resource.conversion is None or not stored:
+        return stored
+    converted = await resource.conversion.to_served([to_document(one) for one in stored])
+    return [to_json(one) for one in converted]
