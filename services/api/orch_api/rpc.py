@@ -117,7 +117,8 @@ class RpcEndpoints:
 
         async def answer(caller: Caller) -> WriteReply:
             resource = self._resource(request.ref)
-            options = WriteOptions(trace=_parent(request), fence=_compare(request.fence))
+            agent = "kubelet" if caller.node else user.removeprefix("system:")
+            options = WriteOptions(agent=agent, trace=_parent(request), fence=_compare(request.fence))
             outcome = await self._write(caller, resource, request, options)
             return WriteReply(revision=outcome.version, json=outcome.json)
 

@@ -22,6 +22,7 @@ PATCHES: Final = {
     "application/json-patch+json": "json",
     "application/merge-patch+json": "merge",
     "application/strategic-merge-patch+json": "strategic",
+    "application/apply-patch+yaml": "apply",
 }
 
 _YAML_TYPES: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
@@ -86,7 +87,7 @@ def body_as_json(content_type: str, body: bytes) -> bytes:
     )
 
 
-def patch_kind(content_type: str) -> Literal["json", "merge", "strategic"]:
+def patch_kind(content_type: str) -> Literal["json", "merge", "strategic", "apply"]:
     """Return the kind of patch that a content type names."""
     kind = PATCHES.get(content_type.partition(";")[0].strip().lower())
     if kind is None:

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Final
 
-import msgspec
-
-from orch import telemetry
 from orch.clock import Clock
 from orch.errors import BadRequestError, Cause, InvalidError, MethodNotAllowedError, NotFoundError
 from orch_api import wire
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
 from orch_api.http.exchange import Exchange, Header
-from orch_api.http.media import accepted, body_as_json, patch_kind
+from orch_api.http.media import YAML, accepted, body_as_json, patch_kind
+from orch_api.http.options import Query, delete_body, list_options, write_options
 from orch_api.http.render import Renderer, json_only
 from orch_api.http.request import Target, flag, number, text
 from orch_api.http.watch import Watcher, WatchRequest, check_initial_events, timeout_of
-from orch_api.pipeline import Outcome, Pipeline, WriteOptions
+from orch_api.pipeline import Outcome, Pipeline
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
-from orch_api.storage.read import ListOptions, Reader, matcher
+from orch_api.storage.read import Reader, matcher
 from orch_api.storage.versions import served_json
 
-Query = Mapping[str, list[str]]
-
 _INCLUDE: Final = frozenset({"Metadata", "Object", "None"})
-_VALIDATIONS: Final = frozenset({"", "Strict", "Warn", "Ignore"})
 
 
 class ObjectRequests:
@@ -134,12 +128,15 @@ class ObjectRequests:
         renderer: Renderer,
     ) -> None:
         body = await exchange.body()
-        options = write_options(query)
         content_type = exchange.header(b"content-type")
+        kind = patch_kind(content_type) if verb == "patch" else ""
+        options = write_options(query, kind if kind == "apply" else verb, exchange.header(b"user-agent"))
         do = self._pipeline
         where = (caller, resource, target.namespace)
-        if verb == "patch":
-            kind = patch_kind(content_type)
+        if kind == "apply":
+            document = body_as_json(YAML, body)
+            outcome = await do.apply(*where, target.name, document, options, subresource=target.subresource)
+        elif kind:
             outcome = await do.patch(*where, target.name, body, kind, options, subresource=target.subresource)
         elif verb == "delete":
             document = body_as_json(content_type, body) if body else b""
@@ -174,63 +171,6 @@ def warning_header(warning: str) -> bytes:
     """Return a Warning header's value (RFC 7234): `299 - "text"`."""
     escaped = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", " ")
     return f'299 - "{escaped}"'.encode()
-
-
-def list_options(query: Query) -> ListOptions:
-    """Return the ListOptions of a query. Raises BadRequestError."""
-    limit = number(query, "limit") or 0
-    if limit < 0:
-        problem = Cause("FieldValueInvalid", f"Invalid value: {limit}: must be greater than or equal to 0", "limit")
-        raise InvalidError.of("ListOptions", "meta.k8s.io", "", [problem])
-    return ListOptions(
-        label_selector=text(query, "labelSelector"),
-        field_selector=text(query, "fieldSelector"),
-        limit=limit,
-        continue_token=text(query, "continue"),
-        resource_version=text(query, "resourceVersion"),
-        match=text(query, "resourceVersionMatch"),
-    )
-
-
-def write_options(query: Query) -> WriteOptions:
-    """Return the options of a write. Raises InvalidError and BadRequestError."""
-    dry_run = query.get("dryRun", [])
-    if any(value != "All" for value in dry_run):
-        listed = ", ".join(f'"{value}"' for value in dry_run)
-        problem = Cause("FieldValueNotSupported", f'Unsupported value: [{listed}]: supported values: "All"', "dryRun")
-        raise InvalidError.of("CreateOptions", "meta.k8s.io", "", [problem])
-    validation = text(query, "fieldValidation")
-    if validation not in _VALIDATIONS:
-        message = f'Unsupported value: "{validation}": supported values: "Ignore", "Strict", "Warn"'
-        problem = Cause("FieldValueNotSupported", message, "fieldValidation")
-        raise InvalidError.of("CreateOptions", "meta.k8s.io", "", [problem])
-    return WriteOptions(
-        dry_run=bool(dry_run),
-        field_manager=text(query, "fieldManager"),
-        field_validation=validation or "Warn",  # pyright: ignore[reportArgumentType]
-        trace=telemetry.current_trace(),
-    )
-
-
-_PARAMETERS: Final[Mapping[str, Callable[[str], object]]] = {
-    "gracePeriodSeconds": int,
-    "propagationPolicy": str,
-    "orphanDependents": lambda value: value.lower() not in {"false", "0"},
-}
-
-
-def delete_body(document: bytes, query: Query) -> bytes:
-    """Return DeleteOptions as JSON: the body, or when there is none what the query says. Raises BadRequestError."""
-    if document:
-        return document
-    options: dict[str, object] = {}
-    for name, convert in _PARAMETERS.items():
-        if value := text(query, name):
-            try:
-                options[name] = convert(value)
-            except ValueError as error:
-                raise BadRequestError(f'{name}: parsing "{value}": invalid syntax') from error
-    return msgspec.json.encode(options) if options else b""
 
 
 def _watch_version(version: str, *, send_initial: bool | None) -> int | None:

@@ -11,6 +11,7 @@ from orch_api.admission import Chain
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
 from orch_api.pipeline import scale
+from orch_api.pipeline.applying import Applying
 from orch_api.pipeline.binding import Binder
 from orch_api.pipeline.changing import SCALE, Changing, PatchKind
 from orch_api.pipeline.creation import Creation
@@ -45,6 +46,7 @@ class Pipeline:
         parts = Parts(registry, schemas, cache, committer, self.claims, authorizer, admission, clock)
         self._creation = Creation(parts)
         self._changing = Changing(parts)
+        self._applying = Applying(parts, self._changing, self._creation)
         self._deletion = Deletion(parts)
         pods = registry.stored("", "pods")
         self._binder = None if pods is None else Binder(parts, pods)
@@ -95,6 +97,20 @@ class Pipeline:
     ) -> Outcome:
         """Patch an object or a subresource; tried again on the newer state when another write came first."""
         return await self._changing.patch(caller, resource, namespace, name, patch, kind, options, subresource)
+
+    async def apply(
+        self,
+        caller: Caller,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: bytes,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+    ) -> Outcome:
+        """Apply a configuration, in JSON, to an object or a subresource; an object that is not there is made."""
+        return await self._applying.apply(caller, resource, namespace, name, body, options, subresource)
 
     async def delete(
         self, caller: Caller, resource: Resource, namespace: str, name: str, body: bytes, options: WriteOptions

@@ -50,6 +50,19 @@ def apply(resource: Resource, document: Document, scale: Document) -> Document:
     return changed
 
 
+def as_configuration(resource: Resource, scale: Document) -> Document:
+    """Return what an applied Scale wants of the object itself."""
+    *parents, field = _paths(resource).spec_replicas
+    configuration: Document = {"apiVersion": resource.api_version, "kind": resource.kind}
+    configuration["metadata"] = scale.get("metadata") or {}
+    inner = configuration
+    for name in parents:
+        inner = inner.setdefault(name, {})
+    if (replicas := section(scale, "spec").get("replicas")) is not None:
+        inner[field] = replicas
+    return configuration
+
+
 def selector_text(selector: Mapping[str, Any]) -> str:
     """Return a LabelSelector as the text that `kubectl get -l` takes."""
     labels: Mapping[str, str] = section(selector, "matchLabels")
