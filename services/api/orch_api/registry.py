@@ -5,7 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from orch_api.kinds import accounts, config, coordination, events, namespaces, nodes, pods, services, workloads
+from orch_api.kinds import (
+    accounts,
+    config,
+    coordination,
+    csi,
+    endpoint_slices,
+    events,
+    ingresses,
+    namespaces,
+    network_policies,
+    nodes,
+    persistent_volumes,
+    pods,
+    priority_classes,
+    runtime_classes,
+    service_ranges,
+    services,
+    storage_classes,
+    storage_migrations,
+    volume_attachments,
+    volume_claims,
+    workloads,
+)
 from orch_api.resource import Column, Resource, ScalePaths, Subresource
 
 __all__ = ["REGISTRY", "Column", "Registry", "Resource", "ScalePaths", "Subresource"]
@@ -48,5 +70,17 @@ REGISTRY: Final = Registry(
         *events.RESOURCES,
         *workloads.RESOURCES,
         *coordination.RESOURCES,
+        *ingresses.RESOURCES,
+        *network_policies.RESOURCES,
+        *service_ranges.RESOURCES,
+        *endpoint_slices.RESOURCES,
+        *persistent_volumes.RESOURCES,
+        *volume_claims.RESOURCES,
+        *storage_classes.RESOURCES,
+        *volume_attachments.RESOURCES,
+        *csi.RESOURCES,
+        *storage_migrations.RESOURCES,
+        *priority_classes.RESOURCES,
+        *runtime_classes.RESOURCES,
     )
 )

@@ -18,7 +18,7 @@ _HANDLER: Final = "httpGet"
 _FILE_MODE: Final = 0o644
 _TOKEN_LIFETIME: Final = 3600
 
-_VOLUME_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
+VOLUME_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "secret": {"defaultMode": _FILE_MODE},
     "configMap": {"defaultMode": _FILE_MODE},
     "downwardAPI": {"defaultMode": _FILE_MODE},
@@ -177,7 +177,7 @@ def _default_volume(volume: Document) -> None:
         return
     for kind in kinds:
         source = volume[kind]
-        if defaults := _VOLUME_DEFAULTS.get(kind):
+        if defaults := VOLUME_DEFAULTS.get(kind):
             _set_absent(source, **defaults)
         if kind == "downwardAPI":
             _default_files(source)

@@ -85,16 +85,22 @@ def affinity(field: str, found: Document) -> list[Cause]:
 def _node_affinity(at: str, node: Document) -> list[Cause]:
     causes: list[Cause] = []
     if (needed := node.get(_REQUIRED)) is not None:
-        terms: list[Document] = needed.get("nodeSelectorTerms") or []
-        if not terms:
-            field = f"{at}.{_REQUIRED}.nodeSelectorTerms"
-            causes.append(required(field, "must have at least one node selector term"))
-        for index, term in enumerate(terms):
-            causes += _node_term(f"{at}.{_REQUIRED}.nodeSelectorTerms[{index}]", term)
+        causes += node_selector(f"{at}.{_REQUIRED}", needed)
     for index, preferred in enumerate(node.get(_PREFERRED) or ()):
         one = f"{at}.{_PREFERRED}[{index}]"
         causes += _weight(f"{one}.weight", preferred.get("weight") or 0)
         causes += _node_term(f"{one}.preference", preferred.get("preference") or {})
+    return causes
+
+
+def node_selector(at: str, selector: Document) -> list[Cause]:
+    """Return what is wrong with a NodeSelector: terms of which a node must meet one."""
+    terms: list[Document] = selector.get("nodeSelectorTerms") or []
+    if not terms:
+        return [required(f"{at}.nodeSelectorTerms", "must have at least one node selector term")]
+    causes: list[Cause] = []
+    for index, term in enumerate(terms):
+        causes += _node_term(f"{at}.nodeSelectorTerms[{index}]", term)
     return causes
 
 

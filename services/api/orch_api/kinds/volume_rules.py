@@ -71,7 +71,7 @@ def _source(at: str, kind: str, source: Document) -> list[Cause]:
     elif kind == "projected":
         causes += _projections(f"{at}.sources", source)
     elif kind == "hostPath":
-        causes += _host_path(at, source)
+        causes += host_path(at, source)
     elif kind == "emptyDir" and source.get("sizeLimit") is not None:
         causes += validation.quantity_value(f"{at}.sizeLimit", source["sizeLimit"])
     elif kind == "image":
@@ -79,7 +79,8 @@ def _source(at: str, kind: str, source: Document) -> list[Cause]:
     return causes
 
 
-def _host_path(at: str, source: Document) -> list[Cause]:
+def host_path(at: str, source: Document) -> list[Cause]:
+    """Return what is wrong with a path on the node, and with what it is expected to be."""
     path: str = source.get("path") or ""
     causes = [invalid(f"{at}.path", path, "must not contain '..'")] if ".." in path.split("/") else []
     kind: str = source.get("type") or ""
