@@ -264,7 +264,7 @@ RESOURCES: Final = (
             Column("Ports", _ports, description="Ports that are open."),
             AGE,
         ),
-        subresources={"status": Subresource("Ingress")},
+        subresources={"status": Subresource("Ingress", group=GROUP)},
     ),
     Resource(
         group=GROUP,

@@ -118,6 +118,6 @@ RESOURCES: Final = (
         namespaced=False,
         strategy=ServiceCIDRStrategy(),
         columns=(NAME, Column("CIDRs", _ranges, description="The ranges of addresses."), AGE),
-        subresources={"status": Subresource("ServiceCIDR")},
+        subresources={"status": Subresource("ServiceCIDR", group=_GROUP)},
     ),
 )

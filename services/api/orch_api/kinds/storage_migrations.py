@@ -85,6 +85,6 @@ RESOURCES: Final = (
         namespaced=False,
         strategy=StorageMigrationStrategy(),
         columns=(NAME, Column("Resource", _resource, description="What is to be written again.")),
-        subresources={"status": Subresource("StorageVersionMigration")},
+        subresources={"status": Subresource("StorageVersionMigration", group="storagemigration.k8s.io")},
     ),
 )

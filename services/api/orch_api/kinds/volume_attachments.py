@@ -102,6 +102,6 @@ RESOURCES: Final = (
             Column("Attached", _attached, type="boolean", description="Whether it is attached."),
             AGE,
         ),
-        subresources={"status": Subresource("VolumeAttachment")},
+        subresources={"status": Subresource("VolumeAttachment", group="storage.k8s.io")},
     ),
 )

@@ -6,7 +6,7 @@ from orch_api.strategy import Strategy
 
 
 def test_all_kinds_of_the_first_slice_are_served():
-    assert {f"{one.api_version}/{one.kind}" for one in REGISTRY.resources} == {
+    assert {f"{one.api_version}/{one.kind}" for one in REGISTRY.resources} >= {
         "v1/Namespace",
         "v1/Node",
         "v1/Pod",
