@@ -2,9 +2,9 @@
 
 A Strategy is pure: it changes the document that it is given, and nothing else. The pipeline calls, in this order,
 
-    create: default → prepare_create → validate_meta + validate
+    create: default → prepare_create → stamp → validate_meta + validate
     update: default → restore_meta → prepare_update → validate_meta + validate_meta_update + validate + validate_update
-    status: default → restore_meta → prepare_subresource("status") → validate_meta_update + validate_status
+    status: default → restore_meta → prepare_subresource("status") → stamp → validate_meta_update + validate_status
 
 Documents have passed the schema's typed check, so values have their types; null and absent mean the same. The rules
 follow k8s.io/apiserver/pkg/registry/rest and k8s.io/apimachinery/pkg/api/validation.
@@ -61,6 +61,30 @@ def keep(obj: Document, old: Mapping[str, Any], *names: str) -> None:
             obj.pop(name, None)
 
 
+class Author(Protocol):
+    """Who sends a write, as documents name users."""
+
+    @property
+    def user(self) -> str:
+        """The user's name."""
+        ...
+
+    @property
+    def uid(self) -> str:
+        """What tells the user from others of the same name; may be empty."""
+        ...
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that the user belongs to."""
+        ...
+
+    @property
+    def extra(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What else is known of the user."""
+        ...
+
+
 class Strategy:
     """The rules of one kind; the base holds what most kinds do. Instances have no state."""
 
@@ -103,6 +127,12 @@ class Strategy:
         """Keep everything but the status and, as Kubernetes does, the labels and annotations."""
         keep(obj, old, *((obj.keys() | old.keys()) - {"metadata", "status"}))
         keep(obj["metadata"], old["metadata"], "ownerReferences")
+
+    def stamp(self, obj: Document, old: Document | None, author: Author, now: str) -> None:
+        """Note who asks, and when, in kinds that tell: in a new object (`old` is None), or one whose subresource changes.
+
+        It follows everything that may change the document, so that nothing can forge what is noted.
+        """
 
     def validate(self, obj: Document) -> list[Cause]:
         """Return what breaks the kind's own rules."""

@@ -22,6 +22,8 @@ class Caller(msgspec.Struct, frozen=True):
     user: str
     groups: tuple[str, ...]
     uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """What else is known, such as the pod that a service account's token was made for."""
 
     @property
     def node(self) -> str:

@@ -185,6 +185,7 @@ class Changing:
             strategy.prepare_update(new, old)
         else:
             strategy.prepare_subresource(request.subresource, new, old)
+            strategy.stamp(new, old, request.caller, rfc3339(self._parts.clock.now()))
         if request.manager is not None:
             fields = self._parts.schema(stored).fields
             track(fields, new, old, request.manager, rfc3339(self._parts.clock.now()))

@@ -114,6 +114,7 @@ class Creation:
         strategy.default(document)
         await parts.admission.mutate(request)
         strategy.prepare_create(document)
+        strategy.stamp(document, None, caller, self._now())
         if manager is not None:
             track(parts.schema(resource.storage).fields, document, None, manager, self._now())
         holding = NOTHING
