@@ -46,7 +46,7 @@ def write_options(query: Query, verb: str, agent: str) -> WriteOptions:
 
     `agent` is the User-Agent, which names the field manager when the query does not.
     """
-    if not query:
+    if not query and verb != "apply":
         return WriteOptions(agent=agent, trace=telemetry.current_trace())
     dry_run = query.get("dryRun", [])
     problems: list[Cause] = []
