@@ -22,6 +22,8 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     token_file: str = ""
     processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     """Processes that share the port."""
+    requests_in_flight: Annotated[int, msgspec.Meta(ge=1)] = 600
+    """Requests that a process serves at a time, watches not counted; others wait (see orch_api.http.fairness)."""
     service_cidr: str = "10.96.0.0/16"
     """The range of the services' cluster addresses."""
     compaction_interval: Duration = 300.0

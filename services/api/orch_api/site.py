@@ -14,6 +14,7 @@ from orch_api.auth.authenticator import Authenticator, read_tokens
 from orch_api.config import ApiConfig
 from orch_api.http.app import Application, Site
 from orch_api.http.discovery import Discovery
+from orch_api.http.fairness import Fairness
 from orch_api.http.handler import ObjectsApplication
 from orch_api.http.health import Check
 from orch_api.http.objects import ObjectRequests
@@ -36,7 +37,10 @@ def application(core: Core, config: ApiConfig) -> Application:
     discovery = Discovery(core.registry, server_address=f"{config.address}:{config.port}")
     documents = OpenApiDocuments(core.registry, core.schemas)
     site = Site(authenticator, core.authorizer, discovery, documents, checks(core))
-    handler = ObjectsApplication(core.registry, discovery, authenticator, core.authorizer, objects, streams, core.clock)
+    fairness = Fairness(core.cache, config.requests_in_flight)
+    handler = ObjectsApplication(
+        core.registry, discovery, authenticator, core.authorizer, objects, streams, fairness, core.clock
+    )
     return Application(handler, site.app())
 
 

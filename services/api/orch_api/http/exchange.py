@@ -29,10 +29,11 @@ class Disconnected(Exception):  # noqa: N818 - not an error of ours: the client 
 class Exchange:
     """A request that is being answered. An answer is sent once, whole or as a stream.
 
-    `status` is the answer's, 0 before it begins; `size` counts its body's bytes as they were sent.
+    `status` is the answer's, 0 before it begins; `size` counts its body's bytes as they were sent. `extra` are headers
+    that go with the answer, whatever it is. A watch calls `settled` when it has sent what there was.
     """
 
-    __slots__ = ("_receive", "_send", "headers", "method", "scope", "size", "started", "status")
+    __slots__ = ("_receive", "_send", "extra", "headers", "method", "scope", "settled", "size", "started", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -43,6 +44,8 @@ class Exchange:
         self.started = False
         self.status = 0
         self.size = 0
+        self.extra: list[Header] = []
+        self.settled: Callable[[], None] | None = None
 
     def header(self, name: bytes) -> str:
         """Return a request header, "" when it is absent; `name` is in lower case."""
@@ -87,7 +90,7 @@ class Exchange:
         self, status: int, body: bytes, media_type: str = "application/json", headers: Sequence[Header] = ()
     ) -> None:
         """Send a whole answer, compressed when it is large and the client can read that."""
-        fields: list[Header] = [(b"content-type", media_type.encode()), *headers]
+        fields: list[Header] = [(b"content-type", media_type.encode()), *self.extra, *headers]
         if len(body) >= _COMPRESS_FROM and b"gzip" in self.headers.get(b"accept-encoding", b""):
             body = await asyncio.to_thread(gzip.compress, body, 1)
             fields += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
@@ -103,7 +106,7 @@ class Exchange:
         self.started = True
         self.status = 200
         fields: list[Header] = [(b"content-type", media_type.encode()), (b"cache-control", b"no-cache, private")]
-        await self._send({"type": "http.response.start", "status": 200, "headers": [*fields, *headers]})
+        await self._send({"type": "http.response.start", "status": 200, "headers": [*fields, *self.extra, *headers]})
 
     async def write(self, piece: bytes) -> None:
         """Send a piece of the answer; returns when the transport's buffer has room again."""

@@ -27,6 +27,7 @@ from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
 from orch_api.http.discovery import Discovery
 from orch_api.http.exchange import Disconnected, Exchange, Header, Receive, Scope, Send
+from orch_api.http.fairness import Fairness, RejectedError, Ticket
 from orch_api.http.media import accepted
 from orch_api.http.metrics import REQUESTS
 from orch_api.http.objects import ObjectRequests
@@ -38,6 +39,7 @@ from orch_pb.v1.object_pb2 import TraceContext
 
 log = logging.getLogger(__name__)
 
+REQUEST_TIMEOUT: Final = 60.0
 _APPLY: Final = "application/apply-patch"
 
 
@@ -52,6 +54,7 @@ class ObjectsApplication:
         authorizer: Authorizer,
         objects: ObjectRequests,
         streams: PodStreams,
+        fairness: Fairness,
         clock: Clock,
     ) -> None:
         self._registry = registry
@@ -60,6 +63,7 @@ class ObjectsApplication:
         self._authenticator = authenticator
         self._objects = objects
         self._streams = streams
+        self._fairness = fairness
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,18 +90,31 @@ class ObjectsApplication:
         figures = REQUESTS.of(self._counted_verb(exchange, call), target, dry_run)
         started = self._clock.monotonic()
         REQUESTS.begin(figures, long_running=call.long_running)
+        ticket: Ticket | None = None
+        waited = 0.0
         try:
+            if not call.streams:
+                ticket = self._fairness.ticket(call)
+                exchange.extra.extend(ticket.headers)
+                if not ticket.granted:
+                    waited = await self._fairness.wait(ticket, REQUEST_TIMEOUT)
+                exchange.settled = ticket.release
             await self._answer(exchange, call)
         except Disconnected:
             return
+        except RejectedError as error:
+            figures.terminate(error.code)
+            await refuse(exchange, error)
         except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
             await refuse(exchange, error)
         finally:
+            if ticket is not None:
+                ticket.release()
             REQUESTS.end(figures, long_running=call.long_running)
             if call.long_running and exchange.status:
                 figures.count(exchange.status)
             elif exchange.status:
-                figures.done(exchange.status, self._clock.monotonic() - started, 0.0, exchange.size)
+                figures.done(exchange.status, self._clock.monotonic() - started, waited, exchange.size)
 
     def _call(self, exchange: Exchange, caller: Caller, target: Target) -> Call:
         """Return what a request asks for. Raises ApiError."""

@@ -93,11 +93,13 @@ class Watcher:
         self._renderer = renderer
         self._clock = clock
         resource = request.resource
+        self._settled: Callable[[], None] | None = None
         self._figures = REQUESTS.watch(resource.group, resource.version, resource.plural)
 
     async def serve(self, exchange: Exchange) -> None:
         """Answer until the timeout, the client's leaving, or an error, which is sent as the last event."""
         pieces = self.pieces()
+        self._settled = exchange.settled
         try:
             first = await anext(pieces)  # what is refused is refused before the answer begins
             await exchange.start(self._renderer.stream_type)
@@ -139,6 +141,8 @@ class Watcher:
             del initial
             if request.send_initial_events:
                 yield self._bookmark(since, initial_end=True)
+            if self._settled is not None:
+                self._settled()
             events = aiter(subscription)
             while True:
                 try:

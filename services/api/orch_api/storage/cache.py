@@ -173,6 +173,13 @@ class ObjectCache:
         shelf = self._shelves.get((group, resource))
         return () if shelf is None else shelf.select(namespace)
 
+    def count(self, group: str, resource: str, namespace: str = "") -> int:
+        """Return how many objects of a resource there are, in one namespace or ("") in all."""
+        shelf = self._shelves.get((group, resource))
+        if shelf is None:
+            return 0
+        return len(shelf.namespaces.get(namespace, ())) if namespace else shelf.count()
+
     def changed(self, group: str, resource: str) -> int:
         """Return the version of the resource's last change; lists of any later version equal the current one."""
         shelf = self._shelves.get((group, resource))

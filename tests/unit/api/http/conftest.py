@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from orch_api.config import ApiConfig
 from orch_api.http.server import PEER
@@ -123,6 +125,19 @@ def anonymous(app: Any) -> Connection:
 @pytest.fixture
 def node_client(app: Any) -> Connection:
     return Connection(app, {"subject": ((("commonName", "system:node:n"),), (("organizationName", "system:nodes"),))})
+
+
+@pytest.fixture
+def figures(http: Connection) -> Any:
+    """Return what /metrics says of a name, as {labels: value}, labels being a frozenset of (name, value)."""
+
+    async def read(name: str) -> dict[frozenset[tuple[str, str]], float]:
+        answer = await http("GET", "/metrics")
+        assert answer.headers["content-type"] == CONTENT_TYPE_LATEST
+        lines = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", answer.body.decode(), re.MULTILINE)
+        return {frozenset(re.findall(r'(\w+)="([^"]*)"', labels)): float(value) for labels, value in lines}
+
+    return read
 
 
 @pytest.fixture

@@ -1,29 +1,11 @@
 """What dashboards made for Kubernetes ask the api for."""
 
-import re
-
-import pytest
-from prometheus_client import CONTENT_TYPE_LATEST
-
 NS = "/api/v1/namespaces/default"
 MERGE = "application/merge-patch+json"
 
 
 def config_map(name):
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
-
-
-@pytest.fixture
-def figures(http):
-    """Return the figures of a name as {labels: value}, labels as a frozenset of (name, value)."""
-
-    async def read(name):
-        answer = await http("GET", "/metrics")
-        assert answer.headers["content-type"] == CONTENT_TYPE_LATEST
-        lines = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", answer.body.decode(), re.MULTILINE)
-        return {frozenset(re.findall(r'(\w+)="([^"]*)"', labels)): float(value) for labels, value in lines}
-
-    return read
 
 
 def labels(verb, resource, scope, *, group="", version="v1", subresource="", **more):
