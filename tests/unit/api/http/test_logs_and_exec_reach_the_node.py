@@ -3,6 +3,7 @@ import contextlib
 import json
 
 import pytest
+from asgi import ADMIN
 
 from orch.bus.streams import serve_streams
 from orch.bus.subjects import node_rpc_subject
@@ -11,8 +12,6 @@ from orch.objects.scheme import PODS
 from orch_api.http.server import PEER
 from orch_pb.v1 import node_pb2
 from orch_pb.v1.rpc_pb2 import Binding
-
-from .conftest import ADMIN
 
 POD = "/api/v1/namespaces/default/pods/p"
 
