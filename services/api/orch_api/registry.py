@@ -7,11 +7,17 @@ from typing import Final
 
 from orch_api.kinds import (
     accounts,
+    admission_policies,
+    admission_registration,
+    api_services,
+    certificates,
     config,
     coordination,
     csi,
+    device_taint_rules,
     endpoint_slices,
     events,
+    flow_control,
     ingresses,
     namespaces,
     network_policies,
@@ -19,6 +25,10 @@ from orch_api.kinds import (
     persistent_volumes,
     pods,
     priority_classes,
+    rbac,
+    resource_claims,
+    resource_slices,
+    reviews,
     runtime_classes,
     service_ranges,
     services,
@@ -37,14 +47,38 @@ class Registry:
     """Finds resources by what requests, documents and keys call them."""
 
     def __init__(self, resources: Iterable[Resource]) -> None:
-        self.resources: Final = tuple(resources)
-        self._by_path = {(one.group, one.version, one.plural): one for one in self.resources}
-        self._by_kind = {(one.group, one.version, one.kind): one for one in self.resources}
-        self._stored: dict[tuple[str, str], Resource] = {}
-        for one in self.resources:
-            self._stored.setdefault((one.group, one.plural), one)
-        if len(self._by_path) != len(self.resources) or len(self._by_kind) != len(self.resources):
+        self._listed: Final = tuple(resources)
+        self._added: dict[str, tuple[Resource, ...]] = {}
+        self.generation = 0
+        """Counts the changes of what is served: what was made of an older generation is out of date."""
+        self._index(self._listed)
+
+    def _index(self, resources: tuple[Resource, ...]) -> None:
+        by_path = {(one.group, one.version, one.plural): one for one in resources}
+        by_kind = {(one.group, one.version, one.kind): one for one in resources}
+        if len(by_path) != len(resources) or len(by_kind) != len(resources):
             raise ValueError("two resources of the registry share a name")
+        stored: dict[tuple[str, str], Resource] = {}
+        for one in resources:
+            stored.setdefault((one.group, one.plural), one.storage)
+        self.resources = resources
+        self._by_path, self._by_kind, self._stored = by_path, by_kind, stored
+
+    def replace(self, origin: str, resources: Iterable[Resource]) -> None:
+        """Serve `resources` in place of what the same origin, a definition, had served before; nothing: no more.
+
+        Raises ValueError, and changes nothing, when a name is taken by another origin or a built-in kind.
+        """
+        added = {**self._added, origin: tuple(resources)}
+        if not added[origin]:
+            del added[origin]
+        self._index((*self._listed, *(one for some in added.values() for one in some)))
+        self._added = added
+        self.generation += 1
+
+    def copy(self) -> Registry:
+        """Return a registry with the same built-in kinds, to which its own are added."""
+        return Registry(self._listed)
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
         """Return what is served under a path."""
@@ -82,5 +116,15 @@ REGISTRY: Final = Registry(
         *storage_migrations.RESOURCES,
         *priority_classes.RESOURCES,
         *runtime_classes.RESOURCES,
+        *resource_claims.RESOURCES,
+        *resource_slices.RESOURCES,
+        *device_taint_rules.RESOURCES,
+        *rbac.RESOURCES,
+        *admission_registration.RESOURCES,
+        *admission_policies.RESOURCES,
+        *certificates.RESOURCES,
+        *flow_control.RESOURCES,
+        *api_services.RESOURCES,
+        *reviews.RESOURCES,
     )
 )

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from orch.store.keys import ObjectKey
+from orch_api.schema import KindSchema
 from orch_api.strategy import Strategy
 
 Cell = Callable[[dict[str, Any], datetime], Any]
@@ -47,6 +48,7 @@ class ScalePaths(msgspec.Struct, frozen=True):
     spec_replicas: tuple[str, ...] = ("spec", "replicas")
     status_replicas: tuple[str, ...] = ("status", "replicas")
     selector: tuple[str, ...] = ("spec", "selector")
+    """Where the selector of the pods is: as a LabelSelector, or as text; empty when it is nowhere."""
 
 
 class Conversion(Protocol):
@@ -86,6 +88,11 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     stored_as: Resource | None = None
     """The resource in whose version objects are stored, when it is not this one's; `conversion` leads there."""
     conversion: Conversion | None = None
+    """What stored documents pass before they are shown, and others before they are stored; None: they are the same."""
+    schema: KindSchema | None = None
+    """The schema of a kind that Kubernetes' own schemas do not have."""
+    list_name: str = ""
+    """The kind of its lists, when that is not the kind's name and "List"."""
 
     @property
     def storage(self) -> Resource:
@@ -110,7 +117,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def list_kind(self) -> str:
         """The kind of its lists."""
-        return f"{self.kind}List"
+        return self.list_name or f"{self.kind}List"
 
     @property
     def qualified(self) -> str:

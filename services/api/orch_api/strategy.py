@@ -129,7 +129,7 @@ class Strategy:
         keep(obj["metadata"], old["metadata"], "ownerReferences")
 
     def stamp(self, obj: Document, old: Document | None, author: Author, now: str) -> None:
-        """Note who asks, and when, in kinds that tell: in a new object (`old` is None), or one whose subresource changes.
+        """Note who asks, and when: in a new object, whose `old` is None, and when a subresource changes.
 
         It follows everything that may change the document, so that nothing can forge what is noted.
         """
@@ -143,6 +143,13 @@ class Strategy:
         """Return what may not change in this way."""
         _ = obj, old
         return []
+
+    def validate_changed(self, obj: Document, old: Document) -> list[Cause]:
+        """Return all that is wrong with an update: the object's own faults, and what may not change in this way."""
+        return [*self.validate(obj), *self.validate_update(obj, old)]
+
+    def prepare_delete(self, obj: Document) -> None:
+        """Note in an object that begins to be deleted what must happen before it goes."""
 
     def validate_status(self, obj: Document, old: Document) -> list[Cause]:
         """Return what is wrong with a new status."""

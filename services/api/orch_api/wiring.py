@@ -49,6 +49,7 @@ class Core:
         clock = clock or SystemClock()
         identity = identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
         schemas = Schemas.load()
+        registry = registry.copy()  # what users define is each process's own
         self.store = store
         self.bus = bus
         self.clock = clock

@@ -247,8 +247,7 @@ def _validate(request: ChangeRequest, new: Document, old: Document) -> None:
     resource, strategy = request.resource.storage, request.resource.storage.strategy
     causes: list[Cause] = [*validate_meta(new, resource), *validate_meta_update(new, old)]
     if request.subresource in {"", SCALE}:
-        causes += strategy.validate(new)
-        causes += strategy.validate_update(new, old)
+        causes += strategy.validate_changed(new, old)
     else:
         causes += strategy.validate_subresource(request.subresource, new, old)
     refuse_invalid(resource, request.name, causes)

@@ -172,6 +172,8 @@ class Deletion:
         """Mark the document as being deleted, or return that it can go or that nothing changes."""
         metadata: Document = document["metadata"]
         before = dict(metadata)
+        if not metadata.get("deletionTimestamp"):
+            resource.strategy.prepare_delete(document)
         finalizers = _finalizers(resource, metadata.get("finalizers") or [], asked)
         if finalizers:
             metadata["finalizers"] = finalizers

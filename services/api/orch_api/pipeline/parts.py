@@ -72,7 +72,7 @@ class Parts(msgspec.Struct, frozen=True):
 
     def schema(self, resource: Resource) -> KindSchema:
         """Return the schema of a resource's documents."""
-        return self.schemas.of(resource.group, resource.version, resource.kind)
+        return resource.schema or self.schemas.of(resource.group, resource.version, resource.kind)
 
 
 MAX_MANAGER: Final = 128

@@ -23,8 +23,9 @@ def render(resource: Resource, document: Document) -> Document:
     paths = _paths(resource)
     metadata = document["metadata"]
     status: Document = {"replicas": _at(document, paths.status_replicas) or 0}
-    if selector := selector_text(_at(document, paths.selector) or {}):
-        status["selector"] = selector
+    selector = _at(document, paths.selector) if paths.selector else None
+    if text := selector if isinstance(selector, str) else selector_text(selector or {}):
+        status["selector"] = text
     return {
         "kind": KIND,
         "apiVersion": API_VERSION,
