@@ -44,7 +44,7 @@ def _name_problems(name: str) -> tuple[str, ...]:
         if name in STANDARD_CONTAINER_RESOURCES or name.startswith(_HUGE_PAGES):
             return ()
         return ("must be a standard resource type or fully qualified", "must be a standard resource for containers")
-    if not _is_native(name) and not _is_extended(name):
+    if not _is_native(name) and not is_extended(name):
         return ("doesn't follow extended resource name standard",)
     return ()
 
@@ -54,7 +54,8 @@ def _is_native(name: str) -> bool:
     return f"{domain}/".endswith(_NATIVE_DOMAIN) and (domain == "kubernetes.io" or domain.endswith(".kubernetes.io"))
 
 
-def _is_extended(name: str) -> bool:
+def is_extended(name: str) -> bool:
+    """Tell whether a name is that of a resource that somebody other than Kubernetes adds to nodes."""
     return not name.startswith("requests.") and not validation.qualified_name(f"requests.{name}")
 
 
