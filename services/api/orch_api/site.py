@@ -13,6 +13,7 @@ from orch.errors import UnavailableError
 from orch_api.auth.authenticator import Authenticator, read_tokens
 from orch_api.config import ApiConfig
 from orch_api.http.app import Application, Site
+from orch_api.http.care import Care
 from orch_api.http.discovery import Discovery
 from orch_api.http.fairness import Fairness
 from orch_api.http.handler import ObjectsApplication
@@ -20,7 +21,7 @@ from orch_api.http.health import Check
 from orch_api.http.objects import ObjectRequests
 from orch_api.http.openapi import OpenApiDocuments
 from orch_api.http.server import Server, listen, server
-from orch_api.http.streams import PodStreams
+from orch_api.http.streams import Streams
 from orch_api.wiring import Core
 
 log = logging.getLogger(__name__)
@@ -33,14 +34,12 @@ def application(core: Core, config: ApiConfig) -> Application:
     tokens = read_tokens(Path(config.token_file)) if config.token_file else {}
     authenticator = Authenticator(tokens)
     objects = ObjectRequests(core.pipeline, core.reader, core.cache, core.authorizer, core.clock)
-    streams = PodStreams(core.bus, core.cache, core.authorizer, core.clock)
+    streams = Streams(core.bus, core.cache, core.authorizer, core.clock)
     discovery = Discovery(core.registry, server_address=f"{config.address}:{config.port}")
     documents = OpenApiDocuments(core.registry, core.schemas)
     site = Site(authenticator, core.authorizer, discovery, documents, checks(core))
-    fairness = Fairness(core.cache, config.requests_in_flight)
-    handler = ObjectsApplication(
-        core.registry, discovery, authenticator, core.authorizer, objects, streams, fairness, core.clock
-    )
+    care = Care(Fairness(core.cache, config.requests_in_flight), core.clock)
+    handler = ObjectsApplication(core.registry, discovery, authenticator, core.authorizer, objects, streams, care)
     return Application(handler, site.app())
 
 

@@ -24,10 +24,11 @@ from orch_api.http import openapi_protobuf
 from orch_api.http.discovery import Discovery, server_version
 from orch_api.http.document import Document
 from orch_api.http.exchange import Receive, Scope, Send
-from orch_api.http.handler import ObjectsApplication, as_api_error
+from orch_api.http.handler import ObjectsApplication
 from orch_api.http.health import Check, Health, Verdict
 from orch_api.http.metrics import REQUESTS, Labels
 from orch_api.http.openapi import OpenApiDocuments
+from orch_api.http.refusal import as_api_error
 from orch_api.http.server import PEER
 
 _ALIVE: Final = frozenset({"ping"})

@@ -149,7 +149,7 @@ class _Schema:
 class Ticket:
     """A request's claim to seats: granted at once, or after a wait; given back once."""
 
-    __slots__ = ("_fairness", "flow", "granted", "released", "schema", "turn", "width")
+    __slots__ = ("_fairness", "flow", "granted", "released", "schema", "turn", "waited", "width")
 
     def __init__(self, fairness: Fairness, schema: _Schema, flow: str, width: int) -> None:
         self._fairness = fairness
@@ -159,6 +159,7 @@ class Ticket:
         self.granted = False
         self.released = False
         self.turn: asyncio.Future[None] | None = None
+        self.waited = 0.0
 
     @property
     def headers(self) -> Sequence[Header]:
@@ -208,8 +209,8 @@ class Fairness:
             self._seat(ticket)
         return ticket
 
-    async def wait(self, ticket: Ticket, timeout: float) -> float:
-        """Wait for a ticket's turn; return the seconds that it took. Raises RejectedError.
+    async def wait(self, ticket: Ticket, timeout: float) -> None:
+        """Wait for a ticket's turn. Raises RejectedError.
 
         `timeout` is the request's; at most a quarter of it is spent here.
         """
@@ -229,15 +230,13 @@ class Fairness:
             async with asyncio.timeout(min(timeout / 4, _LONGEST_WAIT)):
                 await ticket.turn
         except TimeoutError:
-            schema.figures.waited(time.monotonic() - started, served=False)
             schema.figures.reject("time-out")
             raise RejectedError from None
         finally:
+            ticket.waited = time.monotonic() - started
+            schema.figures.waited(ticket.waited, served=ticket.granted)
             if not ticket.granted:
                 self._withdraw(ticket)
-        waited = time.monotonic() - started
-        schema.figures.waited(waited, served=True)
-        return waited
 
     def leave(self, ticket: Ticket) -> None:
         """Take the seats back and give them to those who wait."""

@@ -5,42 +5,24 @@ It is plain ASGI rather than a route a resource: the registry decides what exist
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from typing import Final
-
 from opentelemetry.trace import SpanKind
 
 from orch import telemetry
-from orch.clock import Clock
-from orch.errors import (
-    ApiError,
-    InternalError,
-    MethodNotAllowedError,
-    NotFoundError,
-    ServiceUnavailableError,
-    UnauthorizedError,
-    UnavailableError,
-)
+from orch.errors import MethodNotAllowedError, NotFoundError
 from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
+from orch_api.http.care import Care
 from orch_api.http.discovery import Discovery
 from orch_api.http.exchange import Disconnected, Exchange, Header, Receive, Scope, Send
-from orch_api.http.fairness import Fairness, RejectedError, Ticket
 from orch_api.http.media import accepted
-from orch_api.http.metrics import REQUESTS
 from orch_api.http.objects import ObjectRequests
+from orch_api.http.refusal import refuse, refuse_websocket
 from orch_api.http.request import Call, Target, parse_path, parse_query, verb_of
 from orch_api.http.server import PEER
-from orch_api.http.streams import PodStreams
+from orch_api.http.streams import Streams
 from orch_api.registry import Registry, Resource
 from orch_pb.v1.object_pb2 import TraceContext
-
-log = logging.getLogger(__name__)
-
-REQUEST_TIMEOUT: Final = 60.0
-_APPLY: Final = "application/apply-patch"
 
 
 class ObjectsApplication:
@@ -53,9 +35,8 @@ class ObjectsApplication:
         authenticator: Authenticator,
         authorizer: Authorizer,
         objects: ObjectRequests,
-        streams: PodStreams,
-        fairness: Fairness,
-        clock: Clock,
+        streams: Streams,
+        care: Care,
     ) -> None:
         self._registry = registry
         self._discovery = discovery
@@ -63,8 +44,7 @@ class ObjectsApplication:
         self._authenticator = authenticator
         self._objects = objects
         self._streams = streams
-        self._fairness = fairness
-        self._clock = clock
+        self._care = care
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -83,38 +63,10 @@ class ObjectsApplication:
         caller = self.caller(exchange)
         target = parse_path(exchange.scope["path"])
         if target is None:
-            await self._discover(exchange, caller)
+            await self._care.path(exchange, caller, lambda: self._discover(exchange, caller))
             return
         call = self._call(exchange, caller, target)
-        dry_run = "All" if call.query.get("dryRun") == ["All"] else ""
-        figures = REQUESTS.of(self._counted_verb(exchange, call), target, dry_run)
-        started = self._clock.monotonic()
-        REQUESTS.begin(figures, long_running=call.long_running)
-        ticket: Ticket | None = None
-        waited = 0.0
-        try:
-            if not call.streams:
-                ticket = self._fairness.ticket(call)
-                exchange.extra.extend(ticket.headers)
-                if not ticket.granted:
-                    waited = await self._fairness.wait(ticket, REQUEST_TIMEOUT)
-                exchange.settled = ticket.release
-            await self._answer(exchange, call)
-        except Disconnected:
-            return
-        except RejectedError as error:
-            figures.terminate(error.code)
-            await refuse(exchange, error)
-        except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
-            await refuse(exchange, error)
-        finally:
-            if ticket is not None:
-                ticket.release()
-            REQUESTS.end(figures, long_running=call.long_running)
-            if call.long_running and exchange.status:
-                figures.count(exchange.status)
-            elif exchange.status:
-                figures.done(exchange.status, self._clock.monotonic() - started, waited, exchange.size)
+        await self._care.resource(exchange, call, lambda: self._answer(exchange, call))
 
     def _call(self, exchange: Exchange, caller: Caller, target: Target) -> Call:
         """Return what a request asks for. Raises ApiError."""
@@ -123,12 +75,6 @@ class ObjectsApplication:
         verb = verb_of(exchange.method, target, query)
         streams = bool(target.subresource) and self._streams.serves(resource, target.subresource)
         return Call(caller, verb, resource, target, query, streams)
-
-    @staticmethod
-    def _counted_verb(exchange: Exchange, call: Call) -> str:
-        """Return the verb that the figures show: a server-side apply is no common patch."""
-        apply = call.verb == "patch" and exchange.header(b"content-type").startswith(_APPLY)
-        return "apply" if apply else call.verb
 
     async def _answer(self, exchange: Exchange, call: Call) -> None:
         caller, verb, resource, target, query = call.caller, call.verb, call.resource, call.target, call.query
@@ -169,7 +115,7 @@ class ObjectsApplication:
             query = parse_query(scope["query_string"])
             await self._streams.websocket(scope, receive, send, caller, resource, target, query)
         except Exception as error:  # noqa: BLE001 - as above
-            await _refuse_websocket(send, error)
+            await refuse_websocket(send, error)
 
     def caller(self, exchange: Exchange) -> Caller:
         """Return who sends the request. Raises UnauthorizedError."""
@@ -197,40 +143,3 @@ def trace_of(exchange: Exchange) -> TraceContext | None:
     """Return the trace context that the client sent, if any."""
     parent = exchange.header(b"traceparent")
     return TraceContext(traceparent=parent, tracestate=exchange.header(b"tracestate")) if parent else None
-
-
-def as_api_error(error: BaseException) -> ApiError:
-    """Return what a client is told about a failure; what is no ApiError is logged here."""
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, UnavailableError):
-        return ServiceUnavailableError(str(error))
-    log.error("a request failed", exc_info=error)
-    return InternalError(f"Internal error occurred: {error}")
-
-
-async def refuse(exchange: Exchange, failure: BaseException) -> None:
-    """Answer with the Status of a failure, unless an answer has begun."""
-    error = as_api_error(failure)
-    if exchange.started:
-        log.warning("a request failed after its answer had begun: %s", error.message)
-        return
-    headers: list[Header] = []
-    if isinstance(error, UnauthorizedError):
-        headers.append((b"www-authenticate", b"Bearer"))
-    if error.details is not None and error.details.retry_after_seconds:
-        headers.append((b"retry-after", b"%d" % error.details.retry_after_seconds))
-    if isinstance(error, MethodNotAllowedError):
-        headers.append((b"allow", b"GET, POST, PUT, PATCH, DELETE"))
-    await exchange.answer(error.code, error.encode(), headers=headers)
-
-
-async def _refuse_websocket(send: Send, failure: BaseException) -> None:
-    error = as_api_error(failure)
-    body = error.encode()
-    headers: Sequence[Header] = (
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-    )
-    await send({"type": "websocket.http.response.start", "status": error.code, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})

@@ -210,7 +210,7 @@ async def test_what_the_client_is_told(api, figures):
     refused_so_far = frozenset({**level, "reason": "concurrency-limit"}.items())
     before = (await figures("apiserver_flowcontrol_rejected_requests_total")).get(refused_so_far, 0)
     running = (await figures("apiserver_flowcontrol_current_executing_requests"))[of_level]
-    taken = fill(app._objects._fairness, ANYONE)
+    taken = fill(app._objects._care._fairness, ANYONE)
     assert (await figures("apiserver_flowcontrol_current_executing_requests"))[of_level] == running + len(taken)
     refused = await Connection(app, None)("GET", f"{NS}/configmaps")
     assert (refused.status, refused.headers["retry-after"]) == (429, "1")
@@ -234,7 +234,7 @@ async def test_what_the_client_is_told(api, figures):
 
 
 async def test_a_watch_keeps_its_seat_only_until_it_has_caught_up(http, app, eventually):
-    fairness = app._objects._fairness
+    fairness = app._objects._care._fairness
     exempt = fairness._levels["exempt"]
     answer, task, leave = http.begin("GET", f"{NS}/configmaps?watch=1")
     await eventually(lambda: answer.status == 200 and exempt.used == 0)
