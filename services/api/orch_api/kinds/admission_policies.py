@@ -248,7 +248,7 @@ def _policy(kind: str, strategy: PolicyStrategy, counted: str, *, status: bool) 
             Column("ParamKind", _param_kind, description="The kind of the policy's parameters."),
             AGE,
         ),
-        subresources={"status": Subresource(kind)} if status else {},
+        subresources={"status": Subresource(kind, GROUP)} if status else {},
     )
 
 

@@ -134,6 +134,6 @@ RESOURCES: Final = (
             Column("Available", _available, description="Whether it is served."),
             AGE,
         ),
-        subresources={"status": Subresource("APIService")},
+        subresources={"status": Subresource("APIService", GROUP)},
     ),
 )

@@ -277,8 +277,8 @@ RESOURCES: Final = (
             Column("Condition", _condition, description="What became of the request."),
         ),
         subresources={
-            "status": Subresource("CertificateSigningRequest"),
-            APPROVAL: Subresource("CertificateSigningRequest"),
+            "status": Subresource("CertificateSigningRequest", GROUP),
+            APPROVAL: Subresource("CertificateSigningRequest", GROUP),
         },
         fields={"spec.signerName": field("spec", "signerName")},
     ),

@@ -272,7 +272,7 @@ RESOURCES: Final = (
             AGE,
             Column("MissingPL", _missing_level, description="Whether the level does not exist."),
         ),
-        subresources={"status": Subresource("FlowSchema")},
+        subresources={"status": Subresource("FlowSchema", GROUP)},
     ),
     Resource(
         group=GROUP,
@@ -294,6 +294,6 @@ RESOURCES: Final = (
             _queue_column("QueueLengthLimit", "queueLengthLimit"),
             AGE,
         ),
-        subresources={"status": Subresource("PriorityLevelConfiguration")},
+        subresources={"status": Subresource("PriorityLevelConfiguration", GROUP)},
     ),
 )

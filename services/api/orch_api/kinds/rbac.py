@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 
 from orch.errors import Cause
 from orch_api import validation
-from orch_api.kinds.columns import AGE, NAME
+from orch_api.kinds.columns import AGE, NAME, text
 from orch_api.resource import Cell, Column, Resource
 from orch_api.strategy import Document, Strategy, section
 from orch_api.validation import Problems, check, invalid, required, same, unsupported
@@ -167,6 +167,10 @@ def _account(subject: Document) -> str:
     return f"{subject.get('namespace') or ''}/{subject.get('name') or ''}"
 
 
+_ROLE_COLUMNS: Final = (
+    NAME,
+    Column("Created At", text("metadata", "creationTimestamp"), type="date", description="When the role was created."),
+)
 _BINDING_COLUMNS: Final = (
     NAME,
     Column("Role", _role, description="The role that is given."),
@@ -182,7 +186,14 @@ _BINDING_COLUMNS: Final = (
 )
 
 RESOURCES: Final = (
-    Resource(group=GROUP, plural="roles", singular="role", kind="Role", strategy=RoleStrategy()),
+    Resource(
+        group=GROUP,
+        plural="roles",
+        singular="role",
+        kind="Role",
+        strategy=RoleStrategy(),
+        columns=_ROLE_COLUMNS,
+    ),
     Resource(
         group=GROUP,
         plural="rolebindings",
@@ -198,6 +209,7 @@ RESOURCES: Final = (
         kind="ClusterRole",
         namespaced=False,
         strategy=ClusterRoleStrategy(),
+        columns=_ROLE_COLUMNS,
     ),
     Resource(
         group=GROUP,
@@ -209,4 +221,3 @@ RESOURCES: Final = (
         columns=_BINDING_COLUMNS,
     ),
 )
-"""Roles have no columns of their own, in Kubernetes neither: their table shows the name and when they were created."""

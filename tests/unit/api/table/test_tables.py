@@ -53,4 +53,5 @@ def test_a_kind_without_columns_shows_its_name_and_its_creation():
 def test_every_kind_can_be_shown_whatever_is_missing():
     for resource in REGISTRY.resources:
         found = rendered([{}, {"metadata": {}, "spec": {}, "status": {}}], resource)
-        assert all(len(one["cells"]) == len(resource.columns) for one in found["rows"])
+        columns = len(resource.columns) or 2  # a question has none of its own
+        assert all(len(one["cells"]) == columns for one in found["rows"])

@@ -114,7 +114,7 @@ def test_every_field_of_every_kind_comes_back(definition: str, kind: str) -> Non
 def test_every_served_kind_has_a_message() -> None:
     for resource in REGISTRY.resources:
         assert wire.is_known(resource.api_version, resource.kind)
-        assert wire.is_known(resource.api_version, resource.list_kind)
+        assert wire.is_known(resource.api_version, resource.list_kind) or not resource.stored
         for below in resource.subresources.values():
             assert wire.is_known(f"{below.group}/{below.version}".removeprefix("/"), below.kind)
 
