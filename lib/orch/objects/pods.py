@@ -122,6 +122,12 @@ class Container(View, frozen=True):
     security_context: SecurityContext | None = None
 
 
+class EphemeralContainer(Container, frozen=True):
+    """A container that was added to a running pod, to look at it; it may share the processes of another one."""
+
+    target_container_name: str = ""
+
+
 class NodeSelectorRequirement(View, frozen=True):
     """One expression over a node's labels or fields."""
 
@@ -201,6 +207,7 @@ class PodSpec(View, frozen=True):
     preemption_policy: str = ""
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
+    ephemeral_containers: tuple[EphemeralContainer, ...] = ()
     overhead: dict[str, str] = {}
     restart_policy: str = "Always"
     termination_grace_period_seconds: int | None = None
@@ -279,6 +286,7 @@ class PodStatus(View, frozen=True):
     start_time: str = ""
     init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
+    ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
     nominated_node_name: str = ""
     qos_class: str = ""
 

@@ -131,6 +131,60 @@ class ExecRequest(_message.Message):
     tty: bool
     def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., uid: _Optional[str] = ..., container: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., stdin: _Optional[bool] = ..., stdout: _Optional[bool] = ..., stderr: _Optional[bool] = ..., tty: _Optional[bool] = ...) -> None: ...
 
+class AttachRequest(_message.Message):
+    __slots__ = ("namespace", "pod", "uid", "container", "stdin", "stdout", "stderr", "tty")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    POD_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    STDIN_FIELD_NUMBER: _ClassVar[int]
+    STDOUT_FIELD_NUMBER: _ClassVar[int]
+    STDERR_FIELD_NUMBER: _ClassVar[int]
+    TTY_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    pod: str
+    uid: str
+    container: str
+    stdin: bool
+    stdout: bool
+    stderr: bool
+    tty: bool
+    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., uid: _Optional[str] = ..., container: _Optional[str] = ..., stdin: _Optional[bool] = ..., stdout: _Optional[bool] = ..., stderr: _Optional[bool] = ..., tty: _Optional[bool] = ...) -> None: ...
+
+class PortForwardRequest(_message.Message):
+    __slots__ = ("namespace", "pod", "uid", "port", "own_address")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    POD_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    OWN_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    pod: str
+    uid: str
+    port: int
+    own_address: bool
+    def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., uid: _Optional[str] = ..., port: _Optional[int] = ..., own_address: _Optional[bool] = ...) -> None: ...
+
+class NodeQuery(_message.Message):
+    __slots__ = ("node", "method", "path", "query")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    method: str
+    path: str
+    query: str
+    def __init__(self, node: _Optional[str] = ..., method: _Optional[str] = ..., path: _Optional[str] = ..., query: _Optional[str] = ...) -> None: ...
+
+class NodeAnswer(_message.Message):
+    __slots__ = ("status", "content_type")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    status: int
+    content_type: str
+    def __init__(self, status: _Optional[int] = ..., content_type: _Optional[str] = ...) -> None: ...
+
 class Frame(_message.Message):
     __slots__ = ("sequence", "channel", "data", "end", "credit", "status")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]

@@ -20,6 +20,7 @@ FieldValue = Callable[[dict[str, Any]], str]
 
 VERBS: Final = frozenset({"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"})
 STATUS_VERBS: Final = frozenset({"get", "patch", "update"})
+PROXY_VERBS: Final = frozenset({"create", "delete", "get", "patch", "update"})
 
 
 class Column(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
 from orch.errors import BadRequestError, TooLargeError
@@ -81,6 +81,16 @@ class Exchange:
                 return b"".join(pieces)
             message = await self._receive()
 
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Yield the request's body as it comes, however long it is. Raises Disconnected."""
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            more = message.get("more_body", False)
+            yield message.get("body", b"")
+
     async def gone(self) -> None:
         """Return when the client has disconnected; the body must have been read."""
         while (await self._receive())["type"] != "http.disconnect":
@@ -100,6 +110,12 @@ class Exchange:
         self.size = len(body)
         await self._send({"type": "http.response.start", "status": status, "headers": fields})
         await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+
+    async def begin(self, status: int, headers: Sequence[Header]) -> None:
+        """Begin an answer that is another server's, with its headers as they are."""
+        self.started = True
+        self.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
 
     async def start(self, media_type: str, headers: Sequence[Header] = ()) -> None:
         """Begin an answer of unknown length."""

@@ -108,10 +108,14 @@ _LOG: Final = (
     Parameter("tailLines", "only so many lines from the end", "integer"),
     Parameter("timestamps", "begin every line with its time", "boolean"),
 )
+_PROXIED_PATH: Final = Parameter("path", "the path to ask for, behind the proxy")
 _CONNECT: Final[Mapping[str, tuple[Parameter, ...]]] = {
     "PodExecOptions": (Parameter("command", "the program and its arguments, one each"), _CONTAINER, *_STDIO),
     "PodAttachOptions": (_CONTAINER, *_STDIO),
     "PodPortForwardOptions": (Parameter("ports", "the ports to forward", "integer"),),
+    "PodProxyOptions": (_PROXIED_PATH,),
+    "ServiceProxyOptions": (_PROXIED_PATH,),
+    "NodeProxyOptions": (_PROXIED_PATH,),
 }
 
 _OBJECT_VERBS: Final = {"get": "get", "update": "put", "patch": "patch"}
@@ -222,7 +226,7 @@ class _Paths:
                     yield self._written(verb, path, method, model, shared=shared, sub=name, about=about)
 
     def _connections(self, name: str, path: str, subresource: Subresource, about: GroupKind) -> Iterator[Operation]:
-        for verb, method in {"get": "get", "create": "post"}.items():
+        for verb, method in {**_OBJECT_VERBS, "create": "post", "delete": "delete"}.items():
             if verb in subresource.verbs:
                 yield Operation(
                     path=path,

@@ -15,6 +15,9 @@ from orch_api.resource import Resource
 NAMESPACE_SUBRESOURCES: Final = frozenset({"status", "finalize"})
 """What may follow /namespaces/<name>/ and still speak of the namespace itself."""
 
+PROXY: Final = "proxy"
+"""The subresource whose requests are passed on; it alone takes OPTIONS, for which there is no verb."""
+
 _COLLECTION_VERBS: Final = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
 _OBJECT_VERBS: Final = {
     "GET": "get",
@@ -67,7 +70,8 @@ def parse_path(path: str) -> Target | None:
     watch = rest[0] == "watch" and len(rest) > 1
     if watch:
         rest = rest[1:]
-    if "" in rest:
+    proxied = PROXY in rest[:5]  # what follows it is another server's path, and may be written in any way
+    if "" in (rest[: rest.index(PROXY)] if proxied else rest):
         return None
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 2 and not (len(rest) == 3 and rest[2] in NAMESPACE_SUBRESOURCES):
@@ -89,7 +93,7 @@ def parse_query(query: bytes) -> dict[str, list[str]]:
 def verb_of(method: str, target: Target, query: Mapping[str, list[str]]) -> str:
     """Return the API verb: get, list, watch, create, update, patch, delete or deletecollection."""
     verbs = _OBJECT_VERBS if target.name else _COLLECTION_VERBS
-    verb = verbs.get(method)
+    verb = "" if method == "OPTIONS" and target.subresource == PROXY else verbs.get(method)
     if verb is None:
         raise MethodNotAllowedError
     if verb in {"get", "list"} and not target.subresource and (target.watch or flag(query, "watch")):

@@ -1,20 +1,30 @@
-"""uvicorn with what Kubernetes clients need of it: the client's certificate, for HTTP and for WebSocket."""
+"""uvicorn with what Kubernetes clients need of it: the client's certificate, and other upgrades than WebSocket."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Final
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from orch_api.http.upgrade import UPGRADE, Upgrade
+
 PEER = "orch.peer"
 """The scope's key of the client certificate: what ssl's getpeercert() returns, None without one."""
+
+_MAX_EARLY: Final = 64 << 10
+"""Bytes that a client may send before it was told that its upgrade is accepted."""
+_PROXIED: Final = re.compile(rb"/api/v1/(namespaces/[^/]+/(pods|services)|nodes)/[^/]+/proxy(/|\?|$)")
+"""Behind these paths a WebSocket is spoken to somebody else: the api only passes it on."""
+_KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 def _peer(transport: asyncio.Transport) -> dict[str, Any] | None:
@@ -37,9 +47,11 @@ class _ScopedApp:
 
 
 class CertificateHttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 that reads the client's certificate once a connection."""
+    """HTTP/1.1 that reads the client's certificate once a connection, and offers upgrades to the application."""
 
     _peer: dict[str, Any] | None = None
+    _early: bytes | None = None
+    """What came after a request that offers an upgrade; None as long as there was no such request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start serving a connection."""
@@ -51,6 +63,48 @@ class CertificateHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope[PEER] = self._peer  # type: ignore[typeddict-unknown-key]
 
+    def on_headers_complete(self) -> None:
+        """Serve the request; one that offers an upgrade is the last on its connection, whatever becomes of it."""
+        super().on_headers_complete()
+        if self.parser is not None and self.parser.should_upgrade() and not self._should_upgrade():
+            self.cycle.keep_alive = False
+            offered = (self._get_upgrade() or b"").decode("latin-1")
+            self.scope[UPGRADE] = Upgrade(offered, self._hand_over, self.connections)  # type: ignore[typeddict-unknown-key]
+
+    def data_received(self, data: bytes) -> None:
+        """Read a request; what comes after one that offers an upgrade is kept for whoever accepts it."""
+        if self.parser is None:
+            return  # the connection is lost
+        if self._early is not None:
+            self._keep(data)
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            else:
+                self._early = b""
+                self._keep(data[upgrade.args[0] :])
+                self.flow.pause_reading()
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _keep(self, data: bytes) -> None:
+        self._early = (self._early or b"") + data
+        if len(self._early) > _MAX_EARLY:
+            self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        return super()._should_upgrade() and _PROXIED.match(self.url) is None
+
+    def _hand_over(self) -> tuple[asyncio.Transport, bytes]:
+        """Give the connection away; nothing more is read or written here."""
+        self.cycle.response_started = self.cycle.response_complete = True
+        self.connections.discard(self)
+        return self.transport, self._early or b""
+
 
 class CertificateWebSocketProtocol(WebSocketsSansIOProtocol):
     """WebSocket that reads the client's certificate once a connection."""
@@ -59,6 +113,13 @@ class CertificateWebSocketProtocol(WebSocketsSansIOProtocol):
         """Start serving a connection."""
         super().connection_made(transport)
         self.app = _ScopedApp(self.app, _peer(transport))  # type: ignore[assignment]
+
+    def keepalive_timeout(self) -> None:
+        """Give up a client that answers no ping, unless its answer stands behind what we have not read yet."""
+        if self.read_paused and self.ping_timeout is not None and not self.transport.is_closing():
+            self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
+        else:
+            super().keepalive_timeout()
 
 
 class Server(uvicorn.Server):
@@ -76,6 +137,10 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    # Connections take these over: a client that vanished without a word is noticed within a minute.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEP_ALIVE.items():
+        listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
     listener.bind((host, port))
     listener.listen(4096)
     listener.setblocking(False)

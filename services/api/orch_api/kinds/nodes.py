@@ -11,7 +11,7 @@ from orch_api.kinds import quantities
 from orch_api.kinds.columns import AGE, NAME, NONE, UNKNOWN, text
 from orch_api.kinds.fields import field
 from orch_api.kinds.scheduling_rules import taints
-from orch_api.resource import Cell, Column, Resource, Subresource
+from orch_api.resource import PROXY_VERBS, Cell, Column, Resource, Subresource
 from orch_api.strategy import Document, Strategy, put_section, section
 from orch_api.validation import duplicate, forbidden, invalid, same
 
@@ -147,7 +147,10 @@ RESOURCES: Final = (
             _info("kernelVersion", "Kernel-Version"),
             _info("containerRuntimeVersion", "Container-Runtime"),
         ),
-        subresources={"status": Subresource("Node")},
+        subresources={
+            "status": Subresource("Node"),
+            "proxy": Subresource("NodeProxyOptions", verbs=PROXY_VERBS),
+        },
         fields={"spec.unschedulable": field("spec", "unschedulable", missing="false")},
     ),
 )

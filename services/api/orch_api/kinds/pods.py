@@ -11,7 +11,7 @@ from orch_api.kinds.fields import field
 from orch_api.kinds.pod_columns import POD_COLUMNS
 from orch_api.kinds.pod_defaults import SYSTEM_PRIORITIES, default_pod, default_pod_spec
 from orch_api.kinds.pod_rules import pod_spec
-from orch_api.resource import Resource, Subresource
+from orch_api.resource import PROXY_VERBS, Resource, Subresource
 from orch_api.strategy import Document, Strategy, keep, put_section, section
 from orch_api.validation import forbidden, inclusive_range, invalid, not_found, same
 
@@ -238,7 +238,10 @@ RESOURCES: Final = (
         subresources={
             "status": Subresource("Pod"),
             "log": Subresource("Pod", verbs=frozenset({"get"})),
+            "attach": Subresource("PodAttachOptions", verbs=frozenset({"create", "get"})),
             "exec": Subresource("PodExecOptions", verbs=frozenset({"create", "get"})),
+            "portforward": Subresource("PodPortForwardOptions", verbs=frozenset({"create", "get"})),
+            "proxy": Subresource("PodProxyOptions", verbs=PROXY_VERBS),
             "binding": Subresource("Binding", verbs=frozenset({"create"})),
         },
         fields={

@@ -15,7 +15,7 @@ from orch_api import validation
 from orch_api.kinds.columns import AGE, NAME, NONE, format_labels, text
 from orch_api.kinds.container_rules import PROTOCOLS, port_reference
 from orch_api.kinds.fields import field
-from orch_api.resource import Column, Resource, Subresource
+from orch_api.resource import PROXY_VERBS, Column, Resource, Subresource
 from orch_api.strategy import Document, Strategy, keep, put_section, section
 from orch_api.validation import Problems, check, duplicate, forbidden, invalid, one_of, required
 
@@ -413,7 +413,10 @@ RESOURCES: Final = (
             AGE,
             Column("Selector", _selector, description="The pods that serve.", priority=1),
         ),
-        subresources={"status": Subresource("Service")},
+        subresources={
+            "status": Subresource("Service"),
+            "proxy": Subresource("ServiceProxyOptions", verbs=PROXY_VERBS),
+        },
         fields={"spec.clusterIP": field("spec", "clusterIP"), "spec.type": field("spec", "type")},
     ),
     Resource(

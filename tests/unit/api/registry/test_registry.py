@@ -38,7 +38,7 @@ def test_every_kind_is_in_the_schema(resource):
     schemas = Schemas.load()
     assert schemas.of(resource.group, resource.version, resource.kind).kind == resource.kind
     for subresource in resource.subresources.values():
-        if subresource.kind != "PodExecOptions":
+        if not subresource.kind.endswith("Options"):  # those are written in the query
             assert schemas.of(subresource.group, subresource.version, subresource.kind) is not None
 
 
