@@ -12,9 +12,8 @@ from typing import Any, Final
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from orch_api.http.connections import BoundedHttpProtocol, BoundedWebSocketProtocol, look_after
 from orch_api.http.upgrade import UPGRADE, Upgrade
 
 PEER = "orch.peer"
@@ -24,6 +23,7 @@ _MAX_EARLY: Final = 64 << 10
 """Bytes that a client may send before it was told that its upgrade is accepted."""
 _PROXIED: Final = re.compile(rb"/api/v1/(namespaces/[^/]+/(pods|services)|nodes)/[^/]+/proxy(/|\?|$)")
 """Behind these paths a WebSocket is spoken to somebody else: the api only passes it on."""
+_LOOK_EVERY: Final = 50  # tenths of a second
 _KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
@@ -46,7 +46,7 @@ class _ScopedApp:
         await self._app(scope, receive, send)
 
 
-class CertificateHttpProtocol(HttpToolsProtocol):
+class CertificateHttpProtocol(BoundedHttpProtocol):
     """HTTP/1.1 that reads the client's certificate once a connection, and offers upgrades to the application."""
 
     _peer: dict[str, Any] | None = None
@@ -106,7 +106,7 @@ class CertificateHttpProtocol(HttpToolsProtocol):
         return self.transport, self._early or b""
 
 
-class CertificateWebSocketProtocol(WebSocketsSansIOProtocol):
+class CertificateWebSocketProtocol(BoundedWebSocketProtocol):
     """WebSocket that reads the client's certificate once a connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -129,6 +129,12 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         """Leave the signal handlers as they are."""
         yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what uvicorn does ten times a second; every few seconds look after the connections, too."""
+        if counter % _LOOK_EVERY == 0:
+            look_after(self.server_state.connections, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,140 @@
+"""What a connection may take: the size of a request's head, how long it takes to come, how long nothing is read.
+
+A reader that takes nothing for half a minute is cut off. Until then it holds at most the answer that it is being sent:
+further events of a watch, or output of a command, wait for it outside, where they are bounded too.
+
+All connections are looked at together every few seconds, so none of this costs a timer a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Final
+
+from prometheus_client import Counter
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+CUT_OFF: Final = Counter("orch_api_connections_cut_off", "Connections that were closed for being too slow", ("reason",))
+
+MAX_HEAD: Final = 1 << 20
+"""Bytes of a request's line and headers together; Go's limit, and so Kubernetes'."""
+
+HEAD_SECONDS: Final = 32.0
+READ_SECONDS: Final = 30.0
+
+
+class HeadTooLarge(Exception):  # noqa: N818 - ends the parser's work on this connection
+    """A request's line and headers are larger than MAX_HEAD."""
+
+
+class _Reader:
+    """Whether the client reads: what waits to be written becomes less, at one look or between two."""
+
+    __slots__ = ("_since", "_size")
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._since = 0.0
+
+    def reads(self, now: float) -> None:
+        """Note that so much was read that there is room for more."""
+        self._since = now
+
+    def stands_still(self, transport: asyncio.Transport, now: float) -> bool:
+        """Return whether nothing was read for too long, though there is something to read."""
+        before, self._size = self._size, transport.get_write_buffer_size()
+        if not self._size or not before or self._size < before:
+            self._since = now
+        return now - self._since > READ_SECONDS
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """HTTP/1.1 whose heads are bounded in size and time, and whose clients have to read."""
+
+    _head = 0
+    _head_since: float | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start serving a connection."""
+        super().connection_made(transport)
+        self._reader = _Reader()
+        self._head_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        """Go on writing, as the client has read."""
+        super().resume_writing()
+        self._reader.reads(self.loop.time())
+
+    def on_message_begin(self) -> None:
+        """Start reading a request."""
+        super().on_message_begin()
+        self._head = 0
+        self._head_since = self.loop.time()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the request's target."""
+        self._grow(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._grow(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Serve the request."""
+        self._head_since = None
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, or too much of it."""
+        if self._head <= MAX_HEAD:
+            super().send_400_response(msg)
+            return
+        self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+        self.transport.close()
+
+    def look(self, now: float) -> None:
+        """Cut the connection off if it is too slow."""
+        if self._head_since is not None and now - self._head_since > HEAD_SECONDS:
+            _cut_off(self.transport, "head")
+        elif self._reader.stands_still(self.transport, now):
+            _cut_off(self.transport, "reader")
+
+    def _grow(self, size: int) -> None:
+        self._head += size
+        if self._head > MAX_HEAD:
+            raise HeadTooLarge
+
+
+class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
+    """WebSocket whose clients have to read."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start serving a connection."""
+        super().connection_made(transport)
+        self._reader = _Reader()
+
+    def resume_writing(self) -> None:
+        """Go on writing, as the client has read."""
+        super().resume_writing()
+        self._reader.reads(self.loop.time())
+
+    def look(self, now: float) -> None:
+        """Cut the connection off if its client does not read."""
+        if self._reader.stands_still(self.transport, now):
+            _cut_off(self.transport, "reader")
+
+
+def _cut_off(transport: asyncio.Transport, reason: str) -> None:
+    CUT_OFF.labels(reason).inc()
+    transport.abort()
+
+
+def look_after(connections: Collection[object], now: float) -> None:
+    """Look at all connections: to be called every few seconds."""
+    for connection in list(connections):
+        if isinstance(connection, BoundedHttpProtocol | BoundedWebSocketProtocol):
+            connection.look(now)
