@@ -64,7 +64,7 @@ class ObjectRequests:
         self, exchange: Exchange, caller: Caller, resource: Resource, target: Target, renderer: Renderer
     ) -> None:
         self._authorize(caller, "get", resource, target)
-        if target.subresource in {"", "status"}:
+        if not target.subresource or resource.subresources[target.subresource].kind == resource.kind:
             await self._cache.catch_up()
             item = self._cache.get(resource.key(target.namespace, target.name))
             if item is None:

@@ -51,18 +51,19 @@ def containers(field: str, spec: Document, volumes: frozenset[str]) -> list[Caus
     names: set[str] = set()
     for index, container in enumerate(regular):
         at = f"{field}.containers[{index}]"
-        causes += _container(at, container, names, volumes, host_network=host_network)
+        causes += any_container(at, container, names, volumes, host_network=host_network)
         causes += _probes(at, container)
     for index, container in enumerate(initial):
         at = f"{field}.initContainers[{index}]"
-        causes += _container(at, container, names, volumes, host_network=host_network)
+        causes += any_container(at, container, names, volumes, host_network=host_network)
         causes += _init_only(at, container)
     return causes + _host_ports(field, regular)
 
 
-def _container(
+def any_container(
     at: str, container: Document, names: set[str], volumes: frozenset[str], *, host_network: bool
 ) -> list[Cause]:
+    """Return what is wrong with a container in what all kinds of containers share; its name is added to `names`."""
     causes = _name(f"{at}.name", container.get("name") or "", names)
     image: str = container.get("image") or ""
     if not image:

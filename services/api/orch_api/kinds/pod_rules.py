@@ -8,6 +8,8 @@ from orch.errors import Cause
 from orch_api import validation
 from orch_api.kinds import quantities
 from orch_api.kinds.container_rules import containers, identity
+from orch_api.kinds.ephemeral_containers import ephemeral_containers
+from orch_api.kinds.pod_resizing import resize_policies
 from orch_api.kinds.scheduling_rules import affinity, spread_constraints, tolerations
 from orch_api.kinds.volume_rules import volumes
 from orch_api.strategy import Document
@@ -23,6 +25,8 @@ def pod_spec(field: str, spec: Document) -> list[Cause]:
     """Return what is wrong with a pod spec that was defaulted; `field` is its path."""
     causes, names = volumes(f"{field}.volumes", spec.get("volumes") or [])
     causes += containers(field, spec, names)
+    causes += ephemeral_containers(field, spec, names)
+    causes += resize_policies(field, spec)
     policy = spec.get("restartPolicy")
     if policy not in RESTART_POLICIES:
         causes += one_of(f"{field}.restartPolicy", policy or "", RESTART_POLICIES)

@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from orch import quantity
 from orch.errors import Cause
+from orch_api.kinds.ephemeral_containers import ephemeral_changes, is_mirror, keep_all_but_ephemeral
 from orch_api.kinds.fields import field
 from orch_api.kinds.pod_columns import POD_COLUMNS
 from orch_api.kinds.pod_defaults import SYSTEM_PRIORITIES, default_pod, default_pod_spec
+from orch_api.kinds.pod_resizing import keep_all_but_resources, resize_changes
 from orch_api.kinds.pod_rules import pod_spec
 from orch_api.resource import PROXY_VERBS, Resource, Subresource
-from orch_api.strategy import Document, Strategy, keep, put_section, section
+from orch_api.strategy import Document, Strategy, generation, keep, put_section, section
 from orch_api.validation import forbidden, inclusive_range, invalid, not_found, same
 
 DEFAULT_TOLERATION_SECONDS: Final = 3
@@ -69,6 +71,14 @@ class PodStrategy(Strategy):
         if before and not section(obj, "status").get("qosClass"):
             put_section(obj, "status")["qosClass"] = before
 
+    def prepare_subresource(self, subresource: str, obj: Document, old: Document) -> None:
+        """Let each subresource change what it is for, and count that as a change of what is asked for."""
+        super().prepare_subresource(subresource, obj, old)
+        if subresource in _CHANGING:
+            _CHANGING[subresource](obj, old)
+            if self.changes_generation(obj, old):
+                obj["metadata"]["generation"] = generation(old) + 1
+
     def validate(self, obj: Document) -> list[Cause]:
         """Return what is wrong with the pod."""
         spec = section(obj, "spec")
@@ -76,7 +86,7 @@ class PodStrategy(Strategy):
         name: str = spec.get("priorityClassName") or ""
         if name and name not in SYSTEM_PRIORITIES:
             causes.append(not_found("spec.priorityClassName", name))
-        if spec.get("ephemeralContainers"):
+        if spec.get("ephemeralContainers") and not section(obj, "metadata").get("resourceVersion"):
             causes.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
         return causes
 
@@ -93,6 +103,17 @@ class PodStrategy(Strategy):
             causes.append(forbidden("spec", _FROZEN))
         return causes
 
+    def validate_subresource(self, subresource: str, obj: Document, old: Document) -> list[Cause]:
+        """Return what may not change in this way while a pod lives."""
+        if subresource == "ephemeralcontainers":
+            if is_mirror(old):
+                return [forbidden("", "static pods do not support ephemeral containers")]
+            return self.validate(obj) + ephemeral_changes(obj, old)
+        if subresource == "resize":
+            classes = (qos_class(section(obj, "spec")), qos_class(section(old, "spec")))
+            return self.validate(obj) + resize_changes(obj, old, classes)
+        return super().validate_subresource(subresource, obj, old)
+
     def grace_period(self, obj: Document, requested: int | None) -> int:
         """Return what was asked for, else the pod's own period; a pod that runs nowhere goes at once."""
         spec, status = section(obj, "spec"), section(obj, "status")
@@ -104,6 +125,9 @@ class PodStrategy(Strategy):
     def warnings(self, obj: Document) -> list[str]:
         """Point out what a pod has twice, or under an old name."""
         return pod_spec_warnings("spec", section(obj, "spec"))
+
+
+_CHANGING: Final = {"ephemeralcontainers": keep_all_but_ephemeral, "resize": keep_all_but_resources}
 
 
 def pod_spec_warnings(field: str, spec: Document) -> list[str]:
@@ -237,6 +261,8 @@ RESOURCES: Final = (
         columns=POD_COLUMNS,
         subresources={
             "status": Subresource("Pod"),
+            "ephemeralcontainers": Subresource("Pod"),
+            "resize": Subresource("Pod"),
             "log": Subresource("Pod", verbs=frozenset({"get"})),
             "attach": Subresource("PodAttachOptions", verbs=frozenset({"create", "get"})),
             "exec": Subresource("PodExecOptions", verbs=frozenset({"create", "get"})),
