@@ -20,6 +20,14 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls_key_file: str = ""
     client_ca_file: str = ""
     token_file: str = ""
+    service_account_key_file: str = ""
+    """Private and public keys in PEM: the first private one signs service accounts' tokens, all verify them.
+
+    Without a file the process makes a key of its own, so that tokens end with it; no other process would know them.
+    """
+    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    api_audiences: tuple[str, ...] = ()
+    """Who the api is to those who make tokens for it; the issuer when there are none."""
     processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     """Processes that share the port."""
     requests_in_flight: Annotated[int, msgspec.Meta(ge=1)] = 600

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from orch.bus.subjects import OBJECTS
 from orch.errors import UnavailableError
-from orch_api.auth.authenticator import Authenticator, read_tokens
 from orch_api.config import ApiConfig
 from orch_api.http.app import Application, Site
 from orch_api.http.care import Care
@@ -30,14 +28,13 @@ _STOP_SECONDS: Final = 6.0
 
 
 def application(core: Core, config: ApiConfig) -> Application:
-    """Return the HTTP application over a core. Raises ConfigError for a token file that cannot be read."""
-    tokens = read_tokens(Path(config.token_file)) if config.token_file else {}
-    authenticator = Authenticator(tokens)
+    """Return the HTTP application over a core."""
+    authenticator = core.authenticator
     objects = ObjectRequests(core.pipeline, core.reader, core.cache, core.authorizer, core.clock)
     streams = Streams(core.bus, core.cache, core.authorizer, core.clock)
     discovery = Discovery(core.registry, server_address=f"{config.address}:{config.port}")
     documents = OpenApiDocuments(core.registry, core.schemas)
-    site = Site(authenticator, core.authorizer, discovery, documents, checks(core))
+    site = Site(authenticator, core.authorizer, discovery, documents, core.tokens, checks(core))
     care = Care(Fairness(core.cache, config.requests_in_flight), core.clock)
     handler = ObjectsApplication(core.registry, discovery, authenticator, core.authorizer, objects, streams, care)
     return Application(handler, site.app())

@@ -6,15 +6,19 @@ import asyncio
 import logging
 import secrets
 import socket
+from pathlib import Path
 from typing import Final
 
 from orch.bus.protocol import Bus
 from orch.bus.subjects import STREAMS
 from orch.clock import Clock, SystemClock
-from orch.errors import OrchError, UnavailableError
+from orch.errors import ConfigError, OrchError, UnavailableError
 from orch.store.protocol import Store
 from orch_api.admission import Chain, NamespaceLifecycle
+from orch_api.auth.authenticator import Authenticator, read_tokens
 from orch_api.auth.authorizer import Authorizer
+from orch_api.auth.keys import SigningKeys
+from orch_api.auth.tokens import ServiceAccountTokens
 from orch_api.bootstrap import create_system_objects
 from orch_api.config import ApiConfig
 from orch_api.pipeline import Pipeline
@@ -58,8 +62,15 @@ class Core:
         self.cache = ObjectCache(store, clock)
         self.reader = Reader(store, self.cache)
         self.authorizer = Authorizer(self.cache)
+        self.tokens = ServiceAccountTokens(
+            _signing_keys(config), config.service_account_issuer, config.api_audiences, self.cache, clock
+        )
+        known = read_tokens(Path(config.token_file)) if config.token_file else {}
+        self.authenticator = Authenticator(known, self.tokens)
         admission = Chain((NamespaceLifecycle(self.cache),))
-        self.pipeline = Pipeline(registry, schemas, store, self.cache, self.authorizer, admission, clock)
+        self.pipeline = Pipeline(
+            registry, schemas, store, self.cache, self.authorizer, admission, clock, self.authenticator, self.tokens
+        )
         self.rpc = RpcEndpoints(registry, self.pipeline, self.reader, self.cache, self.authorizer)
         self.relay = Relay(store, bus, self.cache, registry, identity, clock)
         self.reports = ReportConsumer(store, bus, self.cache, registry, schemas, identity, clock)
@@ -121,6 +132,16 @@ class Core:
                 backoff = min(backoff * 2, _MAX_BACKOFF)
             else:
                 return
+
+
+def _signing_keys(config: ApiConfig) -> SigningKeys:
+    """Return the keys of service accounts' tokens. Raises ConfigError when several processes have none to share."""
+    setting = "service_account_key_file"
+    if config.service_account_key_file:
+        return SigningKeys.read(Path(config.service_account_key_file), setting)
+    if config.processes > 1:
+        raise ConfigError(setting, "is needed when several processes share the port")
+    return SigningKeys.generate()
 
 
 def build(store: Store, bus: Bus, config: ApiConfig, *, clock: Clock | None = None, identity: str = "") -> Core:

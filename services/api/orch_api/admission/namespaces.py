@@ -44,6 +44,8 @@ class NamespaceLifecycle:
             return
         if request.operation != "CREATE" or not resource.namespaced or request.subresource:
             return
+        if not resource.stored:  # a question leaves nothing behind, and must not tell what exists
+            return
         namespace = await self._namespace(request.namespace)
         if namespace is None:
             raise NotFoundError.of("namespaces", "", request.namespace)

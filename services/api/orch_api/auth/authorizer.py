@@ -13,7 +13,7 @@ import msgspec
 
 from orch.errors import ForbiddenError, StatusDetails
 from orch.store.keys import ObjectKey
-from orch_api.auth.identity import AUTHENTICATED, MASTERS, MONITORING, Caller
+from orch_api.auth.identity import AUTHENTICATED, MASTERS, MONITORING, SERVICE_ACCOUNTS, Caller
 from orch_api.registry import Resource
 from orch_api.storage.cache import Cached, ObjectCache
 from orch_api.storage.objects import to_document
@@ -22,6 +22,7 @@ from orch_api.strategy import section
 _READ: Final = frozenset({"get", "list", "watch"})
 _WRITE: Final = frozenset({"create", "update", "patch"})
 _ANY: Final = frozenset({"*"})
+_READ_PATH: Final = frozenset({"get"})
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -33,6 +34,39 @@ class Rule(msgspec.Struct, frozen=True):
     def permits(self, verb: str, resource: str) -> bool:
         """Return whether this rule permits `verb` on `resource`."""
         return (verb in self.verbs or "*" in self.verbs) and (resource in self.resources or "*" in self.resources)
+
+
+class Attributes(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody may want to do: with a resource, or with a path that is no resource's, which `path` then holds."""
+
+    verb: str
+    group: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str | None = None
+
+    @property
+    def qualified(self) -> str:
+        """The resource as rules name it: "plural.group" or "plural.group/subresource"."""
+        whole = f"{self.resource}.{self.group}"
+        return f"{whole}/{self.subresource}" if self.subresource else whole
+
+
+class PathRule(msgspec.Struct, frozen=True):
+    """Permits `verbs` on `paths` that are no resources'; a path may end in "*"."""
+
+    verbs: frozenset[str]
+    paths: frozenset[str]
+
+
+class Permitted(msgspec.Struct, frozen=True):
+    """All that somebody may do in a namespace. `gap` says why there is more than the rules tell, if there is."""
+
+    rules: tuple[Rule, ...] = ()
+    paths: tuple[PathRule, ...] = ()
+    gap: str = ""
 
 
 _EVENTS: Final = Rule(_WRITE, frozenset({"events."}))
@@ -62,8 +96,23 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
 }
 """The rules of each user that a service runs under."""
 
+_ALL: Final = Permitted((Rule(_ANY, _ANY),), (PathRule(_ANY, _ANY),))
+_SELF_QUESTIONS: Final = Rule(
+    frozenset({"create"}),
+    frozenset(
+        {
+            "selfsubjectaccessreviews.authorization.k8s.io",
+            "selfsubjectrulesreviews.authorization.k8s.io",
+            "selfsubjectreviews.authentication.k8s.io",
+        }
+    ),
+)
+"""What everybody who is known may ask about himself: Kubernetes' system:basic-user."""
+
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz", "/version", "/version/"})
 _METRICS_PATH: Final = "/metrics"
+ISSUER_PATHS: Final = frozenset({"/.well-known/openid-configuration", "/openid/v1/jwks"})
+"""By what others verify service accounts' tokens: Kubernetes' system:service-account-issuer-discovery."""
 _DISCOVERY_PREFIXES: Final = ("/api", "/apis", "/openapi", "/docs", *sorted(PUBLIC_PATHS))
 
 
@@ -77,27 +126,46 @@ class Authorizer:
         self, caller: Caller, verb: str, resource: Resource, namespace: str, name: str, subresource: str = ""
     ) -> None:
         """Return if `caller` may. Raises ForbiddenError, worded as Kubernetes."""
-        if MASTERS in caller.groups:
-            return
         qualified = f"{resource.plural}.{resource.group}"
         if subresource:
             qualified = f"{qualified}/{subresource}"
-        if any(rule.permits(verb, qualified) for rule in RULES.get(caller.user, ())):
-            return
-        if caller.node and self._node_may(caller.node, verb, qualified, namespace, name):
-            return
-        raise _forbidden(caller, verb, resource, namespace, name, subresource)
+        if not self._may(caller, verb, qualified, namespace, name):
+            raise _forbidden(caller, verb, resource, namespace, name, subresource)
 
     def authorize_path(self, caller: Caller, verb: str, path: str) -> None:
         """Return if `caller` may read a path that is no resource's. Raises ForbiddenError."""
-        if path in PUBLIC_PATHS or MASTERS in caller.groups:
-            return
-        discovery = any(path == prefix or path.startswith(f"{prefix}/") for prefix in _DISCOVERY_PREFIXES)
-        if AUTHENTICATED in caller.groups and verb == "get" and discovery:
-            return
-        if MONITORING in caller.groups and verb == "get" and path == _METRICS_PATH:
-            return
-        raise ForbiddenError(f'forbidden: User "{caller.user}" cannot {verb} path "{path}"', StatusDetails())
+        if not _may_read(caller, verb, path):
+            raise ForbiddenError(f'forbidden: User "{caller.user}" cannot {verb} path "{path}"', StatusDetails())
+
+    def decide(self, caller: Caller, wanted: Attributes) -> tuple[bool, str]:
+        """Return whether `caller` may do what is wanted, and why; the reason may be empty."""
+        if wanted.path is not None:
+            return _may_read(caller, wanted.verb, wanted.path), ""
+        return self._may(caller, wanted.verb, wanted.qualified, wanted.namespace, wanted.name), ""
+
+    def permitted(self, caller: Caller) -> Permitted:
+        """Return what `caller` may do, in every namespace alike; what a node may depends on its pods, and is a gap."""
+        if MASTERS in caller.groups:
+            return _ALL
+        rules = RULES.get(caller.user, ())
+        paths = [PathRule(_READ_PATH, PUBLIC_PATHS)]
+        if AUTHENTICATED in caller.groups:
+            rules = (*rules, _SELF_QUESTIONS)
+            below = {f"{prefix}/*" for prefix in _DISCOVERY_PREFIXES if not prefix.endswith("/")}
+            paths.append(PathRule(_READ_PATH, frozenset(below.union(_DISCOVERY_PREFIXES))))
+        if MONITORING in caller.groups:
+            paths.append(PathRule(_READ_PATH, frozenset({_METRICS_PATH})))
+        if SERVICE_ACCOUNTS in caller.groups:
+            paths.append(PathRule(_READ_PATH, ISSUER_PATHS))
+        gap = "node authorizer does not support user rule resolution" if caller.node else ""
+        return Permitted(rules, tuple(paths), gap)
+
+    def _may(self, caller: Caller, verb: str, qualified: str, namespace: str, name: str) -> bool:
+        if MASTERS in caller.groups or any(rule.permits(verb, qualified) for rule in RULES.get(caller.user, ())):
+            return True
+        if caller.node and self._node_may(caller.node, verb, qualified, namespace, name):
+            return True
+        return AUTHENTICATED in caller.groups and _SELF_QUESTIONS.permits(verb, qualified)
 
     def _node_may(self, node: str, verb: str, resource: str, namespace: str, name: str) -> bool:
         if resource == "events.":
@@ -116,6 +184,20 @@ class Authorizer:
             kind = "configMap" if resource == "configmaps." else "secret"
             return any(wanted in pod.json and name in references(pod, kind) for pod in pods)
         return False
+
+
+def _may_read(caller: Caller, verb: str, path: str) -> bool:
+    """Return whether `caller` may read a path that is no resource's; nobody but masters does anything else with one."""
+    if path in PUBLIC_PATHS or MASTERS in caller.groups:
+        return True
+    if verb != "get":
+        return False
+    discovery = any(path == prefix or path.startswith(f"{prefix}/") for prefix in _DISCOVERY_PREFIXES)
+    return (
+        (discovery and AUTHENTICATED in caller.groups)
+        or (path == _METRICS_PATH and MONITORING in caller.groups)
+        or (path in ISSUER_PATHS and SERVICE_ACCOUNTS in caller.groups)
+    )
 
 
 def references(pod: Cached, kind: str) -> frozenset[str]:

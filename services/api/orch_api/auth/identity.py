@@ -10,6 +10,7 @@ MASTERS: Final = "system:masters"
 NODES: Final = "system:nodes"
 MONITORING: Final = "system:monitoring"
 AUTHENTICATED: Final = "system:authenticated"
+SERVICE_ACCOUNTS: Final = "system:serviceaccounts"
 APISERVER_USER: Final = "system:apiserver"
 
 _NODE_PREFIX: Final = "system:node:"

@@ -18,8 +18,10 @@ from litestar.params import FromPath
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from orch.errors import NotFoundError
+from orch_api.auth import issuer
 from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
+from orch_api.auth.tokens import ServiceAccountTokens
 from orch_api.http import openapi_protobuf
 from orch_api.http.discovery import Discovery, server_version
 from orch_api.http.document import Document
@@ -104,12 +106,14 @@ class Site:
         authorizer: Authorizer,
         discovery: Discovery,
         documents: OpenApiDocuments,
+        tokens: ServiceAccountTokens,
         checks: Mapping[str, Check],
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._discovery = discovery
         self._documents = documents
+        self._tokens = tokens
         self._healthy = Health("healthz", checks)
         self._ready = Health("readyz", checks)
         self._alive = Health("livez", {name: check for name, check in checks.items() if name in _ALIVE})
@@ -133,33 +137,43 @@ class Site:
         def version() -> dict[str, str]:
             return server_version()
 
-        @get("/metrics", media_type=MediaType.TEXT, summary="Metrics for Prometheus", sync_to_thread=False)
-        def metrics(request: AnyRequest) -> Response[bytes]:
-            self._authorize(request)
+        @get("/metrics", media_type=MediaType.TEXT, summary="Metrics for Prometheus")
+        async def metrics(request: AnyRequest) -> Response[bytes]:
+            await self._authorize(request)
             return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST.removesuffix(_CHARSET))
 
         @get("/openapi/v2", summary="Kubernetes' OpenAPI 2 document of everything below /api and /apis")
         async def openapi_v2(request: AnyRequest) -> Response[bytes]:
-            self._authorize(request)
+            await self._authorize(request)
             protobuf = openapi_protobuf.is_asked_for(request.headers.get("accept", ""))
             build = self._documents.v2_protobuf if protobuf else self._documents.v2
             return await _document(request, await asyncio.to_thread(build))
 
         @get("/openapi/v3", summary="The index of the OpenAPI 3 documents")
         async def openapi_index(request: AnyRequest) -> Response[bytes]:
-            self._authorize(request)
+            await self._authorize(request)
             return await _document(request, await asyncio.to_thread(self._documents.index))
 
         @get("/openapi/v3/{place:path}", summary="The OpenAPI 3 document of one group and version")
         async def openapi_v3(request: AnyRequest, place: FromPath[str]) -> Response[bytes]:
-            self._authorize(request)
+            await self._authorize(request)
             document = await asyncio.to_thread(self._documents.v3, place.strip("/"))
             if document is None:
                 raise NotFoundError.path()
             return await _document(request, document)
 
+        @get(issuer.CONFIGURATION_PATH, summary="Who issues service accounts' tokens, and where the keys are")
+        async def token_issuer(request: AnyRequest) -> dict[str, Any]:
+            await self._authorize(request)
+            return issuer.configuration(self._tokens)
+
+        @get(issuer.KEYS_PATH, media_type=issuer.KEYS_TYPE, summary="The keys of service accounts' tokens")
+        async def token_keys(request: AnyRequest) -> dict[str, Any]:
+            await self._authorize(request)
+            return self._tokens.keys.jwks()
+
         return Litestar(
-            [live, ready, healthy, version, metrics, openapi_v2, openapi_index, openapi_v3],
+            [live, ready, healthy, version, metrics, token_issuer, token_keys, openapi_v2, openapi_index, openapi_v3],
             exception_handlers={Exception: _answer_failure},
             openapi_config=OpenAPIConfig(
                 title="orch",
@@ -172,14 +186,14 @@ class Site:
             debug=False,
         )
 
-    def _authorize(self, request: AnyRequest) -> None:
+    async def _authorize(self, request: AnyRequest) -> None:
         peer = cast("Mapping[str, Any]", request.scope).get(PEER)
-        caller = self._authenticator.identify(peer, request.headers.get("authorization", ""))
+        caller = await self._authenticator.identify(peer, request.headers.get("authorization", ""))
         self._authorizer.authorize_path(caller, request.method.lower(), request.scope["path"])
 
     async def _check(self, health: Health, request: AnyRequest, name: str) -> Response[str]:
         if name:
-            self._authorize(request)
+            await self._authorize(request)
             verdict = await health.one(name.strip("/"))
             if verdict is None:
                 raise NotFoundError.path()

@@ -60,7 +60,7 @@ class ObjectsApplication:
             await refuse(exchange, error)
 
     async def _serve(self, exchange: Exchange) -> None:
-        caller = self.caller(exchange)
+        caller = await self.caller(exchange)
         target = parse_path(exchange.scope["path"])
         if target is None:
             await self._care.path(exchange, caller, lambda: self._discover(exchange, caller))
@@ -110,16 +110,16 @@ class ObjectsApplication:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
             authorization = headers.get(b"authorization", b"").decode("latin-1")
-            caller = self._authenticator.identify(scope.get(PEER), authorization)
+            caller = await self._authenticator.identify(scope.get(PEER), authorization)
             target, resource = self.resolve(scope["path"])
             query = parse_query(scope["query_string"])
             await self._streams.websocket(scope, receive, send, caller, resource, target, query)
         except Exception as error:  # noqa: BLE001 - as above
             await refuse_websocket(send, error)
 
-    def caller(self, exchange: Exchange) -> Caller:
+    async def caller(self, exchange: Exchange) -> Caller:
         """Return who sends the request. Raises UnauthorizedError."""
-        return self._authenticator.identify(exchange.scope.get(PEER), exchange.header(b"authorization"))
+        return await self._authenticator.identify(exchange.scope.get(PEER), exchange.header(b"authorization"))
 
     def resolve(self, path: str) -> tuple[Target, Resource]:
         """Return what a path names. Raises NotFoundError when nothing is served there."""

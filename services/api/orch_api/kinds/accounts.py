@@ -1,4 +1,4 @@
-"""ServiceAccounts."""
+"""ServiceAccounts, and below each the making of tokens."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Final
 
 from orch_api.kinds.columns import AGE, NAME
-from orch_api.resource import Column, Resource
+from orch_api.resource import Column, Resource, Subresource
 from orch_api.strategy import Document, Strategy
+
+TOKEN: Final = "token"
 
 
 def _secrets(obj: Document, now: datetime) -> int:
@@ -23,5 +25,6 @@ RESOURCES: Final = (
         short_names=("sa",),
         strategy=Strategy(),
         columns=(NAME, Column("Secrets", _secrets, type="integer", description="Number of secrets."), AGE),
+        subresources={TOKEN: Subresource("TokenRequest", "authentication.k8s.io", verbs=frozenset({"create"}))},
     ),
 )

@@ -8,8 +8,10 @@ from orch.clock import Clock
 from orch.errors import MethodNotAllowedError, NotFoundError
 from orch.store.protocol import Compare, Store
 from orch_api.admission import Chain
+from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
+from orch_api.auth.tokens import ServiceAccountTokens
 from orch_api.pipeline import scale
 from orch_api.pipeline.applying import Applying
 from orch_api.pipeline.binding import Binder
@@ -17,6 +19,8 @@ from orch_api.pipeline.changing import SCALE, Changing, PatchKind
 from orch_api.pipeline.creation import Creation
 from orch_api.pipeline.deletion import Deletion
 from orch_api.pipeline.parts import Outcome, Parts, WriteOptions
+from orch_api.pipeline.reviews import Reviews
+from orch_api.pipeline.token_requests import TokenRequests
 from orch_api.registry import Registry, Resource
 from orch_api.schema import Schemas
 from orch_api.storage.cache import Cached, ObjectCache
@@ -39,6 +43,8 @@ class Pipeline:
         authorizer: Authorizer,
         admission: Chain,
         clock: Clock,
+        authenticator: Authenticator,
+        tokens: ServiceAccountTokens,
     ) -> None:
         committer = Committer(store, cache)
         self._cache = cache
@@ -48,6 +54,8 @@ class Pipeline:
         self._changing = Changing(parts)
         self._applying = Applying(parts, self._changing, self._creation)
         self._deletion = Deletion(parts)
+        self._reviews = Reviews(parts, authenticator)
+        self._tokens = TokenRequests(parts, tokens)
         pods = registry.stored("", "pods")
         self._binder = None if pods is None else Binder(parts, pods)
 
@@ -62,9 +70,13 @@ class Pipeline:
         subresource: str = "",
         name: str = "",
     ) -> Outcome:
-        """Create an object, or post to a subresource of the object `name`: a pod's binding."""
+        """Create an object, answer a question, bind the pod `name`, or make a token of the account `name`."""
         if not subresource and not name:
+            if not resource.stored:
+                return await self._reviews.answer(caller, resource, namespace, body, options)
             return await self._creation.create(caller, resource, namespace, body, options)
+        if subresource == "token" and resource.plural == "serviceaccounts":
+            return await self._tokens.create(caller, resource, namespace, name, body, options)
         if subresource == "binding" and resource.plural == "pods" and self._binder is not None:
             return await self._binder.bind_one(caller, namespace, name, body, options)
         raise MethodNotAllowedError
