@@ -26,6 +26,7 @@ from orch_agent.network.simulated import SimulatedSandboxes
 from orch_agent.node import Machine, Node, NodeSettings
 from orch_agent.pods.assignments import Assignments
 from orch_agent.pods.host import PodHost
+from orch_agent.queries import NodeQueries
 from orch_agent.reporter import Reporter
 from orch_agent.runtimes.podman import PodmanRuntime
 from orch_agent.runtimes.podman_service import PodmanService
@@ -106,6 +107,7 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
     nodes = {place.node.settings.name: place.node for place in places}
     assignments = Assignments(informer, hosts)
     streams = await NodeStreams(bus, assignments, clock).serve(single)
+    streams += await NodeQueries(bus, assignments, nodes, config.pods, clock).serve(single)
     _LOG.info("agent of %s", single or f"{len(places)} simulated nodes")
     try:
         async with asyncio.TaskGroup() as tasks:

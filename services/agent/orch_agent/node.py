@@ -103,6 +103,11 @@ class Node:
         """The node's memory in bytes."""
         return quantity.value(self.capacity["memory"])
 
+    @property
+    def problem(self) -> str:
+        """Why the node is not ready, "" while it is."""
+        return self._problem
+
     def fingerprint(self) -> str:
         """Return what, when it differs, makes the node worth reporting anew: what is wrong with it."""
         pressures = ",".join(kind for kind, present, _, _ in self._pressures() if present)

@@ -95,8 +95,7 @@ class Reporter:
         meta = pod.metadata
         path = ""
         if container:
-            initial = any(each.name == container for each in pod.spec.init_containers)
-            path = f"spec.{'initContainers' if initial else 'containers'}{{{container}}}"
+            path = f"spec.{_field_of(pod, container)}{{{container}}}"
         about = ObjectReference(
             api_version=PODS.api_version,
             kind=PODS.name,
@@ -206,3 +205,12 @@ class Reporter:
                     await self._bus.publish(subjects.metrics_subject(name), sample.SerializeToString())
                 except OrchError as error:
                     _LOG.warning("usage of node %s was not sent: %s", name, error)
+
+
+def _field_of(pod: Pod, container: str) -> str:
+    """Return the field of the spec that a container is in."""
+    if any(each.name == container for each in pod.spec.init_containers):
+        return "initContainers"
+    if any(each.name == container for each in pod.spec.ephemeral_containers):
+        return "ephemeralContainers"
+    return "containers"

@@ -1,9 +1,13 @@
-"""What may be asked of a node: a container's logs, and commands inside a container. Frames as in proto/node.proto."""
+"""What may be asked of a node about its pods: logs, commands, a container's own terminal, connections to ports.
+
+Frames are as in proto/node.proto. What is asked about the node itself is in queries.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
@@ -27,6 +31,8 @@ from orch.errors import (
     StreamClosedError,
     UnavailableError,
 )
+from orch_agent.network.connections import Connection, DialError
+from orch_agent.network.sandbox import Sandbox
 from orch_agent.pods.assignments import Assignments
 from orch_agent.pods.host import PodHost
 from orch_agent.pods.worker import PodWorker
@@ -36,17 +42,20 @@ from orch_agent.runtimes.protocol import (
     STDOUT,
     ContainerError,
     ContainerInfo,
-    ExecSession,
     ExecSpec,
     LogQuery,
+    Session,
     State,
 )
 from orch_pb.v1 import node_pb2
 
 _LOG: Final = logging.getLogger(__name__)
+_DATA_CHANNEL: Final = 0
 _LOG_CHANNEL: Final = 1
 _ERROR_CHANNEL: Final = 3
 _RESIZE_CHANNEL: Final = 4
+_CONNECTIONS: Final = 1024
+"""Connections to pods' ports that may be open at a time."""
 
 
 class _Size(msgspec.Struct, frozen=True, rename="pascal"):
@@ -73,6 +82,10 @@ class NodeStreams:
         return [
             await serve_streams(self._bus, subject("logs"), self._logs, check=self._check_logs),
             await serve_streams(self._bus, subject("exec"), self._exec, check=self._check_exec),
+            await serve_streams(self._bus, subject("attach"), self._attach, check=self._check_attach),
+            await serve_streams(
+                self._bus, subject("portforward"), self._forward, check=self._check_forward, limit=_CONNECTIONS
+            ),
         ]
 
     # -- logs ----------------------------------------------------------------------------------------------------
@@ -143,10 +156,13 @@ class NodeStreams:
             return self._clock.now() - timedelta(seconds=wanted.since_seconds)
         return None
 
-    # -- exec ----------------------------------------------------------------------------------------------------
+    # -- exec and attach -----------------------------------------------------------------------------------------
 
     async def _check_exec(self, request: bytes) -> None:
-        self._find_running(_parse(node_pb2.ExecRequest, request))
+        wanted = _parse(node_pb2.ExecRequest, request)
+        if not wanted.command:
+            raise BadRequestError("you must specify at least 1 command for the container")
+        self._find_running(wanted)
 
     async def _exec(self, request: bytes, stream: FrameStream) -> None:
         wanted = _parse(node_pb2.ExecRequest, request)
@@ -159,50 +175,147 @@ class NodeStreams:
             return
         except UnavailableError as error:
             raise ServiceUnavailableError(str(error)) from error
-        feeding = asyncio.ensure_future(_feed(session, stream))
-        running = asyncio.ensure_future(_run(session, stream, wanted))
-        try:
-            await asyncio.wait((feeding, running), return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                running.result()
-            else:
-                # The caller went away: without its input a well-behaved command ends by itself.
-                _LOG.info("the caller of a command in pod %s/%s went away", wanted.namespace, wanted.pod)
-        finally:
-            await _cancel(feeding, running)
-            await session.close()
 
-    def _find_running(self, wanted: node_pb2.ExecRequest) -> tuple[PodWorker, ContainerInfo]:
-        if not wanted.command:
-            raise BadRequestError("you must specify at least 1 command for the container")
+        async def end() -> Status:
+            return exit_status(await session.exit_code())
+
+        await _converse(session, stream, wanted, end)
+
+    async def _check_attach(self, request: bytes) -> None:
+        self._find_running(_parse(node_pb2.AttachRequest, request))
+
+    async def _attach(self, request: bytes, stream: FrameStream) -> None:
+        wanted = _parse(node_pb2.AttachRequest, request)
+        worker, info = self._find_running(wanted)
+        try:
+            session = await worker.host.runtime.attach(info.id, stdin=wanted.stdin)
+        except ContainerError as error:
+            await _tell_end(stream, _failure(f"error attaching to container: {error}"))
+            return
+        except UnavailableError as error:
+            raise ServiceUnavailableError(str(error)) from error
+
+        async def end() -> Status:
+            return exit_status(0)  # how the container itself ended is in the pod's status
+
+        await _converse(session, stream, wanted, end)
+
+    def _find_running(self, wanted: node_pb2.ExecRequest | node_pb2.AttachRequest) -> tuple[PodWorker, ContainerInfo]:
         worker, container = self._find(wanted.namespace, wanted.pod, wanted.uid, wanted.container)
         info = worker.container(container)
         if info is None or info.state is not State.RUNNING:
             raise BadRequestError(f'container not found ("{container}")')
         return worker, info
 
-    def _find(self, namespace: str, name: str, uid: str, container: str) -> tuple[PodWorker, str]:
+    # -- connections ---------------------------------------------------------------------------------------------
+
+    async def _check_forward(self, request: bytes) -> None:
+        self._find_sandbox(_parse(node_pb2.PortForwardRequest, request))
+
+    async def _forward(self, request: bytes, stream: FrameStream) -> None:
+        wanted = _parse(node_pb2.PortForwardRequest, request)
+        worker, sandbox = self._find_sandbox(wanted)
+        try:
+            connection = await worker.host.sandboxes.dial(sandbox, wanted.port, own_address=wanted.own_address)
+        except DialError as error:
+            where = f'failed to connect to localhost:{wanted.port} inside namespace "{wanted.uid}", '
+            raise ServiceUnavailableError(str(error) if wanted.own_address else f"{where}{error}") from error
+        try:
+            await _relay(connection, stream)
+        finally:
+            await connection.close()
+
+    def _find_sandbox(self, wanted: node_pb2.PortForwardRequest) -> tuple[PodWorker, Sandbox]:
+        worker = self._worker(wanted.namespace, wanted.pod, wanted.uid)
+        if worker.sandbox is None:
+            raise BadRequestError(f"network namespace for pod {wanted.pod} is closed")
+        return worker, worker.sandbox
+
+    def _worker(self, namespace: str, name: str, uid: str) -> PodWorker:
         worker = self._assignments.worker(uid) if uid else self._assignments.worker_named(namespace, name)
         if worker is None:
             raise NotFoundError.of("pods", "", name)
+        return worker
+
+    def _find(self, namespace: str, name: str, uid: str, container: str) -> tuple[PodWorker, str]:
+        worker = self._worker(namespace, name, uid)
         spec = worker.pod.spec
-        names = [each.name for each in (*spec.containers, *spec.init_containers)]
+        names = [each.name for each in (*spec.containers, *spec.init_containers, *spec.ephemeral_containers)]
         container = container or names[0]
         if container not in names:
             raise BadRequestError(f"container {container} is not valid for pod {name}")
         return worker, container
 
 
-async def _run(session: ExecSession, stream: FrameStream, wanted: node_pb2.ExecRequest) -> None:
-    """Pass on what the command writes, then how it ended."""
+async def _converse(
+    session: Session,
+    stream: FrameStream,
+    wanted: node_pb2.ExecRequest | node_pb2.AttachRequest,
+    end: Callable[[], Awaitable[Status]],
+) -> None:
+    """Pass input and output on until the output ends, then say how; or until the caller goes away."""
+    feeding = asyncio.ensure_future(_feed(session, stream))
+    showing = asyncio.ensure_future(_show(session, stream, wanted))
+    try:
+        await asyncio.wait((feeding, showing), return_when=asyncio.FIRST_COMPLETED)
+        if showing.done():
+            showing.result()
+            await _tell_end(stream, await end())
+        else:
+            # Without its input a well-behaved command ends by itself.
+            _LOG.info("the caller of a command in pod %s/%s went away", wanted.namespace, wanted.pod)
+    finally:
+        await _cancel(feeding, showing)
+        await session.close()
+
+
+async def _show(session: Session, stream: FrameStream, wanted: node_pb2.ExecRequest | node_pb2.AttachRequest) -> None:
+    """Pass on what is written, as far as the caller wants it."""
     async with aclosing(session.output()) as output:
         async for channel, data in output:
             if (channel == STDOUT and wanted.stdout) or (channel == STDERR and wanted.stderr):
                 await stream.send(channel, data)
-    await _tell_end(stream, exit_status(await session.exit_code()))
 
 
-async def _feed(session: ExecSession, stream: FrameStream) -> None:
+async def _relay(connection: Connection, stream: FrameStream) -> None:
+    """Copy both ways until both have ended or the caller has left.
+
+    A pod that breaks its connection has ended it: whoever is forwarded sees that, as it would have without us.
+    """
+    caller_ended = asyncio.Event()
+
+    async def inward() -> None:
+        try:
+            async for _, data in stream:
+                try:
+                    await (connection.end() if data is None else connection.write(data))
+                except DialError as error:
+                    _LOG.debug("a pod takes nothing more: %s", error)
+                    caller_ended.set()
+                if data is None:
+                    caller_ended.set()
+        except (StreamClosedError, ApiError) as error:
+            _LOG.debug("the caller of a connection went away: %s", error)
+
+    async def outward() -> None:
+        try:
+            while data := await connection.read():
+                await stream.send(_DATA_CHANNEL, data)
+        except DialError as error:
+            _LOG.debug("a pod broke a connection: %s", error)
+        await stream.end(_DATA_CHANNEL)
+        await caller_ended.wait()
+
+    directions = asyncio.ensure_future(inward()), asyncio.ensure_future(outward())
+    try:
+        done, _ = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+        for direction in done:
+            direction.result()
+    finally:
+        await _cancel(*directions)
+
+
+async def _feed(session: Session, stream: FrameStream) -> None:
     """Pass input and sizes to the command until the caller goes away."""
     try:
         async for channel, data in stream:
@@ -214,9 +327,10 @@ async def _feed(session: ExecSession, stream: FrameStream) -> None:
         _LOG.info("the input of a command ended: %s", error)
 
 
-async def _resize(session: ExecSession, data: bytes) -> None:
+async def _resize(session: Session, data: bytes) -> None:
     try:
-        size = msgspec.json.decode(data, type=_Size)
+        newest = data.strip().rpartition(b"\n")[2]  # over SPDY several may have come together
+        size = msgspec.json.decode(newest, type=_Size)
         if size.width > 0 and size.height > 0:
             await session.resize(size.width, size.height)
     except (msgspec.DecodeError, ContainerError, UnavailableError) as error:
@@ -258,7 +372,9 @@ def _failure(message: str) -> Status:
     return InternalError(message).status()
 
 
-RequestT = TypeVar("RequestT", node_pb2.LogsRequest, node_pb2.ExecRequest)
+RequestT = TypeVar(
+    "RequestT", node_pb2.LogsRequest, node_pb2.ExecRequest, node_pb2.AttachRequest, node_pb2.PortForwardRequest
+)
 
 
 def _parse(kind: type[RequestT], data: bytes) -> RequestT:

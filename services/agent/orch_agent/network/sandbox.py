@@ -14,6 +14,7 @@ import msgspec
 
 from orch.errors import OrchError
 from orch_agent.network.addresses import AddressBook
+from orch_agent.network.connections import Connection, connect
 
 _LOG: Final = logging.getLogger(__name__)
 _NAMESPACES: Final = Path("/run/netns")
@@ -49,6 +50,15 @@ class Sandboxes(Protocol):
     async def owners(self) -> Sequence[str]:
         """Return the uids of the pods that have a sandbox or an address."""
         ...
+
+    async def dial(self, sandbox: Sandbox, port: int, *, own_address: bool) -> Connection:
+        """Connect to a port of a pod: on its own address, or on localhost inside of it. Raises DialError."""
+        ...
+
+
+def dialled(sandbox: Sandbox, own_address: bool) -> tuple[str, ...]:
+    """Return the addresses to try in turn."""
+    return (sandbox.address,) if own_address else ("127.0.0.1", "::1")
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +146,12 @@ class NetnsSandboxes:
     async def owners(self) -> Sequence[str]:
         """Return who holds an address: it is taken before and released after everything else."""
         return self._addresses.owners()
+
+    async def dial(self, sandbox: Sandbox, port: int, *, own_address: bool) -> Connection:
+        """Connect from inside the pod's namespace, or the node's for a pod that is in the node's network."""
+        node = self._settings.network_namespace
+        namespace = sandbox.namespace or (str(_NAMESPACES / node) if node else "")
+        return await connect(namespace, dialled(sandbox, own_address), port)
 
     async def _set_up(self, uid: str, address: str) -> None:
         name, interface = self._namespace_of(uid), _interface_of(uid)

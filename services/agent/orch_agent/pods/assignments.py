@@ -55,6 +55,10 @@ class Assignments:
         item = self._informer.get(namespace, name)
         return self._workers.get(item.uid) if item is not None else None
 
+    def pods_of(self, node: str) -> list[Item[Pod]]:
+        """Return the pods that are assigned to a node."""
+        return [item for item in self._informer.items() if item.object.spec.node_name == node]
+
     def wake(self, uid: str) -> None:
         """Pass on that a container of a pod changed; "" means any pod."""
         if uid:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+import msgspec
 from prometheus_client import Counter, Histogram
 
 from orch import telemetry
@@ -43,8 +44,11 @@ class Launcher:
         self._host = host
         self._tell = tell
 
-    async def launch(self, pod: Pod, slot: Slot, sandbox: Sandbox) -> None:
-        """Try to start `slot`: afterwards it runs, or holds why not and when to try again."""
+    async def launch(self, pod: Pod, slot: Slot, sandbox: Sandbox, *, shared: Slot | None = None) -> None:
+        """Try to start `slot`: afterwards it runs, or holds why not and when to try again.
+
+        `shared` is the container whose processes it shall see.
+        """
         host, name = self._host, slot.container.name
         begun = host.clock.monotonic()
         slot.count_restart(host.clock.now())
@@ -55,6 +59,8 @@ class Launcher:
             with telemetry.span("agent.pull image", attributes={"container": name, "image": slot.container.image}):
                 await self._have_image(pod, slot)
             spec = await self._specify(pod, slot, sandbox)
+            if shared is not None:
+                spec = msgspec.structs.replace(spec, processes_of=_running(shared))
         except ImageError as error:
             self._image_failed(pod, slot, error)
             return
@@ -207,6 +213,13 @@ class Launcher:
 
     def _event(self, pod: Pod, slot: Slot, kind: EventType, reason: str, message: str) -> None:
         self._host.outlet.event(pod, slot.container.name, kind, reason, message)
+
+
+def _running(target: Slot) -> str:
+    """Return the id of a container that runs. Raises ConfigurationError."""
+    if target.current is None or not target.running:
+        raise ConfigurationError(f"target container {target.container.name} is not running")
+    return target.current.id
 
 
 def describe(pod: Pod) -> str:

@@ -34,6 +34,7 @@ class Role(enum.Enum):
     INIT = "init"
     SIDECAR = "sidecar"
     MAIN = "main"
+    EPHEMERAL = "ephemeral"
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -124,7 +125,7 @@ class Slot:
         """Tell whether the container is to be started by the pod's restart policy."""
         if self.current is None or self.current.state is State.CREATED:
             return True
-        if self.current.state is State.RUNNING:
+        if self.current.state is State.RUNNING or self.role is Role.EPHEMERAL:
             return False
         if self.replace or self.role is Role.SIDECAR:
             return True
@@ -191,13 +192,20 @@ class Slot:
             name=self.container.name,
             state=state,
             last_state=ContainerState(terminated=last),
-            ready=self.succeeded if self.role is Role.INIT else self.running,
+            ready=self._ready,
             restart_count=max(self.attempt, 0),
             image=self.container.image,
             image_id=current.image_id if current is not None else "",
             container_id=f"{scheme}://{current.id}" if current is not None and current.id else "",
             started=self.running,
         )
+
+    @property
+    def _ready(self) -> bool:
+        """Whether the container is as far as its role asks for; of an ephemeral one nothing is asked."""
+        if self.role is Role.EPHEMERAL:
+            return False
+        return self.succeeded if self.role is Role.INIT else self.running
 
     def _terminated(self, info: ContainerInfo | None, scheme: str) -> ContainerStateTerminated | None:
         if info is None or info.state is not State.EXITED:

@@ -12,6 +12,7 @@ from orch.objects.pods import Pod, PodIP, PodStatus
 from orch_agent.pods.slot import Role, Slot
 
 FINAL_PHASES: Final = frozenset({"Succeeded", "Failed"})
+_INITIAL: Final = frozenset({Role.INIT, Role.SIDECAR})
 
 
 class End(msgspec.Struct, frozen=True):
@@ -40,7 +41,7 @@ def initialized(slots: Iterable[Slot]) -> bool:
     slots = list(slots)
     if any(slot.role is Role.MAIN and slot.current is not None for slot in slots):
         return True
-    return all(slot.succeeded if slot.role is Role.INIT else slot.running for slot in slots if slot.role != Role.MAIN)
+    return all(slot.succeeded if slot.role is Role.INIT else slot.running for slot in slots if slot.role in _INITIAL)
 
 
 def phase_of(slots: Sequence[Slot], policy: str) -> str:
@@ -79,8 +80,9 @@ def compute(pod: Pod, scene: Scene) -> PodStatus:
         pod_ip=scene.address,
         pod_ips=(PodIP(ip=scene.address),) if scene.address else (),
         start_time=scene.start_time,
-        init_container_statuses=tuple(statuses[id(slot)] for slot in slots if slot.role is not Role.MAIN),
+        init_container_statuses=tuple(statuses[id(slot)] for slot in slots if slot.role in _INITIAL),
         container_statuses=tuple(statuses[id(slot)] for slot in slots if slot.role is Role.MAIN),
+        ephemeral_container_statuses=tuple(statuses[id(slot)] for slot in slots if slot.role is Role.EPHEMERAL),
         nominated_node_name=pod.status.nominated_node_name,
         qos_class=pod.status.qos_class,
     )
@@ -90,7 +92,7 @@ def _conditions(pod: Pod, scene: Scene, phase: str) -> tuple[Condition, ...]:
     slots = scene.slots
     incomplete = [s.container.name for s in slots if s.role is Role.INIT and not s.succeeded]
     incomplete += [s.container.name for s in slots if s.role is Role.SIDECAR and not s.running]
-    unready = [s.container.name for s in slots if s.role is not Role.INIT and not s.running]
+    unready = [s.container.name for s in slots if s.role in {Role.SIDECAR, Role.MAIN} and not s.running]
     ready = _readiness(phase, unready)
     if phase == "Succeeded":
         prepared = (True, "PodCompleted", "")
@@ -143,7 +145,7 @@ def encode(pod: Pod, status: PodStatus) -> bytes:
         document["hostIPs"] = [{"ip": status.host_ip}]
     if pod.metadata.generation:
         document["observedGeneration"] = pod.metadata.generation
-    for kind in ("initContainerStatuses", "containerStatuses"):
+    for kind in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
         for container in document.get(kind, ()):
             for field, zero in _ALWAYS:
                 container.setdefault(field, zero)

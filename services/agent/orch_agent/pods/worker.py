@@ -20,7 +20,7 @@ from prometheus_client import Counter
 from orch import telemetry
 from orch.clock import parse_rfc3339, rfc3339
 from orch.errors import OrchError
-from orch.objects.pods import Pod, PodStatus
+from orch.objects.pods import EphemeralContainer, Pod, PodStatus
 from orch_agent.network.sandbox import NetworkError, Sandbox
 from orch_agent.pods import status
 from orch_agent.pods.host import PodHost
@@ -87,6 +87,9 @@ class PodWorker:
         containers = {container.name: container for container in (*pod.spec.init_containers, *pod.spec.containers)}
         for slot in self._slots:
             slot.container = containers.get(slot.container.name, slot.container)
+        known = {slot.container.name for slot in self._slots}
+        added = (each for each in pod.spec.ephemeral_containers if each.name not in known)
+        self._slots += [Slot(each, Role.EPHEMERAL, self.host.settings.back_off) for each in added]
         if self._deleted:
             self._interrupt_step()
         self._wake.set()
@@ -115,6 +118,11 @@ class PodWorker:
             if slot.container.name == name:
                 return slot.previous if previous else slot.current
         return None
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """The pod's place in the network, None while it has none."""
+        return self._sandbox
 
     def waiting_reason(self, name: str) -> str:
         """Return why a container has not started yet."""
@@ -221,22 +229,36 @@ class PodWorker:
         elif slot.running:
             await self._replace(slot)
         else:
-            await self._launcher.launch(self.pod, slot, self._sandbox)
+            await self._launcher.launch(self.pod, slot, self._sandbox, shared=self._target_of(slot))
 
     def _next_slot(self) -> Slot | None:
-        """Return the container to start or to replace now: init containers in order, then all others."""
+        """Return the container to start or to replace now.
+
+        Ephemeral containers come first, as they may be there to find out why others do not start; then init
+        containers in order, then all others.
+        """
+        policy = self.pod.spec.restart_policy
         for slot in self._slots:
             if slot.running and slot.current is not None and slot.current.image != slot.container.image:
                 return slot
+            if slot.role is Role.EPHEMERAL and slot.wants_start(policy) and self._is_due(slot):
+                return slot
         up = status.initialized(self._slots)
         for slot in self._slots:
+            if slot.role is Role.EPHEMERAL:
+                continue
             skipped = slot.role is Role.INIT and up
-            if not skipped and slot.wants_start(self.pod.spec.restart_policy) and self._is_due(slot):
+            if not skipped and slot.wants_start(policy) and self._is_due(slot):
                 return slot
             done = slot.succeeded if slot.role is Role.INIT else slot.running
             if slot.role is not Role.MAIN and not up and not done:
                 return None
         return None
+
+    def _target_of(self, slot: Slot) -> Slot | None:
+        """Return the container whose processes an ephemeral one shall see."""
+        name = slot.container.target_container_name if isinstance(slot.container, EphemeralContainer) else ""
+        return next((each for each in self._slots if each.container.name == name), None)
 
     def _is_due(self, slot: Slot) -> bool:
         now = self.host.clock.now()
@@ -449,7 +471,13 @@ class PodWorker:
             for container in spec.init_containers
         ]
         slots += [Slot(container, Role.MAIN, times) for container in spec.containers]
-        statuses = (*self.pod.status.init_container_statuses, *self.pod.status.container_statuses)
+        slots += [Slot(container, Role.EPHEMERAL, times) for container in spec.ephemeral_containers]
+        told = self.pod.status
+        statuses = (
+            *told.init_container_statuses,
+            *told.container_statuses,
+            *told.ephemeral_container_statuses,
+        )
         known = {each.name: each for each in statuses}
         meta = self.pod.metadata
         for slot in slots:

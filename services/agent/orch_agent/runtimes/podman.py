@@ -41,6 +41,7 @@ from orch_agent.runtimes.protocol import (
     ImageError,
     LogLine,
     LogQuery,
+    Session,
     State,
     Usage,
 )
@@ -251,6 +252,22 @@ class PodmanRuntime:
         wire = await Wire.open(self._socket, "POST", path, {"Detach": False, "Tty": spec.tty})
         return _PodmanExec(self, session, wire, tty=spec.tty)
 
+    async def attach(self, container: str, *, stdin: bool) -> Session:
+        """Join the container over a hijacked connection."""
+        document = await self._inspect(container)
+        if document is None:
+            raise ContainerError(f"no container with ID {container} found: no such container")
+        config: _Document = document["Config"]
+        wanted = {"logs": False, "stream": True, "stdin": stdin and bool(config.get("OpenStdin"))}
+        query = urlencode({**{name: str(value).lower() for name, value in wanted.items()}, "detachKeys": ""})
+        path = f"/v{_API_VERSION}/libpod/containers/{container}/attach?{query}&stdout=true&stderr=true"
+        wire = await Wire.open(self._socket, "POST", path, {})
+        return _PodmanAttached(self, container, wire, tty=bool(config.get("Tty")))
+
+    async def resize(self, container: str, width: int, height: int) -> None:
+        """Set the size of a container's terminal."""
+        await self._call("POST", f"/containers/{container}/resize?{urlencode({'w': width, 'h': height})}")
+
     async def exec_state(self, session: str) -> _Document:
         """Return what Podman knows of a command that was run by `exec`."""
         return await self._call("GET", f"/exec/{session}/json")
@@ -345,6 +362,7 @@ class PodmanRuntime:
             "create_working_dir": bool(spec.working_dir),
             "hostname": spec.hostname,
             "user": _user(spec.user, spec.group),
+            "pidns": {"nsmode": "container", "value": spec.processes_of} if spec.processes_of else None,
         }
         return document | {key: value for key, value in optional.items() if value}
 
@@ -408,39 +426,58 @@ class _MissingError(ContainerError):
     """What was asked for does not exist."""
 
 
-class _PodmanExec:
-    """A command that runs inside a container, on its connection."""
+class _PodmanSession:
+    """A hijacked connection: a terminal's bytes, or frames of two outputs."""
 
-    def __init__(self, runtime: PodmanRuntime, session: str, wire: Wire, *, tty: bool) -> None:
+    def __init__(self, runtime: PodmanRuntime, wire: Wire, *, tty: bool) -> None:
         self._runtime = runtime
-        self._session = session
         self._wire = wire
         self._tty = tty
 
     async def write(self, data: bytes) -> None:
-        """Feed its standard input."""
+        """Feed the standard input."""
         await self._wire.write(data)
 
     async def end_input(self) -> None:
-        """Close its standard input."""
+        """Close the standard input."""
         await self._wire.end()
+
+    def output(self) -> AsyncGenerator[tuple[int, bytes]]:
+        """Yield what is written until it ends."""
+        return self._wire.raw() if self._tty else self._wire.frames()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._wire.close()
+
+
+class _PodmanExec(_PodmanSession):
+    """A command that runs inside a container, on its connection."""
+
+    def __init__(self, runtime: PodmanRuntime, session: str, wire: Wire, *, tty: bool) -> None:
+        super().__init__(runtime, wire, tty=tty)
+        self._session = session
 
     async def resize(self, width: int, height: int) -> None:
         """Set the size of its terminal."""
         await self._runtime.exec_resize(self._session, width, height)
-
-    def output(self) -> AsyncGenerator[tuple[int, bytes]]:
-        """Yield what it writes until it ends."""
-        return self._wire.raw() if self._tty else self._wire.frames()
 
     async def exit_code(self) -> int:
         """Return its exit code."""
         state = await self._runtime.exec_state(self._session)
         return int(state.get("ExitCode") or 0)
 
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._wire.close()
+
+class _PodmanAttached(_PodmanSession):
+    """A container's own input and output."""
+
+    def __init__(self, runtime: PodmanRuntime, container: str, wire: Wire, *, tty: bool) -> None:
+        super().__init__(runtime, wire, tty=tty)
+        self._container = container
+
+    async def resize(self, width: int, height: int) -> None:
+        """Set the size of its terminal."""
+        await self._runtime.resize(self._container, width, height)
 
 
 def qualified(image: str) -> str:

@@ -99,7 +99,8 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
 class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a container shall be. An empty command or args is the image's own.
 
-    `network_namespace` is a path, empty for the node's own network. `runs_to_completion` tells a simulation that
+    `network_namespace` is a path, empty for the node's own network. `processes_of` is the id of the container whose
+    processes this one shall see, empty for none but its own. `runs_to_completion` tells a simulation that
     nothing would ever come after this container unless it ends.
     """
 
@@ -111,6 +112,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     working_dir: str = ""
     hostname: str = ""
     network_namespace: str = ""
+    processes_of: str = ""
     limits: Limits = Limits()
     user: int | None = None
     group: int | None = None
@@ -177,8 +179,8 @@ class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
     tty: bool = False
 
 
-class ExecSession(Protocol):
-    """A command that runs inside a container. With a terminal, all output is STDOUT."""
+class Session(Protocol):
+    """The input and output of something that runs inside a container. With a terminal, all output is STDOUT."""
 
     async def write(self, data: bytes) -> None:
         """Feed its standard input."""
@@ -196,12 +198,16 @@ class ExecSession(Protocol):
         """Yield what it writes as (STDOUT or STDERR, data) until it ends."""
         ...
 
-    async def exit_code(self) -> int:
-        """Return its exit code; to be asked once its output has ended."""
-        ...
-
     async def close(self) -> None:
         """Let go of it; its input and output are closed."""
+        ...
+
+
+class ExecSession(Session, Protocol):
+    """A command that runs inside a container."""
+
+    async def exit_code(self) -> int:
+        """Return its exit code; to be asked once its output has ended."""
         ...
 
 
@@ -278,6 +284,13 @@ class Runtime(Protocol):
 
     async def exec(self, container: str, spec: ExecSpec) -> ExecSession:
         """Run a command inside a running container."""
+        ...
+
+    async def attach(self, container: str, *, stdin: bool) -> Session:
+        """Join a running container's own output from now on and, if it has one and `stdin` says so, its input.
+
+        Closing that input is its end, as the container sees it.
+        """
         ...
 
     async def usage(self) -> Sequence[Usage]:

@@ -3,7 +3,8 @@
 What a container does is chosen by its environment: SIMULATED_RUN_SECONDS (it ends by itself after that time; without
 it, it runs until it is stopped, or not at all if it is meant to run to completion), SIMULATED_EXIT_CODE (of such an
 end), SIMULATED_STOP_SECONDS (how long it takes after its stop signal), SIMULATED_START_ERROR (it cannot be started),
-SIMULATED_OOM (its end is an OOM kill). An image whose tag is `missing` cannot be pulled.
+SIMULATED_OOM (its end is an OOM kill). A container that has an input writes what comes there, and ends with it. An
+image whose tag is `missing` cannot be pulled.
 """
 
 from __future__ import annotations
@@ -29,11 +30,15 @@ from orch_agent.runtimes.protocol import (
     ImageError,
     LogLine,
     LogQuery,
+    Session,
     State,
     Usage,
 )
 
 _FOLLOW_INTERVAL: Final = 0.25
+_LOG_LINES: Final = 1000
+"""Lines of a container's log that are kept, from its beginning."""
+_QUEUED: Final = 64
 _MEMORY: Final = 16 << 20
 _CPU_SHARE: Final = 0.01
 
@@ -41,7 +46,7 @@ _CPU_SHARE: Final = 0.01
 class _Container:
     """One simulated container: its record, its settings, what it wrote, and the task that will end it."""
 
-    __slots__ = ("behaviour", "ending", "info", "lines", "spec")
+    __slots__ = ("attached", "behaviour", "ending", "info", "lines", "spec")
 
     def __init__(self, spec: ContainerSpec, info: ContainerInfo) -> None:
         self.spec = spec
@@ -49,6 +54,7 @@ class _Container:
         self.behaviour: Mapping[str, str] = dict(spec.env)
         self.lines: list[tuple[datetime, LogLine]] = []
         self.ending: asyncio.Task[None] | None = None
+        self.attached: set[_SimulatedAttached] = set()
 
 
 class SimulatedRuntime:
@@ -120,7 +126,7 @@ class SimulatedRuntime:
         if "SIMULATED_START_ERROR" in record.behaviour:
             raise ContainerError(record.behaviour["SIMULATED_START_ERROR"])
         record.info = msgspec.structs.replace(record.info, state=State.RUNNING, started_at=self._clock.now())
-        self._write(record, STDOUT, f"{record.info.identity.container} started\n")
+        self._write(record, STDOUT, f"{record.info.identity.container} started\n".encode())
         seconds = record.behaviour.get("SIMULATED_RUN_SECONDS")
         if seconds is not None or record.spec.runs_to_completion:
             code = int(record.behaviour.get("SIMULATED_EXIT_CODE", "0"))
@@ -146,6 +152,8 @@ class SimulatedRuntime:
         if record.ending is not None:
             record.ending.cancel()
         record.info = msgspec.structs.replace(record.info, state=State.EXITED)
+        for attached in record.attached:
+            attached.wake.set()
         siblings = self._by_uid[record.info.identity.uid]
         del siblings[container]
         if not siblings:
@@ -187,6 +195,20 @@ class SimulatedRuntime:
             raise ContainerError("can only create exec sessions on running containers: container state improper")
         return _SimulatedExec(spec, record.spec)
 
+    async def attach(self, container: str, *, stdin: bool) -> Session:
+        """Show what is written in the container's name from now on, and take its input."""
+        record = self._require(container)
+        if record.info.state is not State.RUNNING:
+            raise ContainerError("you can only attach to running containers: container state improper")
+        attached = _SimulatedAttached(self, record, takes_input=stdin and record.spec.stdin)
+        record.attached.add(attached)
+        return attached
+
+    def say(self, record: _Container, data: bytes) -> None:
+        """Write to a container's log."""
+        if len(record.lines) < _LOG_LINES:
+            self._write(record, STDOUT, data)
+
     async def usage(self) -> Sequence[Usage]:
         """Return a steady, small use."""
         now = self._clock.now()
@@ -206,9 +228,9 @@ class SimulatedRuntime:
             raise ContainerError(f"no container with ID {container} found: no such container")
         return record
 
-    def _write(self, record: _Container, stream: int, text: str) -> None:
+    def _write(self, record: _Container, stream: int, data: bytes) -> None:
         now = self._clock.now()
-        record.lines.append((now, LogLine(rfc3339_micro(now), stream, text.encode())))
+        record.lines.append((now, LogLine(rfc3339_micro(now), stream, data)))
 
     def _end_later(self, record: _Container, seconds: float, code: int) -> None:
         if record.ending is not None:
@@ -236,6 +258,8 @@ class SimulatedRuntime:
             oom_killed=oom,
             finished_at=self._clock.now(),
         )
+        for attached in record.attached:
+            attached.wake.set()
         self._on_change(record.info.identity.uid)
 
 
@@ -283,6 +307,55 @@ class _SimulatedExec:
 
     async def close(self) -> None:
         """Do nothing: nothing is held."""
+
+
+class _SimulatedAttached:
+    """A container's own input and output; the input goes to the output, and its end is the container's."""
+
+    def __init__(self, runtime: SimulatedRuntime, record: _Container, *, takes_input: bool) -> None:
+        self._runtime = runtime
+        self._record = record
+        self._takes_input = takes_input
+        self._shown: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED)
+        self.wake = asyncio.Event()
+
+    async def write(self, data: bytes) -> None:
+        """Have it written, to all who are attached."""
+        if not self._takes_input:
+            return
+        self._runtime.say(self._record, data)
+        for attached in list(self._record.attached):
+            await attached.show(data)
+
+    async def show(self, data: bytes) -> None:
+        """Let `output` yield it."""
+        await self._shown.put(data)
+        self.wake.set()
+
+    async def end_input(self) -> None:
+        """End the container, if it has an input to end."""
+        if self._takes_input:
+            await self._runtime.terminate(self._record.info.id)
+
+    async def resize(self, width: int, height: int) -> None:
+        """Do nothing: there is no terminal."""
+
+    async def output(self) -> AsyncGenerator[tuple[int, bytes]]:
+        """Yield what is written until the container ends."""
+        while True:
+            while not self._shown.empty():
+                yield STDOUT, self._shown.get_nowait()
+            if self._record.info.state is State.EXITED:
+                return
+            self.wake.clear()
+            if self._shown.empty():
+                await self.wake.wait()
+
+    async def close(self) -> None:
+        """Let go; nobody waits for this one any more."""
+        self._record.attached.discard(self)
+        while not self._shown.empty():
+            self._shown.get_nowait()
 
 
 def _ignore(_uid: str) -> None:
