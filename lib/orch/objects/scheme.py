@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -48,3 +48,19 @@ EVENTS: Final = Kind("", "v1", "events", "Event", True, meta.Object)
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease", True, meta.Object)
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", "Deployment", True, apps.Deployment)
 REPLICA_SETS: Final = Kind("apps", "v1", "replicasets", "ReplicaSet", True, apps.ReplicaSet)
+
+KINDS: Final[tuple[Kind[Any], ...]] = (
+    PODS,
+    NODES,
+    NAMESPACES,
+    CONFIG_MAPS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    ENDPOINTS,
+    EVENTS,
+    LEASES,
+    DEPLOYMENTS,
+    REPLICA_SETS,
+)
+"""All of them."""

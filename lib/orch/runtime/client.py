@@ -86,6 +86,10 @@ class Client(Protocol):
         """Bind pods to nodes in one batch; each succeeds or fails alone (`status` holds its failure)."""
         ...
 
+    async def kinds(self) -> list[rpc_pb2.ServedKind]:
+        """Return the kinds of which the api keeps objects, those of custom resources included."""
+        ...
+
 
 class FenceSource(Protocol):
     """Where a leader's client takes the proof of its leadership from."""
@@ -201,6 +205,12 @@ class BusClient:
         if len(reply.results) != len(bindings):
             raise BusError(f"the api answered {len(reply.results)} results for {len(bindings)} bindings")
         return list(reply.results)
+
+    async def kinds(self) -> list[rpc_pb2.ServedKind]:
+        """Return the kinds of which the api keeps objects, those of custom resources included."""
+        reply = await rpc.call(self._bus, "kinds", rpc_pb2.KindsRequest(), rpc_pb2.KindsReply, timeout=self._timeout)
+        _check(reply.status)
+        return list(reply.kinds)
 
     async def _write(self, verb: rpc_pb2.WriteVerb, ref: rpc_pb2.ObjectRef, body: Body) -> bytes:
         request = rpc_pb2.WriteRequest(

@@ -90,6 +90,9 @@ class Controller:
         self.name = name
         self.reconciler = reconciler
         self.watches = tuple(watches)
+        self._queue: WorkQueue | None = None
+        self._informers: Informers | None = None
+        self._stops: dict[Watch, Callable[[], None]] = {}
         self.workers = workers
         self.resync = resync
         self.deadline = deadline
@@ -99,13 +102,37 @@ class Controller:
         # Made now, so that a rate over them starts from zero.
         self._results = {each: _RECONCILES.labels(name, each) for each in ("success", "error", "requeue_after")}
 
+    def watch(self, watch: Watch) -> None:
+        """Watch one more kind from now on, as one that came to be served."""
+        self.watches = (*self.watches, watch)
+        if self._queue is not None and self._informers is not None:
+            self._begin(watch, self._informers, self._queue)
+
+    def unwatch(self, kind: Kind[Any]) -> None:
+        """Watch a kind no longer, as one that is not served any more."""
+        for watch in self.watches:
+            if watch.kind == kind and (stop := self._stops.pop(watch, None)) is not None:
+                stop()
+        self.watches = tuple(watch for watch in self.watches if watch.kind != kind)
+
+    def _begin(self, watch: Watch, informers: Informers, queue: WorkQueue) -> None:
+        self._stops[watch] = informers.of(watch.kind).on_change(self._handler(watch, queue))
+
+    def _end(self) -> None:
+        self._queue = self._informers = None
+        for stop in self._stops.values():
+            stop()
+        self._stops.clear()
+
     async def run(self, informers: Informers, clock: Clock) -> None:
         """Reconcile for ever. Informers are shared and run elsewhere; work starts when they have their snapshots."""
         queue = WorkQueue(self.name, clock)
         self._traces.clear()
+        self._queue, self._informers = queue, informers
         with ExitStack() as stack:
+            stack.callback(self._end)
             for watch in self.watches:
-                stack.callback(informers.of(watch.kind).on_change(self._handler(watch, queue)))
+                self._begin(watch, informers, queue)
             await self._wait_synced(informers)
             async with asyncio.TaskGroup() as tasks:
                 for number in range(self.workers):

@@ -131,6 +131,34 @@ class ListReply(_message.Message):
     status: bytes
     def __init__(self, revision: _Optional[int] = ..., items: _Optional[_Iterable[bytes]] = ..., continue_token: _Optional[str] = ..., status: _Optional[bytes] = ...) -> None: ...
 
+class KindsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ServedKind(_message.Message):
+    __slots__ = ("group", "version", "resource", "kind", "namespaced", "verbs")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACED_FIELD_NUMBER: _ClassVar[int]
+    VERBS_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    version: str
+    resource: str
+    kind: str
+    namespaced: bool
+    verbs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, group: _Optional[str] = ..., version: _Optional[str] = ..., resource: _Optional[str] = ..., kind: _Optional[str] = ..., namespaced: _Optional[bool] = ..., verbs: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class KindsReply(_message.Message):
+    __slots__ = ("kinds", "status")
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    kinds: _containers.RepeatedCompositeFieldContainer[ServedKind]
+    status: bytes
+    def __init__(self, kinds: _Optional[_Iterable[_Union[ServedKind, _Mapping]]] = ..., status: _Optional[bytes] = ...) -> None: ...
+
 class BindReply(_message.Message):
     __slots__ = ("results",)
     RESULTS_FIELD_NUMBER: _ClassVar[int]

@@ -14,6 +14,7 @@ from orch_api.kinds import (
     config,
     coordination,
     csi,
+    definitions,
     device_taint_rules,
     endpoint_slices,
     events,
@@ -88,6 +89,10 @@ class Registry:
         """Return the resource whose documents are of a kind."""
         return self._by_kind.get((group, version, kind))
 
+    def kept(self) -> list[Resource]:
+        """Return the resources of which there are objects, each once, in the version in which they are stored."""
+        return [one for one in self.resources if one.stored and one.stored_as is None]
+
     def stored(self, group: str, plural: str) -> Resource | None:
         """Return the resource in the version in which it is stored: the first one listed."""
         return self._stored.get((group, plural))
@@ -116,6 +121,7 @@ REGISTRY: Final = Registry(
         *storage_migrations.RESOURCES,
         *priority_classes.RESOURCES,
         *runtime_classes.RESOURCES,
+        *definitions.RESOURCES,
         *resource_claims.RESOURCES,
         *resource_slices.RESOURCES,
         *device_taint_rules.RESOURCES,

@@ -27,9 +27,12 @@ from orch_pb.v1.rpc_pb2 import (
     BindRequest,
     Fence,
     GetRequest,
+    KindsReply,
+    KindsRequest,
     ListReply,
     ListRequest,
     ObjectRef,
+    ServedKind,
     WriteReply,
     WriteRequest,
 )
@@ -46,7 +49,7 @@ ReplyT = TypeVar("ReplyT", WriteReply, ListReply)
 
 
 class RpcEndpoints:
-    """Serves the four verbs."""
+    """Serves the verbs."""
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class RpcEndpoints:
             await rpc.serve(bus, "list", ListRequest, self.list),
             await rpc.serve(bus, "write", WriteRequest, self.write),
             await rpc.serve(bus, "bind", BindRequest, self.bind),
+            await rpc.serve(bus, "kinds", KindsRequest, self.kinds),
         ]
 
     async def get(self, user: str, request: GetRequest) -> WriteReply:
@@ -151,6 +155,23 @@ class RpcEndpoints:
             return BindReply(results=[WriteReply(status=status) for _ in request.bindings])
         REQUESTS.labels("bind", "200").inc()
         return BindReply(results=results)
+
+    async def kinds(self, user: str, request: KindsRequest) -> KindsReply:
+        """Answer with the kinds of which there are objects."""
+        _ = user, request  # what is served is no secret: everyone who is on the bus may read discovery
+        kinds = [
+            ServedKind(
+                group=one.group,
+                version=one.version,
+                resource=one.plural,
+                kind=one.kind,
+                namespaced=one.namespaced,
+                verbs=sorted(one.verbs),
+            )
+            for one in self._registry.kept()
+        ]
+        REQUESTS.labels("kinds", "200").inc()
+        return KindsReply(kinds=kinds)
 
     def _resource(self, ref: ObjectRef) -> Resource:
         found = (

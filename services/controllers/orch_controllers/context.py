@@ -10,6 +10,7 @@ from orch.runtime.informer import Informers
 from orch_controllers.config import ControllersConfig
 from orch_controllers.heartbeats import Heartbeats
 from orch_controllers.recorders import Recorders
+from orch_controllers.served_kinds import ServedKinds
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -17,6 +18,7 @@ class Context(msgspec.Struct, frozen=True):
 
     client: Client
     informers: Informers
+    kinds: ServedKinds
     recorders: Recorders
     heartbeats: Heartbeats
     clock: Clock

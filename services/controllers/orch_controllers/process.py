@@ -20,6 +20,7 @@ from orch_controllers.heartbeats import Heartbeats
 from orch_controllers.leadership import take_over
 from orch_controllers.recorders import Recorders
 from orch_controllers.registry import controllers
+from orch_controllers.served_kinds import ServedKinds
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +42,10 @@ class Process:
         self._client = BusClient(bus, fence=self._elector if config.leader_election else None)
         self._recorders = Recorders(self._client, clock)
         self._informers = Informers(bus)
+        self._kinds = ServedKinds(self._client, clock)
         self._heartbeats = Heartbeats(bus, clock, config.node_grace_period)
         self._controllers = controllers(
-            Context(self._client, self._informers, self._recorders, self._heartbeats, clock, config)
+            Context(self._client, self._informers, self._kinds, self._recorders, self._heartbeats, clock, config)
         )
 
     @property
@@ -55,6 +57,7 @@ class Process:
         """Run until cancelled. Raises UnavailableError when the bus does not deliver the objects in time."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._informers.run(), name="informers")
+            tasks.create_task(self._kinds.run(), name="kinds")
             tasks.create_task(self._recorders.run(), name="events")
             tasks.create_task(self._heartbeats.run(), name="heartbeats")
             await self._informers.wait_synced(_SYNC_PATIENCE)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
-from orch.objects.scheme import DEPLOYMENTS, NAMESPACES, NODES, PODS, REPLICA_SETS, SERVICE_ACCOUNTS
+from orch.objects.scheme import DEPLOYMENTS, NAMESPACES, NODES, PODS, REPLICA_SETS, SERVICE_ACCOUNTS, Kind
 from orch.runtime.controller import Controller, Watch, own_key
 from orch.runtime.reconcile import Reconciler
 from orch_controllers.context import Context
 from orch_controllers.deployment.reconciler import DeploymentReconciler
-from orch_controllers.garbage.graph import COLLECTED, Graph
+from orch_controllers.garbage.graph import Graph
 from orch_controllers.garbage.reconciler import GarbageReconciler
 from orch_controllers.namespace.reconciler import NamespaceReconciler
 from orch_controllers.node_lifecycle.eviction import EvictionReconciler
@@ -101,9 +101,20 @@ def _service_account(context: Context) -> Sequence[Controller]:
 
 
 def _garbage(context: Context) -> Sequence[Controller]:
-    reconciler = GarbageReconciler(context, Graph(context))
-    watches = [Watch(kind, reconciler.keys_of(kind)) for kind in COLLECTED]
-    return [_controller(context, "garbage-collector", reconciler, *watches, workers=_COLLECTORS, resync=_RARE)]
+    graph = Graph(context)
+    reconciler = GarbageReconciler(context, graph)
+    controller = _controller(context, "garbage-collector", reconciler, workers=_COLLECTORS, resync=_RARE)
+
+    def added(kind: Kind[Any]) -> None:
+        if graph.add(kind):
+            controller.watch(Watch(kind, reconciler.keys_of(kind)))
+
+    def removed(kind: Kind[Any]) -> None:
+        graph.remove(kind)
+        controller.unwatch(kind)
+
+    context.kinds.listen(added, removed)
+    return [controller]
 
 
 CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (

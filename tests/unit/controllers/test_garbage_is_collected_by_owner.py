@@ -124,6 +124,27 @@ async def test_owners_of_kinds_that_are_not_known_here_are_left_to_others(cluste
     assert await cluster.exists(SECRETS, "default", "widgets")
 
 
+async def test_kinds_that_no_controller_reads_own_and_are_owned(cluster: Cluster) -> None:
+    classes = Kind("networking.k8s.io", "v1", "ingressclasses", "IngressClass", False, Object)
+    roles = Kind("rbac.authorization.k8s.io", "v1", "roles", "Role", True, Object)
+    owner = await cluster.client.create(classes, "", {"metadata": {"name": "own"}, "spec": {"controller": "a.b/c"}})
+    reference = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IngressClass",
+        "name": "own",
+        "uid": owner.metadata.uid,
+    }
+    await cluster.client.create(roles, "default", {"metadata": {"name": "owned", "ownerReferences": [reference]}})
+    await cluster.settled()
+    assert await cluster.exists(roles, "default", "owned")
+    await cluster.client.delete(classes, "", "own")
+
+    async def is_gone() -> bool:
+        return not await cluster.exists(roles, "default", "owned")
+
+    await cluster.eventually(is_gone)
+
+
 async def test_a_circle_that_waits_for_itself_is_broken(cluster: Cluster) -> None:
     first = await config_map(cluster, "first")
     second = await config_map(cluster, "second", first)

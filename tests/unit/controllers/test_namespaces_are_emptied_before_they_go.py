@@ -4,7 +4,10 @@ import pytest
 from memory_cluster import Cluster, deployment
 
 from orch.errors import ForbiddenError
-from orch.objects.scheme import CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, PODS, SERVICE_ACCOUNTS
+from orch.objects.meta import Object
+from orch.objects.scheme import CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Kind
+
+ROLES: Kind[Object] = Kind("rbac.authorization.k8s.io", "v1", "roles", "Role", True, Object)
 
 
 async def make(cluster: Cluster, name: str) -> None:
@@ -22,10 +25,11 @@ async def test_all_that_a_namespace_holds_goes_with_it(cluster: Cluster) -> None
     await make(cluster, "team")
     await cluster.client.create(DEPLOYMENTS, "team", deployment())
     await cluster.client.create(CONFIG_MAPS, "team", {"metadata": {"name": "settings"}})
+    await cluster.client.create(ROLES, "team", {"metadata": {"name": "of-a-kind-that-no-controller-reads"}})
     await cluster.eventually(lambda: len(cluster.active(namespace="team")) == 3)
     await cluster.client.delete(NAMESPACES, "", "team")
     await gone(cluster, "team")
-    for kind in (DEPLOYMENTS, PODS, CONFIG_MAPS, SERVICE_ACCOUNTS):
+    for kind in (DEPLOYMENTS, PODS, CONFIG_MAPS, SERVICE_ACCOUNTS, ROLES):
         assert await cluster.client.list(kind, "team") == []
 
 

@@ -74,6 +74,7 @@ class Changing:
             self.authorize(caller, "update", resource, namespace, name, subresource)
             schema = self._schema(resource, subresource)
             document, warnings = schema.decode(body, options.field_validation)
+            _check_name(metadata_of(document), name)
             decoded = [document]  # each attempt changes its document, so a second attempt decodes again
 
             def produce(current: Document) -> Document:
@@ -226,11 +227,7 @@ def _identify(request: ChangeRequest, new: Document, old: Document, item: Cached
     resource = request.resource
     check_kind(new, resource.api_version, resource.kind)
     metadata = metadata_of(new)
-    name = metadata.get("name")
-    if not name:
-        metadata["name"] = request.name
-    elif name != request.name:
-        raise BadRequestError(f"the name of the object ({name}) does not match the name on the URL ({request.name})")
+    _check_name(metadata, request.name)
     check_namespace(metadata, resource, request.namespace)
     uid = metadata.get("uid")
     if uid and uid != item.uid:
@@ -240,6 +237,14 @@ def _identify(request: ChangeRequest, new: Document, old: Document, item: Cached
     if version and version != "0" and version != str(item.version):
         raise ConflictError.of(resource.plural, resource.group, request.name)
     metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
+
+
+def _check_name(metadata: Document, name: str) -> None:
+    """Give the object the request's name, refuse another. Raises BadRequestError."""
+    given = metadata.setdefault("name", name) or name
+    if given != name:
+        raise BadRequestError(f"the name of the object ({given}) does not match the name on the URL ({name})")
+    metadata["name"] = name
 
 
 def _validate(request: ChangeRequest, new: Document, old: Document) -> None:

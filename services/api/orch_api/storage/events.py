@@ -6,7 +6,6 @@ import zlib
 from typing import Any, Final
 
 from orch import telemetry
-from orch_api.registry import Resource
 from orch_api.storage.objects import Cached, to_document, to_json
 from orch_pb.v1 import object_pb2
 from orch_pb.v1.object_pb2 import ObjectEvent, TraceContext
@@ -14,14 +13,17 @@ from orch_pb.v1.object_pb2 import ObjectEvent, TraceContext
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def change_event(resource: Resource, item: Cached, change: object_pb2.ChangeType) -> bytes:
+_API_VERSION: Final = b'"apiVersion":"'
+
+
+def change_event(item: Cached, change: object_pb2.ChangeType, *, sensitive: bool) -> bytes:
     """Return the ObjectEvent of a state; of sensitive kinds it tells the metadata only."""
-    json = without_content(item.json) if resource.sensitive else item.json
+    json = without_content(item.json) if sensitive else item.json
     event = ObjectEvent(
         type=change,
-        group=resource.group,
-        version=resource.version,
-        resource=resource.plural,
+        group=item.key.group,
+        version=_version(item.json),
+        resource=item.key.resource,
         namespace=item.key.namespace,
         name=item.key.name,
         uid=item.uid,
@@ -32,9 +34,15 @@ def change_event(resource: Resource, item: Cached, change: object_pb2.ChangeType
     )
     if item.trace:
         origin = TraceContext.FromString(item.trace)
-        with telemetry.span("relay.publish", parent=origin, attributes={"resource": resource.plural}):
+        with telemetry.span("relay.publish", parent=origin, attributes={"resource": item.key.resource}):
             event.trace.CopyFrom(telemetry.current_trace() or origin)
     return event.SerializeToString()
+
+
+def _version(json: bytes) -> str:
+    """Return the version in which an object is stored: what its apiVersion, its second field, ends with."""
+    start = json.index(_API_VERSION) + len(_API_VERSION)
+    return json[start : json.index(b'"', start)].rpartition(b"/")[2].decode()
 
 
 def gone_event(last: ObjectEvent, version: int) -> bytes:

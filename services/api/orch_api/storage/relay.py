@@ -222,8 +222,7 @@ class _Session:
 
     def _object_states(self) -> Iterator[tuple[str, Cached]]:
         for item in self._cache.everything():
-            if self._registry.stored(item.key.group, item.key.resource) is not None:
-                yield _subject(item), item
+            yield _subject(item), item
 
     def _pod_states(self) -> Iterator[tuple[str, Cached]]:
         for item in self._cache.select("", "pods"):
@@ -265,6 +264,7 @@ class _Session:
     async def _follow(self, tap: Subscription, objects: _Chain, nodes: _Chain, marked: int) -> None:
         """Publish what changes, mark how far that came, and look after the streams while nothing changes."""
         idle_since = self._clock.monotonic()
+        kinds = self._registry.generation
         while True:
             batch: Sequence[CacheEvent] = ()
             with contextlib.suppress(TimeoutError):
@@ -275,7 +275,8 @@ class _Session:
             now = self._clock.monotonic()
             if batch and now - self._marked_at < _MARK_PERIOD:
                 continue
-            if (version := tap.progress) > marked:
+            if (version := tap.progress) > marked or kinds != self._registry.generation:
+                kinds = self._registry.generation
                 await self._mark(objects, version)
                 marked, idle_since = version, now
             elif now - idle_since >= _PROBE_PERIOD:
@@ -289,7 +290,7 @@ class _Session:
         """Say for every resource that all its changes up to `version` have been sent."""
         self._marked_at = self._clock.monotonic()
         data = ObjectEvent(type=object_pb2.PROGRESS, revision=version).SerializeToString()
-        for resource in self._registry.resources:
+        for resource in self._registry.kept():
             subject = subjects.objects_progress(resource.group, resource.plural)
             await objects.send(subject, data, self._mark_id(version), deleted=False)
 
@@ -312,8 +313,6 @@ class _Session:
 
     async def _publish(self, event: CacheEvent, objects: _Chain, nodes: _Chain) -> None:
         item, previous = event.item, event.previous
-        if self._registry.stored(item.key.group, item.key.resource) is None:
-            return
         data = self._encode(item, _CHANGES[event.type])
         message_id = str(item.version)
         await objects.send(_subject(item), data, message_id, deleted=item.deleted)
@@ -332,8 +331,7 @@ class _Session:
 
     def _encode(self, item: Cached, change: object_pb2.ChangeType) -> bytes:
         resource = self._registry.stored(item.key.group, item.key.resource)
-        assert resource is not None  # noqa: S101 - only states of known resources get here
-        return change_event(resource, item, change)
+        return change_event(item, change, sensitive=resource is not None and resource.sensitive)
 
 
 def _subject(item: Cached) -> str:

@@ -24,8 +24,6 @@ from orch_controllers.garbage.graph import (
     Dependent,
     Graph,
     key_of,
-    kind_of,
-    kind_of_key,
     waits_for_dependents,
 )
 
@@ -63,16 +61,16 @@ class GarbageReconciler:
                 if new is None or _begins_to_wait(old, new):
                     found += [key_of(each, item.namespace, item.name) for each, item in self._graph.dependents(old.uid)]
                 if new is None or _owners(new) != _owners(old):
-                    found += [key for owner in _owners(old) if (key := _where(old, owner)) is not None]
+                    found += [key for owner in _owners(old) if (key := self._where(old, owner)) is not None]
             return found
 
         return keys
 
     async def reconcile(self, key: Key) -> Result:
         """Take the next step for one object."""
-        kind = kind_of_key(key)
-        item = self._graph.item(kind, key)
-        if item is None:
+        kind = self._graph.kind_of_key(key)
+        item = None if kind is None else self._graph.item(kind, key)
+        if kind is None or item is None:
             return DONE
         meta: ObjectMeta = item.object.metadata
         if meta.deletion_timestamp:
@@ -108,7 +106,7 @@ class GarbageReconciler:
 
     async def _state_of(self, namespace: str, owner: OwnerReference) -> _Owner:
         """Return what an owner is; that one is gone counts only when the api says so."""
-        kind = kind_of(owner)
+        kind = self._graph.kind_of(owner)
         if kind is None or (kind.namespaced and not namespace):
             return _Owner.SOLID  # not ours to judge: a kind that is unknown here, or a reference that cannot be valid
         where = Key(namespace if kind.namespaced else "", owner.name)
@@ -146,6 +144,11 @@ class GarbageReconciler:
         await self._drop_finalizer(kind, item.object.metadata, ORPHAN)
         return DONE
 
+    def _where(self, dependent: Item[Any], owner: OwnerReference) -> Key | None:
+        """Return the owner's key, None when its kind is not collected."""
+        kind = self._graph.kind_of(owner)
+        return None if kind is None else key_of(kind, dependent.namespace if kind.namespaced else "", owner.name)
+
     async def _delete(self, kind: Kind[Any], each: Object, propagation: str) -> None:
         """Delete an object as it was read: it may have been given another owner since."""
         meta = each.metadata
@@ -175,12 +178,6 @@ class GarbageReconciler:
             await self._client.patch(kind.with_view(Object), meta.namespace, meta.name, patch, strategic=strategic)
         except NotFoundError:
             log.debug("%s %s/%s was gone already", kind.name, meta.namespace, meta.name)
-
-
-def _where(dependent: Item[Any], owner: OwnerReference) -> Key | None:
-    """Return the owner's key, None when its kind is not collected."""
-    kind = kind_of(owner)
-    return None if kind is None else key_of(kind, dependent.namespace if kind.namespaced else "", owner.name)
 
 
 def _concerns(meta: ObjectMeta) -> bool:

@@ -10,20 +10,7 @@ from typing import Any, Final
 from orch.errors import NotFoundError
 from orch.objects.cluster import Namespace
 from orch.objects.meta import Condition, Object
-from orch.objects.scheme import (
-    CONFIG_MAPS,
-    DEPLOYMENTS,
-    ENDPOINTS,
-    EVENTS,
-    LEASES,
-    NAMESPACES,
-    PODS,
-    REPLICA_SETS,
-    SECRETS,
-    SERVICE_ACCOUNTS,
-    SERVICES,
-    Kind,
-)
+from orch.objects.scheme import DEPLOYMENTS, NAMESPACES, PODS, REPLICA_SETS, Kind
 from orch.runtime.reconcile import DONE, Key, Result
 from orch_controllers.context import Context
 from orch_controllers.documents import condition_document
@@ -32,20 +19,8 @@ from orch_controllers.namespace.conditions import Remains, conditions_of
 
 log = logging.getLogger(__name__)
 
-_KINDS: Final[tuple[Kind[Any], ...]] = (
-    DEPLOYMENTS,
-    REPLICA_SETS,
-    PODS,
-    SERVICES,
-    ENDPOINTS,
-    CONFIG_MAPS,
-    SECRETS,
-    SERVICE_ACCOUNTS,
-    LEASES,
-    EVENTS,
-)
-CONTENTS: Final[tuple[Kind[Object], ...]] = tuple(kind.with_view(Object) for kind in _KINDS)
-"""The namespaced kinds, owners before what they own; of the objects only the metadata is read."""
+_OWNERS_FIRST: Final = (DEPLOYMENTS, REPLICA_SETS, PODS)
+"""Deleted before all else, so that nothing makes again what was deleted."""
 
 _FINALIZER: Final = "kubernetes"
 _LOOK_AGAIN: Final = 0.1
@@ -57,6 +32,7 @@ class NamespaceReconciler:
 
     def __init__(self, context: Context) -> None:
         self._client = context.client
+        self._kinds = context.kinds
         self._clock = context.clock
         self._namespaces = context.informers.of(NAMESPACES)
 
@@ -68,20 +44,29 @@ class NamespaceReconciler:
         namespace = item.object
         if _FINALIZER not in namespace.spec.finalizers:
             return DONE
+        served = await self._kinds.refresh()  # what has come to be served since may be in the namespace, too
         remains: list[Remains] = []
         deleted = 0
-        for kind in CONTENTS:
-            contents = await self._client.list(kind, key.name)
+
+        async def clear(kind: Kind[Any]) -> None:
+            nonlocal deleted
+            contents = await self._client.list(kind.with_view(Object), key.name)
             if contents:
-                deleted += await self._delete(kind, contents)
                 remains.append(_remains(kind, contents))
+                deleted += await self._delete(kind, contents)
+
+        first = [kind for kind in _OWNERS_FIRST if kind in served]
+        for kind in first:
+            await clear(kind)
+        await for_each([kind for kind in served if kind.namespaced and kind not in first], clear)
+        remains.sort(key=lambda each: each.resource)
         if remains:
             await self._tell(namespace, remains)
             return Result(_LOOK_AGAIN if deleted else _WAIT)
         await self._finalize(namespace)
         return DONE
 
-    async def _delete(self, kind: Kind[Object], contents: Sequence[Object]) -> int:
+    async def _delete(self, kind: Kind[Any], contents: Sequence[Object]) -> int:
         """Delete what is not being deleted already; return how many that were."""
 
         async def delete(each: Object) -> None:
@@ -125,6 +110,6 @@ class NamespaceReconciler:
             log.debug("namespace %s was gone already", meta.name)
 
 
-def _remains(kind: Kind[Object], contents: Sequence[Object]) -> Remains:
+def _remains(kind: Kind[Any], contents: Sequence[Object]) -> Remains:
     finalizers = Counter(finalizer for each in contents for finalizer in each.metadata.finalizers)
     return Remains(f"{kind.resource}.{kind.group}", len(contents), dict(finalizers))

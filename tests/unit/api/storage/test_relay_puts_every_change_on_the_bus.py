@@ -209,11 +209,12 @@ async def advance_until(clock, waiting):
 
 
 async def said_up_to(broker, version):
-    """Wait until the relay has marked that it sent everything up to `version`."""
+    """Wait until the relay has marked, for the last kind too, that it sent everything up to `version`."""
     bus = broker.connect("orch:admin")
+    last = REGISTRY.kept()[-1]
     async with (
         asyncio.timeout(10),
-        contextlib.aclosing(bus.follow("OBJECTS", [subjects.objects_of("", "configmaps")])) as messages,
+        contextlib.aclosing(bus.follow("OBJECTS", [subjects.objects_of(last.group, last.plural)])) as messages,
     ):
         async for message in messages:
             if hasattr(message, "subject"):
