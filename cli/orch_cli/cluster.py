@@ -90,6 +90,7 @@ class Cluster:
             "tls_cert_file": str(identities.api_server.certificate),
             "tls_key_file": str(identities.api_server.key),
             "client_ca_file": str(identities.api_server.authority),
+            "service_account_key_file": str(identities.account_key),
             **connections(API),
         }
         return [

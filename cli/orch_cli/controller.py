@@ -22,6 +22,7 @@ from orch.config import Duration, EtcdConfig, NatsConfig, TelemetryConfig
 from orch.errors import ConfigError, OrchError
 from orch_cli import programs
 from orch_cli.identities import API, CONTROLLERS, SCHEDULER, Identities, issue_identities
+from orch_cli.pki import signing_key
 from orch_cli.process import Program, Supervised, stop_in_order
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -30,7 +31,10 @@ _USERS: Final = {API: permissions.API, SCHEDULER: permissions.SCHEDULER, CONTROL
 
 
 class ApiSection(msgspec.Struct, frozen=True, kw_only=True):
-    """The API server. Without `client_ca`, the group's own authority vouches for clients."""
+    """The API server. Without `client_ca`, the group's own authority vouches for clients.
+
+    Without `service_account_key`, the group makes a key in its state folder: groups that share an etcd must share one.
+    """
 
     tls_cert: str
     tls_key: str
@@ -38,6 +42,7 @@ class ApiSection(msgspec.Struct, frozen=True, kw_only=True):
     address: str = "0.0.0.0"  # noqa: S104 - users reach the api from elsewhere
     client_ca: str = ""
     token_file: str = ""
+    service_account_key: str = ""
 
 
 class NatsSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +139,8 @@ def api_settings(section: ControllerSection, own: Identities | None) -> dict[str
         "tls_key_file": section.api.tls_key,
         "client_ca_file": client_ca,
         "token_file": section.api.token_file,
+        "service_account_key_file": section.api.service_account_key
+        or str(signing_key(Path(section.state_dir) / "pki")),
         **_connections(section, own, API),
     }
 

@@ -12,7 +12,7 @@ from orch.bus import permissions
 from orch.bus.server import User
 from orch.config import EtcdConfig, NatsConfig
 from orch_cli.nkey import user_key
-from orch_cli.pki import Authority, KeyPair, Leaf
+from orch_cli.pki import Authority, KeyPair, Leaf, signing_key
 
 LOOPBACK: Final = ("localhost", "127.0.0.1")
 API_HOSTS: Final = (
@@ -74,6 +74,8 @@ class Identities(msgspec.Struct, frozen=True, kw_only=True):
     etcd_server: KeyPair
     etcd_peer: KeyPair
     etcd_clients: Mapping[str, KeyPair]
+    account_key: Path
+    """Signs the tokens of service accounts."""
 
     def bus_users(self) -> list[User]:
         """Return who may connect to the bus, and what each may do there."""
@@ -113,6 +115,7 @@ def issue_identities(folder: Path, nodes: list[str], names: ServerNames | None =
         etcd_clients={
             name: etcd.issue(Leaf(name=name, common_name=user, client=True)) for name, user in _SERVICES.items()
         },
+        account_key=signing_key(folder),
     )
 
 

@@ -135,6 +135,15 @@ class Authority:
         )
 
 
+def signing_key(folder: Path) -> Path:
+    """Return the file of the key that service accounts' tokens are signed with; one that is there and good is kept."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / "service-accounts.key"
+    if _load_key(path) is None:
+        _new_key(path)
+    return path
+
+
 def write_private(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Write a file in one step, never readable by more than `mode` says, not even for a moment."""
     scratch = path.with_name(f"{path.name}.{os.getpid()}")

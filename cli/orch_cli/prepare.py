@@ -137,6 +137,7 @@ def _services(root: Path, identities: Identities) -> None:
         "tls_cert_file": str(pair.certificate),
         "tls_key_file": str(pair.key),
         "client_ca_file": str(pair.authority),
+        "service_account_key_file": api.put("service-accounts.key", identities.account_key.read_bytes()),
     }
     api.put_yaml("config.yaml", {**tls, **_connections(api, API, identities), "telemetry": _LOGS})
     for name in (SCHEDULER, CONTROLLERS):
