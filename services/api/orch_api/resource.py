@@ -50,6 +50,8 @@ class ScalePaths(msgspec.Struct, frozen=True):
     status_replicas: tuple[str, ...] = ("status", "replicas")
     selector: tuple[str, ...] = ("spec", "selector")
     """Where the selector of the pods is: as a LabelSelector, or as text; empty when it is nowhere."""
+    plain_selector: bool = False
+    """Whether the selector is a map of labels instead of a metav1.LabelSelector."""
 
 
 class Conversion(Protocol):

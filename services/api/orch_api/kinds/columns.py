@@ -99,30 +99,35 @@ def at(obj: Mapping[str, Any], path: Iterable[str]) -> Any:
     return value
 
 
-def _template_containers(obj: Document) -> list[Document]:
-    return at(obj, ("spec", "template", "spec", "containers")) or []
+def container_columns(*path: str) -> tuple[Column, Column]:
+    """Return the columns of the containers and their images in the pod template at a path; shown with `-o wide`."""
+    place = (*path, "spec", "containers")
+
+    def names(obj: Document, now: datetime) -> str:
+        _ = now
+        return ",".join(container.get("name") or "" for container in at(obj, place) or ())
+
+    def images(obj: Document, now: datetime) -> str:
+        _ = now
+        return ",".join(container.get("image") or "" for container in at(obj, place) or ())
+
+    return (
+        Column("Containers", names, description="Names of each container in the template.", priority=1),
+        Column("Images", images, description="Images referenced by each container in the template.", priority=1),
+    )
 
 
-def _containers(obj: Document, now: datetime) -> str:
-    _ = now
-    return ",".join(container.get("name") or "" for container in _template_containers(obj))
+def selector_column(*path: str) -> Column:
+    """Return the column of the metav1.LabelSelector at a path; shown with `-o wide`."""
+
+    def selector(obj: Document, now: datetime) -> str:
+        _ = now
+        return format_selector(at(obj, path))
+
+    return Column("Selector", selector, description="Which pods belong to the object.", priority=1)
 
 
-def _images(obj: Document, now: datetime) -> str:
-    _ = now
-    return ",".join(container.get("image") or "" for container in _template_containers(obj))
-
-
-def _selector(obj: Document, now: datetime) -> str:
-    _ = now
-    return format_selector(at(obj, ("spec", "selector")) or {})
-
-
-WORKLOAD_DETAILS: Final = (
-    Column("Containers", _containers, description="Names of each container in the template.", priority=1),
-    Column("Images", _images, description="Images referenced by each container in the template.", priority=1),
-    Column("Selector", _selector, description="Which pods belong to the object.", priority=1),
-)
+WORKLOAD_DETAILS: Final = (*container_columns("spec", "template"), selector_column("spec", "selector"))
 
 
 def format_labels(labels: Mapping[str, str]) -> str:
@@ -130,8 +135,10 @@ def format_labels(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items())) or NONE
 
 
-def format_selector(selector: Mapping[str, Any]) -> str:
+def format_selector(selector: Mapping[str, Any] | None) -> str:
     """Return a metav1.LabelSelector as it is written on a command line."""
+    if not selector:
+        return NONE
     labels: dict[str, str] = selector.get("matchLabels") or {}
     parts = [(key, f"{key}={value}") for key, value in labels.items()]
     for requirement in selector.get("matchExpressions") or ():

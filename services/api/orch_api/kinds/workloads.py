@@ -2,75 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from orch.errors import Cause
 from orch_api import validation
-from orch_api.kinds.columns import AGE, NAME, WORKLOAD_DETAILS, number
+from orch_api.kinds.columns import AGE, NAME, WORKLOAD_DETAILS
 from orch_api.kinds.fields import field
-from orch_api.kinds.pod_templates import default_template, frozen_selector, selector_and_template
-from orch_api.kinds.pods import pod_spec_warnings
+from orch_api.kinds.pod_templates import frozen_selector, selector_and_template
+from orch_api.kinds.workload_rules import (
+    SCALE,
+    ReplicatedStrategy,
+    collisions,
+    count,
+    counts,
+    counts_of_replicas,
+    ready,
+    share,
+    share_of_all,
+    share_value,
+)
 from orch_api.resource import Column, Resource, ScalePaths, Subresource
-from orch_api.strategy import Document, Strategy, keep, put_section, section
+from orch_api.strategy import Document, keep, put_section, section
 from orch_api.validation import forbidden, invalid, non_negative, required, same
 
 _DEFAULT_SHARE: Final = "25%"
 _STRATEGIES: Final = ("Recreate", "RollingUpdate")
-_DEPLOYMENT_COUNTS: Final = (
-    "observedGeneration",
-    "replicas",
-    "updatedReplicas",
-    "readyReplicas",
-    "availableReplicas",
-    "unavailableReplicas",
-)
-_REPLICA_SET_COUNTS: Final = (
-    "observedGeneration",
-    "replicas",
-    "fullyLabeledReplicas",
-    "readyReplicas",
-    "availableReplicas",
-)
-_NOT_COUNTED: Final = frozenset({"observedGeneration", "replicas", "unavailableReplicas"})
 
 
-class _Workload(Strategy):
-    """What deployments and replica sets have in common."""
-
-    has_status = True
-    has_generation = True
-
-    def default(self, obj: Document) -> None:
-        """Ask for one replica, and fill in the template."""
-        spec = put_section(obj, "spec")
-        if spec.get("replicas") is None:
-            spec["replicas"] = 1
-        default_template(spec)
-
-    def validate_update(self, obj: Document, old: Document) -> list[Cause]:
-        """Return the cause when the selector changes."""
-        return frozen_selector(obj, old)
-
-    def warnings(self, obj: Document) -> list[str]:
-        """Point out what is odd in the template."""
-        return pod_spec_warnings("spec.template.spec", section(section(section(obj, "spec"), "template"), "spec"))
-
-
-def _counts(obj: Document, names: tuple[str, ...]) -> list[Cause]:
-    """Return which counts of a status are negative, or larger than the number of replicas."""
-    status = section(obj, "status")
-    replicas: int = status.get("replicas") or 0
-    causes: list[Cause] = []
-    for name in names:
-        count: int = status.get(name) or 0
-        causes += non_negative(f"status.{name}", count)
-        if name not in _NOT_COUNTED and count > replicas:
-            causes.append(invalid(f"status.{name}", count, "cannot be greater than status.replicas"))
-    return causes
-
-
-class DeploymentStrategy(_Workload):
+class DeploymentStrategy(ReplicatedStrategy):
     """The rules of deployments."""
 
     def default(self, obj: Document) -> None:
@@ -118,14 +77,16 @@ class DeploymentStrategy(_Workload):
                 causes.append(invalid("spec.progressDeadlineSeconds", deadline, problem))
         return causes
 
+    def validate_update(self, obj: Document, old: Document) -> list[Cause]:
+        """Return the cause when the selector changes."""
+        return frozen_selector(obj, old)
+
     def validate_status(self, obj: Document, old: Document) -> list[Cause]:
         """Return which counts cannot be; the count of collisions never falls."""
-        causes = _counts(obj, _DEPLOYMENT_COUNTS)
-        collisions: int | None = section(obj, "status").get("collisionCount")
-        before: int | None = section(old, "status").get("collisionCount")
-        if before is not None and (collisions is None or collisions < before):
-            causes.append(invalid("status.collisionCount", collisions, "cannot be decremented"))
-        return causes
+        parts = ("updatedReplicas", "readyReplicas", "availableReplicas")
+        whole = ("observedGeneration", "replicas", *parts, "unavailableReplicas", "terminatingReplicas")
+        causes = counts(obj, *whole, "collisionCount") + counts_of_replicas(obj, *parts)
+        return causes + collisions(obj, old)
 
 
 def _update_strategy(strategy: Document) -> list[Cause]:
@@ -140,28 +101,15 @@ def _update_strategy(strategy: Document) -> list[Cause]:
     if rolling is None:
         return [required(f"{at}.rollingUpdate", "this should be defaulted and never be nil")]
     unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
-    causes = _share(f"{at}.rollingUpdate.maxUnavailable", unavailable)
-    causes += _share(f"{at}.rollingUpdate.maxSurge", surge)
-    if not causes and _share_value(unavailable) == 0 and _share_value(surge) == 0:
+    causes = share_of_all(f"{at}.rollingUpdate.maxUnavailable", unavailable)
+    causes += share(f"{at}.rollingUpdate.maxSurge", surge)
+    if not causes and share_value(unavailable) == 0 and share_value(surge) == 0:
         problem = "may not be 0 when `maxSurge` is 0"
         causes.append(invalid(f"{at}.rollingUpdate.maxUnavailable", unavailable, problem))
-    if isinstance(unavailable, str) and not causes and _share_value(unavailable) > 100:
-        causes.append(invalid(f"{at}.rollingUpdate.maxUnavailable", unavailable, "must not be greater than 100%"))
     return causes
 
 
-def _share(at: str, share: int | str | None) -> list[Cause]:
-    """Return what is wrong with a count or a percentage."""
-    if isinstance(share, str):
-        return validation.check(at, share, validation.percent)
-    return non_negative(at, share or 0)
-
-
-def _share_value(share: int | str | None) -> int:
-    return int(share.removesuffix("%")) if isinstance(share, str) else share or 0
-
-
-class ReplicaSetStrategy(_Workload):
+class ReplicaSetStrategy(ReplicatedStrategy):
     """The rules of replica sets."""
 
     def validate(self, obj: Document) -> list[Cause]:
@@ -171,24 +119,17 @@ class ReplicaSetStrategy(_Workload):
         causes += non_negative("spec.minReadySeconds", spec.get("minReadySeconds") or 0)
         return causes + selector_and_template(spec, "deployment")
 
+    def validate_update(self, obj: Document, old: Document) -> list[Cause]:
+        """Return the cause when the selector changes."""
+        return frozen_selector(obj, old)
+
     def validate_status(self, obj: Document, old: Document) -> list[Cause]:
         """Return which counts cannot be."""
         _ = old
-        return _counts(obj, _REPLICA_SET_COUNTS)
+        parts = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
+        whole = ("replicas", *parts, "observedGeneration", "terminatingReplicas")
+        return counts(obj, *whole) + counts_of_replicas(obj, *parts)
 
-
-def _ready(obj: Document, now: datetime) -> Any:
-    _ = now
-    return f"{section(obj, 'status').get('readyReplicas') or 0}/{section(obj, 'spec').get('replicas') or 0}"
-
-
-def _count(heading: str, *path: str, description: str) -> Column:
-    return Column(heading, number(*path), type="integer", description=description)
-
-
-_SUBRESOURCES: Final = {
-    "scale": Subresource("Scale", "autoscaling", "v1"),
-}
 
 RESOURCES: Final = (
     Resource(
@@ -201,13 +142,13 @@ RESOURCES: Final = (
         strategy=DeploymentStrategy(),
         columns=(
             NAME,
-            Column("Ready", _ready, description="Number of ready pods, of those that are wanted."),
-            _count("Up-to-date", "status", "updatedReplicas", description="Number of pods of the current template."),
-            _count("Available", "status", "availableReplicas", description="Number of pods that serve."),
+            Column("Ready", ready, description="Number of ready pods, of those that are wanted."),
+            count("Up-to-date", "status", "updatedReplicas", description="Number of pods of the current template."),
+            count("Available", "status", "availableReplicas", description="Number of pods that serve."),
             AGE,
             *WORKLOAD_DETAILS,
         ),
-        subresources={"status": Subresource("Deployment", "apps"), **_SUBRESOURCES},
+        subresources={"status": Subresource("Deployment", "apps"), **SCALE},
         scale=ScalePaths(),
     ),
     Resource(
@@ -220,13 +161,13 @@ RESOURCES: Final = (
         strategy=ReplicaSetStrategy(),
         columns=(
             NAME,
-            _count("Desired", "spec", "replicas", description="Number of pods that are wanted."),
-            _count("Current", "status", "replicas", description="Number of pods that exist."),
-            _count("Ready", "status", "readyReplicas", description="Number of pods that are ready."),
+            count("Desired", "spec", "replicas", description="Number of pods that are wanted."),
+            count("Current", "status", "replicas", description="Number of pods that exist."),
+            count("Ready", "status", "readyReplicas", description="Number of pods that are ready."),
             AGE,
             *WORKLOAD_DETAILS,
         ),
-        subresources={"status": Subresource("ReplicaSet", "apps"), **_SUBRESOURCES},
+        subresources={"status": Subresource("ReplicaSet", "apps"), **SCALE},
         scale=ScalePaths(),
         fields={"status.replicas": field("status", "replicas", missing="0")},
     ),

@@ -24,6 +24,8 @@ def render(resource: Resource, document: Document) -> Document:
     metadata = document["metadata"]
     status: Document = {"replicas": _at(document, paths.status_replicas) or 0}
     selector = _at(document, paths.selector) if paths.selector else None
+    if paths.plain_selector:
+        selector = {"matchLabels": selector}
     if text := selector if isinstance(selector, str) else selector_text(selector or {}):
         status["selector"] = text
     return {
