@@ -56,6 +56,8 @@ def _is_native(name: str) -> bool:
 
 def is_extended(name: str) -> bool:
     """Tell whether a name is that of a resource that somebody other than Kubernetes adds to nodes."""
+    if "/" not in name or _is_native(name):
+        return False
     return not name.startswith("requests.") and not validation.qualified_name(f"requests.{name}")
 
 
