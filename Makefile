@@ -3,13 +3,14 @@
 # make help    the rest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean test check unit e2e chaos scale bench proto lock images images-services compose-up compose-down clean
+.PHONY: help setup demo demo-clean test check unit e2e chaos scale bench proto lock images images-services clients compose-up compose-down clean
 
 PYTHON := .venv/bin/python
 ORCH   := .venv/bin/orch
 # Containers need root. What runs as root through sudo leaves its kubeconfig to whoever called it.
 SUDO   := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=ORCH_OFFLINE)
 IMAGES := .orch-images
+CLIENTS := .orch-clients
 COMPOSE = cd deploy/compose && $(if $(shell docker compose version 2>/dev/null),docker compose,../../.venv/bin/docker-compose)
 
 help: ## Show this list
@@ -24,7 +25,7 @@ demo: setup ## Start a cluster of two Podman nodes and run examples/deployment.y
 demo-clean: ## Remove every trace of the demo: containers, namespaces, state, images
 	@$(SUDO) tools/demo.sh clean
 
-test: check images ## Run all checks and all tests (`make test ARGS="-k name"` passes on to pytest)
+test: check images clients ## Run all checks and all tests (`make test ARGS="-k name"` passes on to pytest)
 	@$(SUDO) $(PYTHON) -m pytest $(ARGS)
 
 check: setup ## Lint, check formats, types, layers and generated code
@@ -37,7 +38,7 @@ check: setup ## Lint, check formats, types, layers and generated code
 unit: setup ## Run the tests that need no other process
 	@$(PYTHON) -m pytest tests/unit $(ARGS)
 
-e2e: setup images ## Run the tests of whole clusters
+e2e: setup images clients ## Run the tests of whole clusters
 	@$(SUDO) $(PYTHON) -m pytest tests/e2e $(ARGS)
 
 chaos: setup images ## Kill services and stores again and again, for an hour (`make chaos ARGS="--rounds 3"` for less)
@@ -57,6 +58,9 @@ lock: setup ## Bring requirements.lock up to pyproject.toml (`make lock ARGS=--u
 
 images: setup ## Where Docker Hub cannot be reached, build the images of demo and tests from packages
 	@$(SUDO) tools/images/prepare.sh $(IMAGES)
+
+clients: setup ## Fetch the clients that tests drive: Helm, and Debian's older kubectl
+	@$(PYTHON) tools/clients.py --store $(CLIENTS)
 
 images-services: setup ## Build the images of deploy/compose where no registry can be reached, for its test
 	@$(SUDO) $(PYTHON) tools/images/services.py --store $(IMAGES)

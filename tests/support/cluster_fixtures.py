@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_cluster import IMAGES, ROOT, LocalCluster, run
+from local_cluster import CLIENTS, IMAGES, ROOT, LocalCluster, run
 
 _BUILD = pytest.StashKey[subprocess.Popen[str]]()
 
@@ -44,6 +44,13 @@ def service_images(request: pytest.FixtureRequest) -> Path:
     said, _ = build.communicate(timeout=540)
     assert build.returncode == 0, said
     return IMAGES / "services"
+
+
+@pytest.fixture(scope="session")
+def client_programs() -> Path:
+    """A folder with Helm (`helm`) and an older kubectl (`kubectl-debian`); `make clients` has usually fetched them."""
+    run(sys.executable, ROOT / "tools/clients.py", "--store", CLIENTS, timeout=600)
+    return CLIENTS
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from orch_cli.supervisor import SupervisorReport, read_report
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 IMAGES = ROOT / ".orch-images"
+CLIENTS = ROOT / ".orch-clients"
 
 
 class LocalCluster:
