@@ -36,7 +36,9 @@ def application(core: Core, config: ApiConfig) -> Application:
     documents = OpenApiDocuments(core.registry, core.schemas)
     site = Site(authenticator, core.authorizer, discovery, documents, core.tokens, checks(core))
     care = Care(Fairness(core.cache, config.requests_in_flight), core.clock)
-    handler = ObjectsApplication(core.registry, discovery, authenticator, core.authorizer, objects, streams, care)
+    handler = ObjectsApplication(
+        core.registry, discovery, authenticator, core.authorizer, objects, streams, care, core.definitions
+    )
     return Application(handler, site.app())
 
 

@@ -92,6 +92,8 @@ class Strategy:
     has_generation: ClassVar[bool] = False
     allocates: ClassVar[bool] = False
     """Whether `allocate` must be called before an object is validated."""
+    free_finalizers: ClassVar[bool] = False
+    """Whether finalizers may be without a domain: Kubernetes asks for one in its own first kinds only."""
 
     def name_problems(self, name: str) -> Problems:
         """Return why the kind refuses a name."""
@@ -233,7 +235,7 @@ def validate_meta(obj: Document, resource: Named) -> list[Cause]:
     if found := meta.get("ownerReferences"):
         causes += _owners(found)
     if found := meta.get("finalizers"):
-        causes += _finalizers(found)
+        causes += _finalizers(found, free=resource.strategy.free_finalizers)
     return causes
 
 
@@ -288,12 +290,12 @@ def _owners(owners: list[Document]) -> list[Cause]:
     return causes
 
 
-def _finalizers(finalizers: list[str]) -> list[Cause]:
+def _finalizers(finalizers: list[str], *, free: bool) -> list[Cause]:
     field = "metadata.finalizers"
     causes: list[Cause] = []
     for index, finalizer in enumerate(finalizers):
         causes += validation.check(field, finalizer, validation.qualified_name)
-        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+        if not free and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
             problem = "name is neither a standard finalizer name nor is it fully qualified"
             causes.append(invalid(f"{field}[{index}]", finalizer, problem))
     if ORPHAN_FINALIZER in finalizers and FOREGROUND_FINALIZER in finalizers:

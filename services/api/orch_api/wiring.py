@@ -21,6 +21,10 @@ from orch_api.auth.keys import SigningKeys
 from orch_api.auth.tokens import ServiceAccountTokens
 from orch_api.bootstrap import create_system_objects
 from orch_api.config import ApiConfig
+from orch_api.extensions.follower import DefinitionFollower
+from orch_api.extensions.lifecycle import DefinitionLifecycle
+from orch_api.extensions.service_addresses import ServiceAddresses
+from orch_api.extensions.webhook import WebhookConverters
 from orch_api.pipeline import Pipeline
 from orch_api.registry import REGISTRY, Registry
 from orch_api.reports import ReportConsumer
@@ -84,6 +88,12 @@ class Core:
             compaction_interval=config.compaction_interval,
             event_ttl=config.event_ttl,
         )
+        self.definitions = DefinitionFollower(
+            self.cache, registry, schemas, WebhookConverters(ServiceAddresses(self.cache)), clock
+        )
+        self.lifecycle = DefinitionLifecycle(
+            store, self.cache, registry, self.pipeline, self.definitions, identity, clock
+        )
         self._port = config.port
         self._ready = asyncio.Event()
 
@@ -103,7 +113,7 @@ class Core:
     async def run(self) -> None:
         """Run until cancelled. Raises what a part ends with: nothing of it is expected to end."""
         async with asyncio.TaskGroup() as tasks:
-            for part in (self.cache, self.relay, self.reports, self.upkeep):
+            for part in (self.cache, self.definitions, self.lifecycle, self.relay, self.reports, self.upkeep):
                 tasks.create_task(part.run(), name=type(part).__name__)
             await self._serve()
 

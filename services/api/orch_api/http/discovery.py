@@ -30,6 +30,11 @@ class Kinds(Protocol):
         """All resources that are served."""
         ...
 
+    @property
+    def generation(self) -> int:
+        """Counts the changes of what is served."""
+        ...
+
 
 def version_order(version: str) -> tuple[int, int, int]:
     """Return a key that sorts API versions as Kubernetes does: v2, v1, v1beta2, v1alpha1 in descending order."""
@@ -48,11 +53,20 @@ class Discovery:
     """The discovery documents of a registry, each built when it is first asked for."""
 
     def __init__(self, registry: Kinds, *, server_address: str = "") -> None:
+        self._registry = registry
         self._server_address = server_address
         self._served: dict[str, dict[str, list[Resource]]] = {}  # by group, then by version
-        for resource in sorted(registry.resources, key=lambda each: (each.group, each.plural)):
-            self._served.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
         self._built: dict[tuple[str, str], Document] = {}
+        self._generation = -1
+
+    def _refresh(self) -> None:
+        """Begin anew when what is served has changed."""
+        if self._generation == self._registry.generation:
+            return
+        self._generation = self._registry.generation
+        self._served, self._built = {}, {}
+        for resource in sorted(self._registry.resources, key=lambda each: (each.group, each.plural)):
+            self._served.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
 
     def find(self, path: str, aggregated: str = "") -> Document | None:
         """Return the document at `path` ("/api", "/apis/apps/v1"), None when nothing is there.
@@ -60,6 +74,7 @@ class Discovery:
         `aggregated` is the version of the aggregated form that the client accepts, if any. Where there is no such form
         (only /api and /apis have it) or version, the answer is the plain document.
         """
+        self._refresh()
         place = path.rstrip("/")
         wanted = aggregated if place in _ROOTS and aggregated in AGGREGATED_VERSIONS else ""
         key = (place, wanted)
@@ -179,7 +194,7 @@ def _rows(resource: Resource) -> list[dict[str, Any]]:
     if resource.categories:
         row["categories"] = list(resource.categories)
     if "list" in resource.verbs:
-        row["storageVersionHash"] = storage_version_hash(resource)
+        row["storageVersionHash"] = storage_version_hash(resource.storage)
     rows = [row]
     for name, subresource in sorted(resource.subresources.items()):
         inner: dict[str, Any] = {

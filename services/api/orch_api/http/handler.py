@@ -12,6 +12,7 @@ from orch.errors import MethodNotAllowedError, NotFoundError
 from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
+from orch_api.extensions.follower import DefinitionFollower
 from orch_api.http.care import Care
 from orch_api.http.discovery import Discovery
 from orch_api.http.exchange import Disconnected, Exchange, Header, Receive, Scope, Send
@@ -37,6 +38,7 @@ class ObjectsApplication:
         objects: ObjectRequests,
         streams: Streams,
         care: Care,
+        definitions: DefinitionFollower,
     ) -> None:
         self._registry = registry
         self._discovery = discovery
@@ -45,6 +47,7 @@ class ObjectsApplication:
         self._objects = objects
         self._streams = streams
         self._care = care
+        self._definitions = definitions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -65,6 +68,8 @@ class ObjectsApplication:
         if target is None:
             await self._care.path(exchange, caller, lambda: self._discover(exchange, caller))
             return
+        if target.group and self._registry.find(target.group, target.version, target.resource) is None:
+            await self._definitions.catch_up()  # another process may have established it a moment ago
         call = self._call(exchange, caller, target)
         await self._care.resource(exchange, call, lambda: self._answer(exchange, call))
 
@@ -95,6 +100,7 @@ class ObjectsApplication:
         self._authorizer.authorize_path(caller, exchange.method.lower(), path)
         if exchange.method not in {"GET", "HEAD"}:
             raise MethodNotAllowedError
+        await self._definitions.catch_up()
         form = accepted(exchange.header(b"accept"))
         aggregated = form.version if form.form == "APIGroupDiscoveryList" else ""
         document = self._discovery.find(path, aggregated)

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from orch_api.extensions import published
+from orch_api.extensions.documents import CustomSchema
 from orch_api.http import openapi_protobuf
 from orch_api.http.discovery import Kinds, server_version
 from orch_api.http.document import JSON, Document, digest
@@ -41,12 +43,53 @@ Schema = dict[str, Any]
 
 
 class OpenApiDocuments:
-    """Builds the documents when they are first asked for; the index needs none of them to be built."""
+    """The documents of what the registry serves now. It may be asked from several threads."""
 
     def __init__(self, registry: Kinds, schemas: Schemas) -> None:
+        self._registry = registry
         self._schemas = schemas
+        self._edition: tuple[int, _Edition] | None = None
+
+    def index(self) -> Document:
+        """Return the document at /openapi/v3: where each group and version's document is, with its hash."""
+        return self._current().index()
+
+    def v3(self, place: str) -> Document | None:
+        """Return the document at /openapi/v3/<place> ("api/v1", "apis/apps/v1"), None when nothing is there."""
+        return self._current().v3(place)
+
+    def v2(self) -> Document:
+        """Return the document at /openapi/v2 in JSON."""
+        return self._current().v2()
+
+    def v2_protobuf(self) -> Document:
+        """Return the document at /openapi/v2 in protobuf."""
+        return self._current().v2_protobuf()
+
+    def hash_of(self, place: str) -> str:
+        """Return the hash in the address of a document."""
+        return self._current().hash_of(place)
+
+    def _current(self) -> _Edition:
+        generation = self._registry.generation
+        if self._edition is None or self._edition[0] != generation:
+            self._edition = (generation, _Edition(self._registry.resources, self._schemas))
+        return self._edition[1]
+
+
+class _Edition:
+    """Builds the documents when they are first asked for; the index needs none of them to be built."""
+
+    def __init__(self, resources: Iterable[Resource], schemas: Schemas) -> None:
+        self._schemas = schemas
+        self._custom = {
+            (one.group, one.version, kind): one.schema
+            for one in resources
+            if isinstance(one.schema, CustomSchema)
+            for kind in (one.kind, one.list_kind)
+        }
         self._resources: dict[str, list[Resource]] = {}  # by place in the index: "api/v1", "apis/apps/v1"
-        for resource in sorted(registry.resources, key=lambda each: (each.group, each.version, each.plural)):
+        for resource in sorted(resources, key=lambda each: (each.group, each.version, each.plural)):
             place = f"apis/{resource.group}/{resource.version}" if resource.group else f"api/{resource.version}"
             self._resources.setdefault(place, []).append(resource)
         self._built: dict[str, Document] = {}
@@ -73,8 +116,11 @@ class OpenApiDocuments:
 
     def hash_of(self, place: str) -> str:
         """Return the hash in the address of a document: of what it is made from, so that nothing need be built."""
-        offered = [list(operations(resource)) for resource in self._resources[place]]
-        return digest(msgspec.json.encode((self._schemas.fingerprint, server_version()["gitVersion"], offered)))
+        resources = self._resources[place]
+        offered = [list(operations(resource)) for resource in resources]
+        custom = [one.schema.published for one in resources if isinstance(one.schema, CustomSchema)]
+        content = (self._schemas.fingerprint, server_version()["gitVersion"], offered, custom)
+        return digest(msgspec.json.encode(content))
 
     def _once(self, key: str, build: Callable[[], Document]) -> Document:
         document = self._built.get(key)
@@ -89,7 +135,7 @@ class OpenApiDocuments:
         return Document.of({"paths": paths})
 
     def _v3(self, place: str, resources: Iterable[Resource]) -> Document:
-        definitions = self._schemas.full_definitions()
+        definitions = self._definitions(published.definitions)
         names: set[str] = set()
         paths: dict[str, dict[str, Any]] = {}
         for resource in resources:
@@ -108,7 +154,7 @@ class OpenApiDocuments:
         return Document.of(content, JSON, self.hash_of(place))
 
     def _v2(self) -> dict[str, Any]:
-        definitions = self._schemas.full_definitions()
+        definitions = self._definitions(published.definitions_v2)
         names: set[str] = set()
         paths: dict[str, dict[str, Any]] = {}
         for resources in self._resources.values():
@@ -125,6 +171,13 @@ class OpenApiDocuments:
             "security": _REQUIRED,
         }
 
+    def _definitions(self, custom: Callable[[CustomSchema], dict[str, Schema]]) -> dict[str, Schema]:
+        """Return Kubernetes' own definitions, and those of user-defined kinds."""
+        made = self._schemas.full_definitions()
+        for schema in self._custom.values():
+            made.update(custom(schema))
+        return made
+
     def _named(self, operation: Operation) -> Iterator[str]:
         for model in (operation.body, operation.answer):
             name = self._name(model)
@@ -135,6 +188,9 @@ class OpenApiDocuments:
         """Return the definition that a model names, "" when there is none: for a text or a kind not in the schema."""
         if model is None or model.kind is None:
             return model.name if model is not None else ""
+        custom = self._custom.get((model.kind.group, model.kind.version, model.kind.kind))
+        if custom is not None:
+            return custom.name if model.kind.kind == custom.kind else custom.list_name
         try:
             return self._schemas.of(model.kind.group, model.kind.version, model.kind.kind).definition
         except LookupError:
@@ -205,7 +261,7 @@ def _references(schema: Schema) -> Iterator[str]:
 def _nested(schema: Schema) -> Iterator[Schema]:
     yield from schema.get("properties", {}).values()
     for key in ("items", "additionalProperties"):
-        if key in schema:
+        if isinstance(schema.get(key), dict):
             yield schema[key]
     yield from schema.get("oneOf", ())
 
@@ -247,7 +303,7 @@ def _rewritten(schema: Schema, pointer: Callable[[str, Schema], Schema]) -> Sche
             case "properties":
                 result[key] = {name: _rewritten(inner, pointer) for name, inner in value.items()}
             case "items" | "additionalProperties":
-                result[key] = _rewritten(value, pointer)
+                result[key] = value if isinstance(value, bool) else _rewritten(value, pointer)
             case "oneOf":
                 result[key] = [_rewritten(inner, pointer) for inner in value]
             case _:

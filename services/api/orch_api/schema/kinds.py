@@ -28,6 +28,8 @@ _SHOWN_BYTES: Final = 30
 _TYPE_META: Final = (
     r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
 )
+_BARE: Final = "io.k8s.api.core.v1.Namespace"
+"""A definition with metadata: what else it has is not looked at."""
 # What msgspec raises for bytes that are no document of the kind, or are nested more deeply than it follows.
 _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -74,7 +76,7 @@ class KindSchema:
         """
         try:
             document = _builtins(self._decoder.decode(body))
-            if validation == "Ignore" or not _may_repeat(body, document):
+            if validation == "Ignore" or not may_repeat(body, document):
                 return document, []
         except _REFUSED:
             pass  # the slow path decodes it after all, or says why not
@@ -151,6 +153,8 @@ class Schemas:
         self.fingerprint: Final = hashlib.sha256(packed).hexdigest()
         structs = Structs(definitions)
         field_types = FieldTypes(definitions)
+        self.bare: Final = (_BARE, definitions, structs, field_types)
+        """What a KindSchema takes beside its kind, for a kind of which only the metadata is known."""
         self._kinds = {
             (kind.group, kind.version, kind.kind): KindSchema(kind, name, definitions, structs, field_types)
             for name, definition in definitions.items()
@@ -184,7 +188,7 @@ def _builtins(typed: msgspec.Struct) -> dict[str, Any]:
     return msgspec.to_builtins(typed, enc_hook=encode_hook)
 
 
-def _may_repeat(body: bytes, document: dict[str, Any]) -> bool:
+def may_repeat(body: bytes, document: dict[str, Any]) -> bool:
     """Return whether `body` may name a field twice.
 
     Every member of an object has a colon, and JSON does not escape colons in texts unless it wants to. So when the

@@ -1,0 +1,50 @@
+"""What server-side apply needs to know of a definition's schema: which maps and lists are merged, and how."""
+
+from __future__ import annotations
+
+import msgspec
+
+from orch_api.extensions.props import Props
+from orch_api.schema.typed import ANY, ATOMIC, SCALAR, FieldType, Form
+
+
+def field_type(props: Props) -> FieldType:
+    """Return the type of values of a schema (structured-merge-diff's reading of the x-kubernetes extensions)."""
+    if props.int_or_string:
+        return SCALAR
+    if props.type == "array":
+        return _list(props)
+    if props.type == "object":
+        return _map(props)
+    return ANY if props.preserve or not props.type else SCALAR
+
+
+def _map(props: Props) -> FieldType:
+    if props.map_type == "atomic":
+        return ATOMIC
+    if props.additional_properties is not None and not props.properties:
+        made = FieldType(Form.MAP)
+        made.item = ANY if props.additional is None else field_type(props.additional)
+        return made
+    if not props.properties:
+        return ANY
+    made = FieldType(Form.STRUCT)
+    for name, inner in sorted(props.properties.items()):
+        made.declare(name, field_type(inner))
+    return made
+
+
+def _list(props: Props) -> FieldType:
+    item = props.item
+    if props.list_type == "set":
+        made = FieldType(Form.SET)
+        made.item = SCALAR
+        return made
+    if props.list_type != "map" or item is None:
+        return ATOMIC
+    made = FieldType(Form.KEYED)
+    made.item = field_type(item)
+    made.keys = tuple(sorted(props.list_map_keys))
+    defaults = {key: item.properties[key].default for key in made.keys if key in item.properties}
+    made.defaults = {key: value for key, value in defaults.items() if value is not msgspec.UNSET}
+    return made

@@ -1,0 +1,69 @@
+"""The definitions of user-defined kinds as the OpenAPI documents have them; references are bare names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from orch_api.extensions.documents import CustomSchema
+
+_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1"
+_API_VERSION: Final = {"type": "string", "description": "the version of the schema that this document follows"}
+_KIND: Final = {"type": "string", "description": "the kind of resource that this document is"}
+_NOT_IN_V2: Final = frozenset({"allOf", "anyOf", "oneOf", "not", "nullable"})
+
+Schema = dict[str, Any]
+
+
+def definitions(schema: CustomSchema) -> dict[str, Schema]:
+    """Return the definitions of a kind and of its lists for OpenAPI v3."""
+    return _definitions(schema, dict(schema.published))
+
+
+def definitions_v2(schema: CustomSchema) -> dict[str, Schema]:
+    """Return the definitions for OpenAPI v2, which knows no alternatives and nothing nullable."""
+    return _definitions(schema, _simplified(schema.published))
+
+
+def _definitions(schema: CustomSchema, kind: Schema) -> dict[str, Schema]:
+    named: Mapping[str, Any] = kind.get("properties") or {}
+    meta = {"$ref": f"{_META}.ObjectMeta", "description": "what every object has"}
+    kind["properties"] = {**named, "apiVersion": _API_VERSION, "kind": _KIND, "metadata": meta}
+    kind.setdefault("type", "object")
+    kind["x-kubernetes-group-version-kind"] = [_identity(schema, schema.kind)]
+    items = {"type": "array", "items": {"$ref": schema.name}, "description": "the objects of the list"}
+    of_list: Schema = {
+        "type": "object",
+        "description": f"{schema.list_kind} is a list of {schema.kind}",
+        "required": ["items"],
+        "properties": {
+            "apiVersion": _API_VERSION,
+            "items": items,
+            "kind": _KIND,
+            "metadata": {"$ref": f"{_META}.ListMeta", "description": "what every list has"},
+        },
+        "x-kubernetes-group-version-kind": [_identity(schema, schema.list_kind)],
+    }
+    return {schema.name: kind, schema.list_name: of_list}
+
+
+def _identity(schema: CustomSchema, kind: str) -> dict[str, str]:
+    return {"group": schema.group, "version": schema.version, "kind": kind}
+
+
+def _simplified(schema: Mapping[str, Any]) -> Schema:
+    """Return a schema as Kubernetes shows it in v2: what old clients would misread is left out."""
+    vague = any(
+        schema.get(name) for name in ("nullable", "x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields")
+    )
+    result: Schema = {}
+    for key, value in schema.items():
+        if key in _NOT_IN_V2 or (vague and key in {"type", "items", "properties", "additionalProperties"}):
+            continue
+        if key == "properties":
+            result[key] = {name: _simplified(inner) for name, inner in value.items()}
+        elif key in {"items", "additionalProperties"} and isinstance(value, dict):
+            result[key] = _simplified(cast("Schema", value))
+        elif key != "additionalProperties":
+            result[key] = value
+    return result
