@@ -101,7 +101,6 @@ async def connect(namespace: str, addresses: Sequence[str], port: int) -> TcpCon
     problems: list[str] = []
     loop = asyncio.get_running_loop()
     for address in addresses:
-        version, where = ("tcp6", f"[{address}]:{port}") if ":" in address else ("tcp4", f"{address}:{port}")
         try:
             # A thread of its own, that ends: one that had entered a namespace must not serve anyone else.
             with ThreadPoolExecutor(1, thread_name_prefix="netns") as pool:
@@ -114,14 +113,20 @@ async def connect(namespace: str, addresses: Sequence[str], port: int) -> TcpCon
                 return TcpConnection(*await asyncio.open_connection(sock=made))
         except TimeoutError:
             made.close()
-            problems.append(f"dial {version} {where}: i/o timeout")
+            problems.append(unreached(address, port, "i/o timeout"))
         except OSError as error:
             made.close()
-            problems.append(f"dial {version} {where}: connect: {_reason(error)}")
+            problems.append(unreached(address, port, f"connect: {_reason(error)}"))
         except BaseException:
             made.close()
             raise
     raise DialError("; ".join(problems))
+
+
+def unreached(address: str, port: int, why: str) -> str:
+    """Return what is said of an address that could not be connected to."""
+    where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return f"dial tcp {where}: {why}"
 
 
 def _socket_in(namespace: str, over_six: bool) -> socket.socket:

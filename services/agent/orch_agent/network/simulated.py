@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from orch_agent.network.addresses import AddressBook
-from orch_agent.network.connections import Connection, DialError
+from orch_agent.network.connections import Connection, DialError, unreached
 from orch_agent.network.sandbox import Sandbox, dialled
 
 FIRST_SILENT_PORT: Final = 32768
@@ -42,10 +42,8 @@ class SimulatedSandboxes:
     async def dial(self, sandbox: Sandbox, port: int, *, own_address: bool) -> Connection:
         """Return a connection to a pod that answers HTTP requests with themselves, and echoes everything else."""
         if port >= FIRST_SILENT_PORT:
-            refused = (
-                f"dial tcp4 {address}:{port}: connect: connection refused" for address in dialled(sandbox, own_address)
-            )
-            raise DialError("; ".join(refused))
+            tried = dialled(sandbox, own_address)
+            raise DialError("; ".join(unreached(each, port, "connect: connection refused") for each in tried))
         return _Echo()
 
 

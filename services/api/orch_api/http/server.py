@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import httptools
 import uvicorn
+from websockets.datastructures import Headers
+from websockets.server import ServerProtocol
 
 from orch_api.http.connections import BoundedHttpProtocol, BoundedWebSocketProtocol, look_after
 from orch_api.http.upgrade import UPGRADE, Upgrade
@@ -106,8 +108,19 @@ class CertificateHttpProtocol(BoundedHttpProtocol):
         return self.transport, self._early or b""
 
 
+class _AnySubprotocol(ServerProtocol):
+    """A handshake that leaves subprotocols to the application: kubectl's `SPDY/3.1+portforward.k8s.io` is no token."""
+
+    def process_subprotocol(self, headers: Headers) -> None:
+        """Choose nothing; uvicorn answers with what the application accepts."""
+
+
 class CertificateWebSocketProtocol(BoundedWebSocketProtocol):
     """WebSocket that reads the client's certificate once a connection."""
+
+    def __init__(self, config: uvicorn.Config, *args: Any, **options: Any) -> None:
+        super().__init__(config, *args, **options)
+        self.conn = _AnySubprotocol(max_size=config.ws_max_size, logger=self.logger)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start serving a connection."""

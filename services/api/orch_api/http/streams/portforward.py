@@ -105,7 +105,7 @@ class PortForwarder:
             finally:
                 await node.close()
         except StreamClosedError as error:
-            _log.info("a forwarded connection to port %d broke: %s", port, error)
+            _log.debug("a forwarded connection to port %d broke: %s", port, error)
             await _quietly(data.close())
         except (ApiError, UnavailableError) as error:
             # kubelet names the sandbox and has no uid; so the pod's uid stands in the sandbox's place.
