@@ -14,7 +14,7 @@ from orch.bus.subjects import STREAMS
 from orch.clock import Clock, SystemClock
 from orch.errors import ConfigError, OrchError, UnavailableError
 from orch.store.protocol import Store
-from orch_api.admission import Chain, NamespaceLifecycle
+from orch_api.admission import Chain, NamespaceLifecycle, Priorities
 from orch_api.auth.authenticator import Authenticator, read_tokens
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.keys import SigningKeys
@@ -71,7 +71,7 @@ class Core:
         )
         known = read_tokens(Path(config.token_file)) if config.token_file else {}
         self.authenticator = Authenticator(known, self.tokens)
-        admission = Chain((NamespaceLifecycle(self.cache),))
+        admission = Chain((NamespaceLifecycle(self.cache), Priorities(self.cache)))
         self.pipeline = Pipeline(
             registry, schemas, store, self.cache, self.authorizer, admission, clock, self.authenticator, self.tokens
         )

@@ -2,5 +2,6 @@
 
 from orch_api.admission.chain import Admission, Chain, Request
 from orch_api.admission.namespaces import NamespaceLifecycle
+from orch_api.admission.priorities import Priorities
 
-__all__ = ["Admission", "Chain", "NamespaceLifecycle", "Request"]
+__all__ = ["Admission", "Chain", "NamespaceLifecycle", "Priorities", "Request"]

@@ -10,12 +10,12 @@ from orch.errors import Cause
 from orch_api.kinds.ephemeral_containers import ephemeral_changes, is_mirror, keep_all_but_ephemeral
 from orch_api.kinds.fields import field
 from orch_api.kinds.pod_columns import POD_COLUMNS
-from orch_api.kinds.pod_defaults import SYSTEM_PRIORITIES, default_pod, default_pod_spec
+from orch_api.kinds.pod_defaults import default_pod, default_pod_spec
 from orch_api.kinds.pod_resizing import keep_all_but_resources, resize_changes
 from orch_api.kinds.pod_rules import pod_spec
 from orch_api.resource import PROXY_VERBS, Resource, Subresource
 from orch_api.strategy import Document, Strategy, generation, keep, put_section, section
-from orch_api.validation import forbidden, inclusive_range, invalid, not_found, same
+from orch_api.validation import forbidden, inclusive_range, invalid, same
 
 DEFAULT_TOLERATION_SECONDS: Final = 3
 """How long a pod stays bound to a lost node by default; Kubernetes waits 300 s (docs/adr/0003)."""
@@ -83,9 +83,6 @@ class PodStrategy(Strategy):
         """Return what is wrong with the pod."""
         spec = section(obj, "spec")
         causes = pod_spec("spec", spec)
-        name: str = spec.get("priorityClassName") or ""
-        if name and name not in SYSTEM_PRIORITIES:
-            causes.append(not_found("spec.priorityClassName", name))
         if spec.get("ephemeralContainers") and not section(obj, "metadata").get("resourceVersion"):
             causes.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
         return causes

@@ -154,7 +154,6 @@ def test_unknown_resources(problems, pod):
             {"ephemeralContainers": [{"name": "debug", "image": "x"}]},
             "spec.ephemeralContainers: Forbidden: cannot be set on create",
         ),
-        ({"priorityClassName": "gold"}, 'spec.priorityClassName: Not found: "gold"'),
         (
             {"tolerations": [{"operator": "Exists"}, {"key": "a", "operator": "Almost"}]},
             'spec.tolerations[1].operator: Unsupported value: "Almost": supported values: "Equal", "Exists"',
