@@ -146,4 +146,4 @@ def _socket_in(namespace: str, over_six: bool) -> socket.socket:
 
 def _reason(error: OSError) -> str:
     """Return an error as Go's syscall package words it."""
-    return (error.strerror or str(error)).lower()
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()

@@ -261,7 +261,7 @@ class PodmanRuntime:
         wanted = {"logs": False, "stream": True, "stdin": stdin and bool(config.get("OpenStdin"))}
         query = urlencode({**{name: str(value).lower() for name, value in wanted.items()}, "detachKeys": ""})
         path = f"/v{_API_VERSION}/libpod/containers/{container}/attach?{query}&stdout=true&stderr=true"
-        wire = await Wire.open(self._socket, "POST", path, {})
+        wire = await Wire.open(self._socket, "POST", path, hijack=True)
         return _PodmanAttached(self, container, wire, tty=bool(config.get("Tty")))
 
     async def resize(self, container: str, width: int, height: int) -> None:

@@ -31,9 +31,12 @@ class Wire:
         self._writer = writer
 
     @classmethod
-    async def open(cls, socket: Path, method: str, path: str, body: Mapping[str, Any] | None = None) -> Self:
+    async def open(
+        cls, socket: Path, method: str, path: str, body: Mapping[str, Any] | None = None, *, hijack: bool = False
+    ) -> Self:
         """Send a request and return the connection after the answer's headers.
 
+        One with a body is hijacked, as is one without that says so: both directions are then a stream.
         Raises UnavailableError when nobody answers, ContainerError when the answer is an error.
         """
         try:
@@ -43,15 +46,15 @@ class Wire:
             raise UnavailableError(f"{socket}: {error or 'no answer'}") from error
         wire = cls(reader, writer)
         try:
-            await wire._request(method, path, body)
+            await wire._request(method, path, body, hijack=hijack or body is not None)
         except BaseException:
             await wire.close()
             raise
         return wire
 
-    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> None:
+    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None, *, hijack: bool) -> None:
         content = b"" if body is None else json.dumps(body).encode()
-        version, upgrade = ("1.0", "") if body is None else ("1.1", "Connection: Upgrade\r\nUpgrade: tcp\r\n")
+        version, upgrade = ("1.1", "Connection: Upgrade\r\nUpgrade: tcp\r\n") if hijack else ("1.0", "")
         head = (
             f"{method} {path} HTTP/{version}\r\nHost: podman\r\n{upgrade}"
             f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
