@@ -65,11 +65,13 @@ class PodStrategy(Strategy):
         obj["status"] = status
 
     def prepare_status(self, obj: Document, old: Document) -> None:
-        """Keep all but the status; the class of service stays what it was at creation."""
+        """Keep all but the status; the class of service stays, and which generations it was written about."""
         super().prepare_status(obj, old)
-        before = section(old, "status").get("qosClass")
-        if before and not section(obj, "status").get("qosClass"):
-            put_section(obj, "status")["qosClass"] = before
+        status, before = put_section(obj, "status"), section(old, "status")
+        for name in ("qosClass", "observedGeneration"):
+            if before.get(name) and not status.get(name):
+                status[name] = before[name]
+        _keep_observed(status.get("conditions") or [], before.get("conditions") or [])
 
     def prepare_subresource(self, subresource: str, obj: Document, old: Document) -> None:
         """Let each subresource change what it is for, and count that as a change of what is asked for."""
@@ -122,6 +124,14 @@ class PodStrategy(Strategy):
     def warnings(self, obj: Document) -> list[str]:
         """Point out what a pod has twice, or under an old name."""
         return pod_spec_warnings("spec", section(obj, "spec"))
+
+
+def _keep_observed(conditions: list[Document], before: list[Document]) -> None:
+    """Give conditions without an observed generation the one that was known of their type."""
+    known = {one.get("type"): one["observedGeneration"] for one in before if one.get("observedGeneration")}
+    for condition in conditions:
+        if not condition.get("observedGeneration") and condition.get("type") in known:
+            condition["observedGeneration"] = known[condition["type"]]
 
 
 _CHANGING: Final = {"ephemeralcontainers": keep_all_but_ephemeral, "resize": keep_all_but_resources}

@@ -12,6 +12,7 @@ from typing import Final
 
 from orch.errors import Cause, ServiceUnavailableError
 from orch_api import validation
+from orch_api.kinds.addresses import endpoint_address
 from orch_api.kinds.columns import AGE, NAME, NONE, format_labels, text
 from orch_api.kinds.container_rules import PROTOCOLS, port_reference
 from orch_api.kinds.fields import field
@@ -358,10 +359,19 @@ class EndpointsStrategy(Strategy):
             for part in ("addresses", "notReadyAddresses"):
                 addresses: list[Document] = subset.get(part) or []
                 for place, address in enumerate(addresses):
-                    ip: str = address.get("ip") or ""
-                    causes += check(f"{at}.{part}[{place}].ip", ip, validation.ip_address)
+                    causes += _endpoint(f"{at}.{part}[{place}]", address)
             causes += _endpoint_ports(f"{at}.ports", subset.get("ports") or [])
         return causes
+
+
+def _endpoint(at: str, address: Document) -> list[Cause]:
+    ip: str = address.get("ip") or ""
+    causes = check(f"{at}.ip", ip, validation.ip_address) or endpoint_address(f"{at}.ip", ip)
+    if hostname := address.get("hostname"):
+        causes += check(f"{at}.hostname", hostname, validation.dns_label)
+    if (node := address.get("nodeName")) is not None:
+        causes += check(f"{at}.nodeName", node, validation.dns_subdomain)
+    return causes
 
 
 def _endpoint_ports(at: str, ports: list[Document]) -> list[Cause]:
@@ -375,6 +385,8 @@ def _endpoint_ports(at: str, ports: list[Document]) -> list[Cause]:
             causes.append(required(f"{one}.name"))
         causes += validation.port_number(f"{one}.port", port.get("port") or 0)
         causes += one_of(f"{one}.protocol", port.get("protocol") or "", PROTOCOLS)
+        if (application := port.get("appProtocol")) is not None:
+            causes += check(f"{one}.appProtocol", application, validation.qualified_name)
     return causes
 
 

@@ -102,3 +102,13 @@ def test_how_long_a_deleted_pod_has(created, pod, node, phase, own, requested, e
     document = created("pods", pod(nodeName=node, terminationGracePeriodSeconds=own))
     document["status"]["phase"] = phase
     assert PodStrategy().grace_period(document, requested) == expected
+
+
+def test_a_status_goes_on_saying_which_generation_it_is_about(created, pod):
+    old = created("pods", pod())
+    old["status"] |= {"observedGeneration": 2, "conditions": [{"type": "Ready", "observedGeneration": 2}]}
+    new = copy.deepcopy(old)
+    new["status"] = {"phase": "Running", "conditions": [{"type": "Ready"}, {"type": "Other"}]}
+    PodStrategy().prepare_status(new, old)
+    assert new["status"]["observedGeneration"] == 2
+    assert new["status"]["conditions"] == [{"type": "Ready", "observedGeneration": 2}, {"type": "Other"}]

@@ -161,3 +161,13 @@ def test_endpoints(problems):
     assert problems(
         "endpoints", {"metadata": {"name": "a", "namespace": "b"}, "subsets": [{"ports": [{"port": 1}]}]}
     ) == ["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"]
+
+
+def test_endpoints_are_not_on_the_node_itself(problems):
+    subset = {"addresses": [{"ip": "127.0.0.1", "hostname": "Not a label"}], "ports": [{"port": 1}]}
+    found = problems("endpoints", {"metadata": {"name": "a", "namespace": "b"}, "subsets": [subset]})
+    assert found[0] == (
+        'subsets[0].addresses[0].ip: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, '
+        "::1/128)"
+    )
+    assert found[1].startswith('subsets[0].addresses[0].hostname: Invalid value: "Not a label"')
