@@ -46,6 +46,7 @@ from orch_api.kinds import (
     stateful_sets,
     storage_classes,
     storage_migrations,
+    usage,
     volume_attachments,
     volume_claims,
     workloads,
@@ -154,5 +155,6 @@ REGISTRY: Final = Registry(
         *flow_control.RESOURCES,
         *api_services.RESOURCES,
         *reviews.RESOURCES,
+        *usage.RESOURCES,
     )
 )

@@ -30,7 +30,7 @@ _STOP_SECONDS: Final = 6.0
 def application(core: Core, config: ApiConfig) -> Application:
     """Return the HTTP application over a core."""
     authenticator = core.authenticator
-    objects = ObjectRequests(core.pipeline, core.reader, core.cache, core.authorizer, core.clock)
+    objects = ObjectRequests(core.pipeline, core.reader, core.cache, core.usage, core.authorizer, core.clock)
     streams = Streams(core.bus, core.cache, core.authorizer, core.clock)
     discovery = Discovery(core.registry, server_address=f"{config.address}:{config.port}")
     documents = OpenApiDocuments(core.registry, core.schemas)

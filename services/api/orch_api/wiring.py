@@ -34,6 +34,7 @@ from orch_api.storage.cache import ObjectCache
 from orch_api.storage.read import Reader
 from orch_api.storage.relay import Relay
 from orch_api.storage.upkeep import Upkeep
+from orch_api.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Core:
         self.rpc = RpcEndpoints(registry, self.pipeline, self.reader, self.cache, self.authorizer)
         self.relay = Relay(store, bus, self.cache, registry, identity, clock)
         self.reports = ReportConsumer(store, bus, self.cache, registry, schemas, identity, clock)
+        self.usage = Usage(bus, self.cache, clock)
         self.upkeep = Upkeep(
             store,
             self.cache,
@@ -113,7 +115,7 @@ class Core:
     async def run(self) -> None:
         """Run until cancelled. Raises what a part ends with: nothing of it is expected to end."""
         async with asyncio.TaskGroup() as tasks:
-            for part in (self.cache, self.definitions, self.lifecycle, self.relay, self.reports, self.upkeep):
+            for part in (self.cache, self.definitions, self.lifecycle, self.relay, self.reports, self.usage, self.upkeep):
                 tasks.create_task(part.run(), name=type(part).__name__)
             await self._serve()
 

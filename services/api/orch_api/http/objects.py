@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from orch.clock import Clock
-from orch.errors import BadRequestError, Cause, InvalidError, MethodNotAllowedError, NotFoundError
+from orch.errors import BadRequestError, MethodNotAllowedError, NotFoundError
 from orch_api import wire
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
@@ -18,8 +20,9 @@ from orch_api.http.watch import Watcher, WatchRequest, check_initial_events, tim
 from orch_api.pipeline import Outcome, Pipeline
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
-from orch_api.storage.read import Reader, matcher
+from orch_api.storage.read import Reader, matcher, parse_version
 from orch_api.storage.versions import served_json
+from orch_api.usage import Usage
 
 _INCLUDE: Final = frozenset({"Metadata", "Object", "None"})
 
@@ -28,11 +31,18 @@ class ObjectRequests:
     """Serves get, list, watch and every write of every resource."""
 
     def __init__(
-        self, pipeline: Pipeline, reader: Reader, cache: ObjectCache, authorizer: Authorizer, clock: Clock
+        self,
+        pipeline: Pipeline,
+        reader: Reader,
+        cache: ObjectCache,
+        usage: Usage,
+        authorizer: Authorizer,
+        clock: Clock,
     ) -> None:
         self._pipeline = pipeline
         self._reader = reader
         self._cache = cache
+        self._usage = usage
         self._authorizer = authorizer
         self._clock = clock
 
@@ -64,7 +74,10 @@ class ObjectRequests:
         self, exchange: Exchange, caller: Caller, resource: Resource, target: Target, renderer: Renderer
     ) -> None:
         self._authorize(caller, "get", resource, target)
-        if not target.subresource or resource.subresources[target.subresource].kind == resource.kind:
+        if not resource.stored:
+            await self._cache.catch_up()
+            body, version = self._usage.get(resource, target.namespace, target.name), 0
+        elif not target.subresource or resource.subresources[target.subresource].kind == resource.kind:
             await self._cache.catch_up()
             item = self._cache.get(resource.key(target.namespace, target.name))
             if item is None:
@@ -85,10 +98,23 @@ class ObjectRequests:
         renderer: Renderer,
     ) -> None:
         self._authorize(caller, "list", resource, target)
+        if not resource.stored:
+            await self._list_usage(exchange, resource, target, query, renderer)
+            return
         page = await self._reader.list_page(resource, target.namespace, list_options(query))
         items = await served_json(resource, [item.json for item in page.items])
         body = renderer.list(items, page.version, page.continue_token, page.remaining)
         await exchange.answer(200, body, renderer.media_type)
+
+    async def _list_usage(
+        self, exchange: Exchange, resource: Resource, target: Target, query: Query, renderer: Renderer
+    ) -> None:
+        options = list_options(query)
+        matches = matcher(resource, options.label_selector, options.field_selector)
+        await self._cache.catch_up()
+        measured = self._usage.documents(resource, target.namespace)
+        items = [msgspec.json.encode(document) for item, document in measured if matches(item)]
+        await exchange.answer(200, renderer.list(items, self._cache.version), renderer.media_type)
 
     async def watch(self, exchange: Exchange, caller: Caller, resource: Resource, target: Target, query: Query) -> None:
         """Answer a watch until it ends. Raises ApiError before the answer has begun."""
@@ -177,11 +203,4 @@ def _watch_version(version: str, *, send_initial: bool | None) -> int | None:
     """Return the version to watch from; None starts with the current state, as "" and "0" do."""
     if not version or (version == "0" and not send_initial):
         return None
-    if not version.isdigit():
-        problem = Cause(
-            "FieldValueInvalid",
-            f'Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax',
-            "resourceVersion",
-        )
-        raise InvalidError.of("ListOptions", "meta.k8s.io", "", [problem])
-    return int(version)
+    return parse_version(version)
