@@ -12,12 +12,13 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, cast
 
 from litestar import Litestar, MediaType, Request, Response, get  # pyright: ignore[reportUnknownVariableType]
+from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.params import FromPath
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from orch.errors import NotFoundError
+from orch.errors import BadRequestError, MethodNotAllowedError, NotFoundError
 from orch_api.auth import issuer
 from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
@@ -25,12 +26,13 @@ from orch_api.auth.tokens import ServiceAccountTokens
 from orch_api.http import openapi_protobuf
 from orch_api.http.discovery import Discovery, server_version
 from orch_api.http.document import Document
-from orch_api.http.exchange import Receive, Scope, Send
+from orch_api.http.exchange import Exchange, Receive, Scope, Send
 from orch_api.http.handler import ObjectsApplication
 from orch_api.http.health import Check, Health, Verdict
 from orch_api.http.metrics import REQUESTS, Labels
 from orch_api.http.openapi import OpenApiDocuments
-from orch_api.http.refusal import as_api_error
+from orch_api.http.refusal import as_api_error, refuse
+from orch_api.http.request import check_path
 from orch_api.http.server import PEER
 
 _ALIVE: Final = frozenset({"ping"})
@@ -55,6 +57,12 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request."""
         path: str = scope["path"]
+        if b"%" in scope["raw_path"] and scope["type"] == "http":
+            try:
+                check_path(scope["raw_path"])
+            except BadRequestError as error:
+                await refuse(Exchange(scope, receive, send), error)
+                return
         if path.startswith(("/api/", "/apis/")) or path in {"/api", "/apis"}:
             await self._objects(scope, receive, send)
         else:
@@ -221,6 +229,7 @@ async def _document(request: AnyRequest, document: Document) -> Response[bytes]:
 
 
 def _answer_failure(_: AnyRequest, failure: Exception) -> Response[bytes]:
-    code = getattr(failure, "status_code", None)
-    error = NotFoundError.path() if code == 404 else as_api_error(failure)
+    if isinstance(failure, HTTPException):  # Litestar's own: no such route, no such method on it
+        failure = MethodNotAllowedError() if failure.status_code == 405 else NotFoundError.path()
+    error = as_api_error(failure)
     return Response(error.encode(), status_code=error.code, media_type=MediaType.JSON)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
-import yaml
 
-from orch.errors import BadRequestError, NotAcceptableError, UnsupportedMediaTypeError
+from orch.errors import NotAcceptableError, UnsupportedMediaTypeError
 from orch_api import wire
+from orch_api.http.yaml_documents import yaml_to_json
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
@@ -25,7 +25,8 @@ PATCHES: Final = {
     "application/apply-patch+yaml": "apply",
 }
 
-_YAML_TYPES: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
+_JSON_TYPES: Final = frozenset({JSON, "*/*", "application/*"})
+_YAML_TYPES: Final = frozenset({YAML, "application/x-yaml", "text/yaml"})
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -36,40 +37,71 @@ class Accepted(msgspec.Struct, frozen=True):
     version: str = ""
 
 
-_FORMS: Final = frozenset(Form.__args__)  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType,reportUnknownArgumentType]
+_META: Final = ("meta.k8s.io", frozenset({"v1", "v1beta1"}))
+_FORMS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
+    "Table": _META,
+    "PartialObjectMetadata": _META,
+    "PartialObjectMetadataList": _META,
+    "APIGroupDiscoveryList": ("apidiscovery.k8s.io", frozenset({"v2", "v2beta1"})),
+}
+"""The forms that a client may ask for, each with its group and versions."""
 
-_PROTOBUF_FORMS: Final = frozenset({"PartialObjectMetadata", "PartialObjectMetadataList"})
+_PROTOBUF_FORMS: Final = frozenset({"", "PartialObjectMetadata", "PartialObjectMetadataList"})
+
+
+class _Clause(msgspec.Struct, frozen=True):
+    media_type: str
+    parameters: Mapping[str, str]
+    quality: float
 
 
 @lru_cache(maxsize=1024)
 def accepted(header: str, *, protobuf: bool = False) -> Accepted:
-    """Return the first form in an Accept header that orch can produce. Raises NotAcceptableError when there is none.
+    """Return the form in an Accept header that is wanted most of those that orch can produce.
 
-    `protobuf` says whether what is asked for has a form in protobuf.
+    `protobuf` says whether what is asked for has a form in protobuf. Raises NotAcceptableError when there is none.
     """
     if not header:
         return Accepted()
-    for clause in header.split(","):
-        media_type, _, rest = clause.strip().partition(";")
-        parameters: dict[str, str] = {}
-        for part in rest.split(";"):
-            key, _, value = part.strip().partition("=")
-            parameters[key] = value
-        form = parameters.get("as", "")
-        if media_type in {JSON, "*/*", "application/*"}:
-            if not form:
-                return Accepted()
-            if form in _FORMS:
-                return Accepted(JSON, form, parameters.get("v", "v1"))  # pyright: ignore[reportArgumentType]
-        elif media_type in _YAML_TYPES and not form:
-            return Accepted(YAML)
-        elif media_type == PROTOBUF and protobuf:
-            if not form:
-                return Accepted(PROTOBUF)
-            if form in _PROTOBUF_FORMS:
-                return Accepted(PROTOBUF, form, parameters.get("v", "v1"))  # pyright: ignore[reportArgumentType]
+    for clause in sorted(_clauses(header), key=lambda each: -each.quality):
+        media_type, form = clause.media_type, clause.parameters.get("as", "")
+        version = clause.parameters.get("v", "")
+        if form:
+            group, versions = _FORMS.get(form, ("", frozenset[str]()))
+            if clause.parameters.get("g", "") != group or version not in versions:
+                continue
+        if media_type in _JSON_TYPES:
+            return Accepted(JSON, form or "Object", version)  # pyright: ignore[reportArgumentType]
+        if media_type in _YAML_TYPES:
+            return Accepted(YAML, form or "Object", version)  # pyright: ignore[reportArgumentType]
+        if media_type == PROTOBUF and protobuf and form in _PROTOBUF_FORMS:
+            return Accepted(PROTOBUF, form or "Object", version)  # pyright: ignore[reportArgumentType]
     offered = f"{JSON}, {YAML}, {PROTOBUF}" if protobuf else f"{JSON}, {YAML}"
     raise NotAcceptableError(f"only the following media types are accepted: {offered}")
+
+
+def _clauses(header: str) -> Iterator[_Clause]:
+    """Yield the clauses of an Accept or Accept-Encoding header, in its order."""
+    for clause in header.split(","):
+        media_type, _, rest = clause.partition(";")
+        parameters: dict[str, str] = {}
+        for part in rest.split(";"):
+            key, _, value = part.partition("=")
+            parameters[key.strip()] = value.strip()
+        yield _Clause(media_type.strip().lower(), parameters, _quality(parameters.get("q", "")))
+
+
+def _quality(value: str) -> float:
+    try:
+        return float(value) if value else 1.0
+    except ValueError:
+        return 1.0
+
+
+@lru_cache(maxsize=256)
+def accepts_gzip(header: str) -> bool:
+    """Return whether an Accept-Encoding header permits gzip."""
+    return any(clause.media_type == "gzip" and clause.quality > 0 for clause in _clauses(header))
 
 
 def body_as_json(content_type: str, body: bytes) -> bytes:
@@ -78,7 +110,7 @@ def body_as_json(content_type: str, body: bytes) -> bytes:
     if media_type in {JSON, ""} or media_type.startswith("*/"):
         return body
     if media_type in _YAML_TYPES:
-        return _yaml_to_json(body)
+        return yaml_to_json(body)
     if media_type == PROTOBUF:
         return wire.json_of(body)
     offered = f"{JSON}, {YAML}, {PROTOBUF}"
@@ -96,20 +128,3 @@ def patch_kind(content_type: str) -> Literal["json", "merge", "strategic", "appl
             f"the body of the request was in an unknown format - accepted media types include: {listed}"
         )
     return kind  # pyright: ignore[reportReturnType]
-
-
-_load: Callable[..., object] = yaml.load
-_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _yaml_to_json(body: bytes) -> bytes:
-    try:
-        document = _load(body, Loader=_Loader)
-        return msgspec.json.encode(document)
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, RecursionError) as error:
-        raise BadRequestError(f"error converting YAML to JSON: yaml: {error}") from error
-
-
-def json_to_yaml(document: bytes) -> bytes:
-    """Return a JSON document as YAML."""
-    return yaml.safe_dump(msgspec.json.decode(document), sort_keys=False).encode()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from orch import telemetry
-from orch.errors import BadRequestError, Cause, InvalidError
+from orch.errors import Cause, InvalidError
 from orch_api.http.request import flag, number, text
 from orch_api.pipeline import WriteOptions
 from orch_api.pipeline.parts import MAX_MANAGER
@@ -87,22 +87,15 @@ def _manager_problems(manager: str, verb: str) -> list[Cause]:
     return []
 
 
-_PARAMETERS: Final[Mapping[str, Callable[[str], object]]] = {
-    "gracePeriodSeconds": int,
-    "propagationPolicy": str,
-    "orphanDependents": lambda value: value.lower() not in {"false", "0"},
-}
-
-
 def delete_body(document: bytes, query: Query) -> bytes:
     """Return DeleteOptions as JSON: the body, or when there is none what the query says. Raises BadRequestError."""
     if document:
         return document
     options: dict[str, object] = {}
-    for name, convert in _PARAMETERS.items():
-        if value := text(query, name):
-            try:
-                options[name] = convert(value)
-            except ValueError as error:
-                raise BadRequestError(f'{name}: parsing "{value}": invalid syntax') from error
+    if (seconds := number(query, "gracePeriodSeconds")) is not None:
+        options["gracePeriodSeconds"] = seconds
+    if policy := text(query, "propagationPolicy"):
+        options["propagationPolicy"] = policy
+    if text(query, "orphanDependents"):
+        options["orphanDependents"] = flag(query, "orphanDependents")
     return msgspec.json.encode(options) if options else b""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from orch.errors import (
     ApiError,
+    BadRequestError,
     InternalError,
     MethodNotAllowedError,
     ServiceUnavailableError,
@@ -24,6 +25,9 @@ def as_api_error(error: BaseException) -> ApiError:
         return error
     if isinstance(error, UnavailableError):
         return ServiceUnavailableError(str(error))
+    if isinstance(error, RecursionError):  # only documents of clients are nested as they please
+        log.warning("a document was nested too deeply: %s", error)
+        return BadRequestError("the object provided is nested too deeply: exceeded max depth")
     log.error("a request failed", exc_info=error)
     return InternalError(f"Internal error occurred: {error}")
 

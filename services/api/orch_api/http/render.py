@@ -9,8 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from orch_api import wire
-from orch_api.http.media import JSON, PROTOBUF, YAML, Accepted, json_to_yaml
+from orch_api.http.media import JSON, PROTOBUF, YAML, Accepted
 from orch_api.http.table import IncludeObject, table
+from orch_api.http.yaml_documents import json_to_yaml
 from orch_api.registry import Resource
 
 _PARTIAL: Final = "meta.k8s.io/v1"
@@ -88,7 +89,7 @@ class Renderer:
         """Return a list of the resource's objects."""
         form = self.accepted.form
         if form == "Table":
-            return self._table(items, str(version), continue_token, remaining)
+            return self._encoded(self._table(items, str(version), continue_token, remaining))
         kind, api_version = self.resource.list_kind, self.resource.api_version
         if form in {"PartialObjectMetadata", "PartialObjectMetadataList"}:
             kind, api_version, items = "PartialObjectMetadataList", _PARTIAL, [partial(item) for item in items]

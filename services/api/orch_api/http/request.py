@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
@@ -17,6 +18,14 @@ NAMESPACE_SUBRESOURCES: Final = frozenset({"status", "finalize"})
 
 PROXY: Final = "proxy"
 """The subresource whose requests are passed on; it alone takes OPTIONS, for which there is no verb."""
+
+MAX_PARAMETERS: Final = 10_000
+"""Parameters of a query; Go's limit."""
+
+_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
+_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+_LONGEST: Final = 64
+_LIMIT: Final = 1 << 63
 
 _COLLECTION_VERBS: Final = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
 _OBJECT_VERBS: Final = {
@@ -81,11 +90,24 @@ def parse_path(path: str) -> Target | None:
     return Target(group, version, resource, namespace, name, subresource, watch, "/".join(rest[3:]))
 
 
+def check_path(raw: bytes) -> None:
+    """Refuse a path as it was sent when its escapes are malformed. Raises BadRequestError."""
+    if b"%" in raw and (bad := _BAD_ESCAPE.search(raw)):
+        path, escape = raw.decode("latin-1"), bad.group().decode("latin-1")
+        raise BadRequestError(f'parse "{path}": invalid URL escape "{escape}"')
+
+
 def parse_query(query: bytes) -> dict[str, list[str]]:
-    """Return each parameter's values in order."""
+    """Return each parameter's values in order, without those whose escapes are malformed. Raises BadRequestError."""
     values: dict[str, list[str]] = {}
     if query:
-        for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if b"%" in query and _BAD_ESCAPE.search(query):
+            query = b"&".join(pair for pair in query.split(b"&") if not _BAD_ESCAPE.search(pair))
+        try:
+            pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+        except ValueError as error:
+            raise BadRequestError("number of URL query parameters exceeded limit") from error
+        for key, value in pairs:
             values.setdefault(key, []).append(value)
     return values
 
@@ -118,7 +140,8 @@ def number(query: Mapping[str, list[str]], name: str) -> int | None:
     value = text(query, name)
     if not value:
         return None
-    try:
-        return int(value)
-    except ValueError as error:
-        raise BadRequestError(f'strconv.ParseInt: parsing "{value}": invalid syntax') from error
+    if not _INTEGER.fullmatch(value):
+        raise BadRequestError(f'strconv.ParseInt: parsing "{value}": invalid syntax')
+    if len(value) > _LONGEST or not -_LIMIT <= (found := int(value)) < _LIMIT:
+        raise BadRequestError(f'strconv.ParseInt: parsing "{value}": value out of range')
+    return found

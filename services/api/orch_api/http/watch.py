@@ -24,6 +24,7 @@ from orch_api.storage.versions import served_json
 
 BOOKMARK_PERIOD: Final = 60.0
 _MIN_TIMEOUT: Final = 1800.0
+_MAX_TIMEOUT: Final = 366 * 86_400
 _INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 _BATCH: Final = 500
 
@@ -47,7 +48,7 @@ class WatchRequest(msgspec.Struct, frozen=True, kw_only=True):
 def timeout_of(seconds: int | None) -> float:
     """Return how long a watch lives: as asked, else a random half to whole hour so that watches do not end together."""
     if seconds:
-        return float(seconds)
+        return float(min(seconds, _MAX_TIMEOUT))
     return _MIN_TIMEOUT * (1 + random.random())  # noqa: S311 - spreads load, guards nothing
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import posixpath
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ from orch_api.storage.objects import Cached, StateReader
 from orch_api.storage.selection import Selection, selection
 
 TOKEN_VERSION: Final = "meta.k8s.io/v1"
+_MAX_VERSION: Final = (1 << 64) - 1
+_LONGEST_VERSION: Final = 64
 _SNAPSHOTS: Final = 16
 _RANGE_PAGE: Final = 500
 _EXPIRED: Final = (
@@ -88,6 +91,10 @@ def parse_version(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise BadRequestError(
             f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
+    if len(text) > _LONGEST_VERSION or int(text) > _MAX_VERSION:
+        raise BadRequestError(
+            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": value out of range'
         )
     return int(text)
 
@@ -275,11 +282,17 @@ def _encode_token(version: int, start: str) -> str:
 def _decode_token(text: str) -> _Token:
     """Return what a continue token says. Raises BadRequestError."""
     try:
-        token = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Token)
-    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
+        encoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        token = msgspec.json.decode(encoded, type=_Token)
+    except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise BadRequestError(f"continue key is not valid: {error}") from error
-    if token.v != TOKEN_VERSION or token.rv <= 0 or not token.start:
-        raise BadRequestError(f'continue key is not valid: server does not recognize this encoded version "{token.v}"')
-    if not all(token.start.rstrip("\x00").split("/")) or ".." in token.start.split("/"):
+    if token.v != TOKEN_VERSION:
+        raise BadRequestError(f"continue key is not valid: server does not recognize this encoded version {token.v}")
+    if not 0 < token.rv < 1 << 63:
+        problem = f"incorrect encoded start resourceVersion (version {TOKEN_VERSION})"
+        raise BadRequestError(f"continue key is not valid: {problem}")
+    if not token.start:
+        raise BadRequestError(f"continue key is not valid: encoded start key empty (version {TOKEN_VERSION})")
+    if token.start[0] == "/" or posixpath.normpath(f"/{token.start}") != f"/{token.start}":
         raise BadRequestError(f"continue key is not valid: {token.start}")
     return token
