@@ -60,7 +60,12 @@ class Kind:
         """Create the sample and return it."""
         made = await self.http("POST", self.path, self.sample(), **headers)
         assert made.status == 201, made.body
-        return made.json
+        if self.resource.kind != "CustomResourceDefinition":
+            return made.json
+        async with asyncio.timeout(10):  # the api itself writes its status, soon
+            while not (found := (await self.http("GET", self.at(made.json))).json)["status"].get("conditions"):
+                await asyncio.sleep(0.005)
+        return found
 
     def at(self, document: dict[str, Any]) -> str:
         """Return an object's own path."""
