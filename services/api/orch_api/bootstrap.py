@@ -1,19 +1,24 @@
-"""What exists in every cluster from its first start on: the system namespaces and the Service of the api itself."""
+"""What exists in every cluster from its first start on: namespaces, the Service of the api itself, flow control."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from typing import Any, Final
+from typing import Final
 
 from orch.errors import AlreadyExistsError
 from orch.store.keys import ObjectKey
 from orch_api.admission.namespaces import SYSTEM_NAMESPACES
 from orch_api.auth.identity import APISERVER
+from orch_api.kinds import flow_objects
+from orch_api.kinds.flow_control import GROUP as FLOW_CONTROL
+from orch_api.kinds.pod_defaults import SYSTEM_PRIORITIES
 from orch_api.kinds.services import SERVICE_RANGE
 from orch_api.pipeline import Pipeline, WriteOptions
 from orch_api.registry import Registry
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.objects import to_json
+from orch_api.strategy import Document
 
 _HTTPS: Final = 443
 
@@ -24,23 +29,25 @@ async def create_system_objects(pipeline: Pipeline, cache: ObjectCache, registry
     The cache is asked first: creating the Service again would be refused for its address, which it holds itself.
     """
     await cache.catch_up()
-    wanted = [("namespaces", "", {"metadata": {"name": name}}) for name in SYSTEM_NAMESPACES]
-    for plural, namespace, document in (*wanted, ("services", "default", _service(port))):
-        if cache.get(ObjectKey("", plural, namespace, document["metadata"]["name"])) is None:
-            await _create(pipeline, registry, plural, namespace, document)
+
+    async def create(group: str, plural: str, namespace: str, document: Document) -> None:
+        resource = registry.stored(group, plural)
+        key = ObjectKey(group, plural, namespace, document["metadata"]["name"])
+        if resource is not None and cache.get(key) is None:
+            with contextlib.suppress(AlreadyExistsError):  # another process was faster
+                await pipeline.create(APISERVER, resource, namespace, to_json(document), WriteOptions())
+
+    for name in SYSTEM_NAMESPACES:
+        await create("", "namespaces", "", {"metadata": {"name": name}})
+    await create("", "services", "default", _service(port))
+    for name, value in SYSTEM_PRIORITIES.items():
+        await create("scheduling.k8s.io", "priorityclasses", "", {"metadata": {"name": name}, "value": value})
+    levels = (create(FLOW_CONTROL, "prioritylevelconfigurations", "", one) for one in flow_objects.PRIORITY_LEVELS)
+    schemas = (create(FLOW_CONTROL, "flowschemas", "", one) for one in flow_objects.FLOW_SCHEMAS)
+    await asyncio.gather(*levels, *schemas)  # so that they share a commit
 
 
-async def _create(
-    pipeline: Pipeline, registry: Registry, plural: str, namespace: str, document: dict[str, Any]
-) -> None:
-    resource = registry.stored("", plural)
-    if resource is None:
-        return
-    with contextlib.suppress(AlreadyExistsError):  # from an earlier start, or another process was faster
-        await pipeline.create(APISERVER, resource, namespace, to_json(document), WriteOptions())
-
-
-def _service(port: int) -> dict[str, Any]:
+def _service(port: int) -> Document:
     return {
         "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -54,6 +55,27 @@ def update_problems() -> Callable[[str, Document, Document], list[str]]:
         return [f"{cause.field}: {cause.message}" for cause in strategy.validate_update(document, old)]
 
     return find
+
+
+@pytest.fixture
+def question_problems() -> Callable[[str, Document], list[str]]:
+    """What is wrong with a question, as `field: message`."""
+
+    def find(plural: str, document: Document) -> list[str]:
+        return [f"{cause.field}: {cause.message}" for cause in resource(plural).strategy.validate(document)]
+
+    return find
+
+
+@pytest.fixture
+def cells() -> Callable[[str, Document], dict[str, Any]]:
+    """What the table shows of a document, by column."""
+
+    def show(plural: str, document: Document) -> dict[str, Any]:
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+        return {column.name: column.value(document, now) for column in resource(plural).columns}
+
+    return show
 
 
 @pytest.fixture
