@@ -98,7 +98,7 @@ def uses_old(text: str) -> bool:
     try:
         _ = _WITHOUT_OLD.compile(text)
     except RuntimeError as error:
-        return "undeclared reference to 'oldSelf'" in str(error)
+        return "undeclared reference to 'oldSelf" in str(error)
     return False
 
 
