@@ -276,6 +276,7 @@ RESOURCES: Final = (
             "portforward": Subresource("PodPortForwardOptions", verbs=frozenset({"create", "get"})),
             "proxy": Subresource("PodProxyOptions", verbs=PROXY_VERBS),
             "binding": Subresource("Binding", verbs=frozenset({"create"})),
+            "eviction": Subresource("Eviction", "policy", verbs=frozenset({"create"})),
         },
         fields={
             "spec.nodeName": field("spec", "nodeName"),

@@ -102,6 +102,18 @@ class Deletion:
             self._parts.authorizer.authorize(caller, "delete", resource, namespace, name)
             return await self._delete(caller, resource, namespace, name, read_options(body), options)
 
+    async def carry_out(
+        self,
+        caller: Caller,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        asked: DeleteOptions,
+        options: WriteOptions,
+    ) -> Outcome:
+        """Delete one object for a caller who may have it deleted, without asking whether it may do so itself."""
+        return await self._delete(caller, resource, namespace, name, asked, options)
+
     async def delete_collection(
         self,
         caller: Caller,

@@ -18,6 +18,7 @@ from orch_api.pipeline.binding import Binder
 from orch_api.pipeline.changing import SCALE, Changing, PatchKind
 from orch_api.pipeline.creation import Creation
 from orch_api.pipeline.deletion import Deletion
+from orch_api.pipeline.eviction import Eviction
 from orch_api.pipeline.parts import Outcome, Parts, WriteOptions
 from orch_api.pipeline.reviews import Reviews
 from orch_api.pipeline.token_requests import TokenRequests
@@ -58,6 +59,8 @@ class Pipeline:
         self._tokens = TokenRequests(parts, tokens)
         pods = registry.stored("", "pods")
         self._binder = None if pods is None else Binder(parts, pods)
+        budgets = registry.stored("policy", "poddisruptionbudgets")
+        self._eviction = None if pods is None or budgets is None else Eviction(parts, self._deletion, pods, budgets)
 
     async def create(
         self,
@@ -70,7 +73,7 @@ class Pipeline:
         subresource: str = "",
         name: str = "",
     ) -> Outcome:
-        """Create an object, answer a question, bind the pod `name`, or make a token of the account `name`."""
+        """Create an object, answer a question, bind or evict the pod `name`, or make a token of the account `name`."""
         if not subresource and not name:
             if not resource.stored:
                 return await self._reviews.answer(caller, resource, namespace, body, options)
@@ -79,6 +82,8 @@ class Pipeline:
             return await self._tokens.create(caller, resource, namespace, name, body, options)
         if subresource == "binding" and resource.plural == "pods" and self._binder is not None:
             return await self._binder.bind_one(caller, namespace, name, body, options)
+        if subresource == "eviction" and resource.plural == "pods" and self._eviction is not None:
+            return await self._eviction.evict(caller, namespace, name, body, options)
         raise MethodNotAllowedError
 
     async def update(
