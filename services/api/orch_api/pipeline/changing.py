@@ -187,8 +187,9 @@ class Changing:
         else:
             strategy.prepare_subresource(request.subresource, new, old)
             strategy.stamp(new, old, request.caller, rfc3339(self._parts.clock.now()))
+        fields = self._parts.schema(stored).fields
+        fields.complete(new)
         if request.manager is not None:
-            fields = self._parts.schema(stored).fields
             track(fields, new, old, request.manager, rfc3339(self._parts.clock.now()))
         if not (whole and strategy.allocates):
             return NOTHING

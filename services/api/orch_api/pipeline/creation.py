@@ -115,8 +115,10 @@ class Creation:
         await parts.admission.mutate(request)
         strategy.prepare_create(document)
         strategy.stamp(document, None, caller, self._now())
+        fields = parts.schema(resource.storage).fields
         if manager is not None:
-            track(parts.schema(resource.storage).fields, document, None, manager, self._now())
+            track(fields, document, None, manager, self._now())
+        fields.complete(document)
         holding = NOTHING
         if strategy.allocates:
             holding = await parts.claims.hold(resource.storage, document, None, dry_run=options.dry_run)

@@ -30,6 +30,7 @@ class Definition(msgspec.Struct, frozen=True, gc=False):
     items: Definition | None = None
     values: Definition | None = msgspec.field(name="additionalProperties", default=None)
     properties: dict[str, Definition] | None = None
+    required: tuple[str, ...] = ()
     patch_strategy: str = msgspec.field(name="x-kubernetes-patch-strategy", default="")
     patch_merge_key: str = msgspec.field(name="x-kubernetes-patch-merge-key", default="")
     list_type: str = msgspec.field(name="x-kubernetes-list-type", default="")

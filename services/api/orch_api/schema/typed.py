@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from orch_api.schema.definitions import Definition, Definitions
 
@@ -28,7 +28,7 @@ class Form(enum.Enum):
 class FieldType:
     """The form of a value, and the types of what it holds. `elements` has a struct's fields: name → (element, type)."""
 
-    __slots__ = ("defaults", "elements", "form", "item", "keys", "standing")
+    __slots__ = ("defaults", "elements", "form", "item", "keys", "standing", "zeros")
 
     def __init__(self, form: Form) -> None:
         self.form = form
@@ -41,10 +41,33 @@ class FieldType:
         """What a key field is taken for when an item lacks it."""
         self.standing: tuple[str, ...] = ()
         """The fields of a struct that Kubernetes' servers always have, if only as an empty struct."""
+        self.zeros: Mapping[str, Any] = {}
+        """The fields of a struct that Kubernetes' servers always write, and their values when nothing sets them."""
 
     def declare(self, name: str, kind: FieldType) -> None:
         """Give a struct a field."""
         self.elements[name] = (f"f:{name}", kind)
+
+    def complete(self, document: dict[str, Any]) -> None:
+        """Add the structs that Kubernetes' servers always have, and the zeros that they write in a status."""
+        for name in self.standing:
+            inner: dict[str, Any] | None = document.get(name)
+            if inner is None:
+                inner = document[name] = {}
+            kind = self.elements[name][1]
+            if name == "status":
+                kind.fill(inner)
+            elif kind.standing:
+                kind.complete(inner)
+
+    def fill(self, status: dict[str, Any]) -> None:
+        """Add the zeros and structs that Kubernetes' servers always write."""
+        for name, zero in self.zeros.items():
+            if name not in status:
+                status[name] = zero
+        for name in self.standing:
+            inner: dict[str, Any] = status.setdefault(name, {})
+            self.elements[name][1].fill(inner)
 
     def inner(self, name: str) -> FieldType:
         """Return the type of what a map or struct holds under a name."""
@@ -89,11 +112,18 @@ _STANDING: Final[Mapping[str, tuple[str, ...]]] = {
     "IngressStatus": ("loadBalancer",),
     "ServiceStatus": ("loadBalancer",),
     "NetworkPolicySpec": ("podSelector",),
+    "NodeDaemonEndpoints": ("kubeletEndpoint",),
     "NodeStatus": ("daemonEndpoints", "nodeInfo"),
     "ResourceClaimSpec": ("devices",),
     "ResourceClaimTemplateSpec": ("metadata", "spec"),
     "ResourceSliceSpec": ("pool",),
     "VolumeAttachmentSpec": ("source",),
+}
+_ZEROS: Final[Mapping[tuple[str, str], Any]] = {
+    ("integer", "int32"): 0,
+    ("integer", "int64"): 0,
+    ("string", ""): "",
+    ("boolean", ""): False,
 }
 _ROOT_STANDING: Final = ("metadata", "spec", "status")
 
@@ -130,6 +160,11 @@ class FieldTypes:
         made = self._named[name] = FieldType(Form.STRUCT)
         for field, inner in sorted((definition.properties or {}).items()):
             made.declare(field, self._type(inner))
+        made.zeros = {
+            field: _ZEROS[inner.type, inner.format]
+            for field in definition.required
+            if (inner := (definition.properties or {})[field]) and (inner.type, inner.format) in _ZEROS
+        }
         made.standing = _STANDING.get(name.rsplit(".", 1)[1], ())
         return made
 
