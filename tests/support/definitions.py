@@ -67,6 +67,16 @@ class Extended:
                     return found
                 await asyncio.sleep(0.005)
 
+    async def gone(self, name: str) -> None:
+        """Wait until a definition is gone."""
+        async with asyncio.timeout(20):
+            while (await self.http("GET", f"{DEFINITIONS}/{name}")).status != 404:  # noqa: ASYNC110 - has no event
+                await asyncio.sleep(0.005)
+
+    async def site(self, path: str) -> Answer:
+        """Return what the site answers, which expects what servers tell beside the request."""
+        return await self.http("GET", path, host="127.0.0.1")
+
     async def refused(self, document: dict[str, Any]) -> str:
         """Return why a definition is refused."""
         answer = await self.http("POST", DEFINITIONS, document)

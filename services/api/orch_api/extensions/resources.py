@@ -19,7 +19,7 @@ from orch_api.strategy import Document, section
 ConverterOf = Callable[[Document], Converter]
 """Returns what converts the documents of a definition whose strategy is Webhook."""
 
-_WHILE_TERMINATING: Final = VERBS - {"create", "patch", "update"}
+_WHILE_TERMINATING: Final = VERBS - {"create"}
 
 
 def condition(definition: Mapping[str, Any], kind: str) -> Document | None:
