@@ -48,8 +48,8 @@ TZ = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
             {"schedule": "CRON_TZ=Nowhere/Land 0 * * * *"},
             [
                 (
-                    'spec.schedule: Invalid value: "CRON_TZ=Nowhere/Land 0 * * * *": provided bad location Nowhere/Land: '
-                    "unknown time zone Nowhere/Land"
+                    'spec.schedule: Invalid value: "CRON_TZ=Nowhere/Land 0 * * * *": provided bad location '
+                    "Nowhere/Land: unknown time zone Nowhere/Land"
                 ),
                 f'spec.schedule: Invalid value: "CRON_TZ=Nowhere/Land 0 * * * *": {TZ}',
             ],

@@ -116,8 +116,8 @@ def test_what_a_controller_writes(status):
             {"failedIndexes": ""},
             {},
             (
-                'status.failedIndexes: Invalid value: "": cannot set non-null failedIndexes when backoffLimitPerIndex is '
-                "null"
+                'status.failedIndexes: Invalid value: "": cannot set non-null failedIndexes when backoffLimitPerIndex '
+                "is null"
             ),
         ),
     ],

@@ -109,8 +109,8 @@ def test_labels_of_others_are_refused(problems):
         (
             INDEXED | {"completions": 100_001, "backoffLimitPerIndex": 1, "maxFailedIndexes": 1, "parallelism": 10_001},
             (
-                "spec.parallelism: Invalid value: 10001: must be less than or equal to 10000 when completions are above "
-                "100000 and used with backoff limit per index"
+                "spec.parallelism: Invalid value: 10001: must be less than or equal to 10000 when completions are "
+                "above 100000 and used with backoff limit per index"
             ),
         ),
         (
@@ -200,8 +200,8 @@ RULE = "spec.podFailurePolicy.rules[0]"
             {"action": "Count", "onExitCodes": {"operator": "In", "values": [2, 0, 2], "containerName": "x"}},
             [
                 (
-                    f'{RULE}.onExitCodes.containerName: Invalid value: "x": must be one of the container or initContainer '
-                    "names in the pod template"
+                    f'{RULE}.onExitCodes.containerName: Invalid value: "x": must be one of the container or '
+                    "initContainer names in the pod template"
                 ),
                 f"{RULE}.onExitCodes.values[1]: Invalid value: 0: must not be 0 for the In operator",
                 f"{RULE}.onExitCodes.values[2]: Duplicate value: 2",
@@ -233,8 +233,8 @@ SUCCESS = "spec.successPolicy.rules[0]"
             {"succeededCount": 4},
             [
                 (
-                    f"{SUCCESS}.succeededCount: Invalid value: 4: must be less than or equal to 3 (the number of specified "
-                    "completions)"
+                    f"{SUCCESS}.succeededCount: Invalid value: 4: must be less than or equal to 3 (the number of "
+                    "specified completions)"
                 )
             ],
         ),
@@ -242,8 +242,8 @@ SUCCESS = "spec.successPolicy.rules[0]"
             {"succeededIndexes": "0-1", "succeededCount": 3},
             [
                 (
-                    f"{SUCCESS}.succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of indexes "
-                    "in the specified succeededIndexes field)"
+                    f"{SUCCESS}.succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of "
+                    "indexes in the specified succeededIndexes field)"
                 )
             ],
         ),
@@ -260,8 +260,8 @@ SUCCESS = "spec.successPolicy.rules[0]"
                 (
                     "0-1-2",
                     (
-                        'the fragment "0-1-2" violates the requirement that an index interval can have at most two parts '
-                        "separated by '-'"
+                        'the fragment "0-1-2" violates the requirement that an index interval can have at most two '
+                        "parts separated by '-'"
                     ),
                 ),
             )

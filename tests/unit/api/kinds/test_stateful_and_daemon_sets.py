@@ -178,8 +178,8 @@ def test_daemon_pods_last_and_write_to_no_shared_disk(problems, deployment):
         'spec.template.spec.restartPolicy: Unsupported value: "OnFailure": supported values: "Always"',
         "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in DaemonSet is not Supported",
         (
-            "spec.template.spec.volumes[0].gcePersistentDisk.readOnly: Invalid value: false: must be true for replicated "
-            "pods > 1; GCE PD can only be mounted on multiple machines if it is read-only"
+            "spec.template.spec.volumes[0].gcePersistentDisk.readOnly: Invalid value: false: must be true for "
+            "replicated pods > 1; GCE PD can only be mounted on multiple machines if it is read-only"
         ),
     ]
 
