@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,10 +20,10 @@ class Files(msgspec.Struct, frozen=True):
     key: str
 
 
-def make(directory: Path) -> Files:
-    """Write a CA and one certificate for 127.0.0.1 that serves as server's and as client's."""
+def make(directory: Path, *names: str) -> Files:
+    """Write a CA and one certificate for 127.0.0.1, and `names`, that serves as server's and as client's."""
     ca_key, ca = _sign("test CA", None, None)
-    key, cert = _sign("test", ca_key, ca)
+    key, cert = _sign("test", ca_key, ca, names)
     files = Files(*(str(directory / name) for name in ("ca.crt", "test.crt", "test.key")))
     Path(files.ca).write_bytes(ca.public_bytes(serialization.Encoding.PEM))
     Path(files.cert).write_bytes(cert.public_bytes(serialization.Encoding.PEM))
@@ -33,7 +34,10 @@ def make(directory: Path) -> Files:
 
 
 def _sign(
-    name: str, issuer_key: ec.EllipticCurvePrivateKey | None, issuer: x509.Certificate | None
+    name: str,
+    issuer_key: ec.EllipticCurvePrivateKey | None,
+    issuer: x509.Certificate | None,
+    hosts: Sequence[str] = (),
 ) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -64,6 +68,7 @@ def _sign(
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
     )
     if issuer is not None:
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        names = x509.SubjectAlternativeName([address, *(x509.DNSName(host) for host in hosts)])
         builder = builder.add_extension(names, critical=False)
     return key, builder.sign(signing, hashes.SHA256())
