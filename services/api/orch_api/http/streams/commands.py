@@ -75,17 +75,23 @@ async def run_command(terminal: Terminal, node: FrameStream) -> None:
 
 
 async def _show(terminal: Terminal, node: FrameStream) -> None:
+    """Pass on what comes from the node, and in the end how it ended."""
     status = b""
-    try:
-        async for channel, data in node:
-            if channel == ERROR:
-                status += data or b""
-            elif data:
-                await terminal.send(channel, data)
-    except ApiError as error:
-        status = error.encode()
-    except StreamClosedError as error:
-        status = ApiError(f"the node's stream broke: {error}").encode()
+    while True:
+        try:
+            channel, data = await anext(node)
+        except StopAsyncIteration:
+            break
+        except ApiError as error:
+            status = error.encode()
+            break
+        except StreamClosedError as error:
+            status = ApiError(f"the node's stream broke: {error}").encode()
+            break
+        if channel == ERROR:
+            status += data or b""
+        elif data:
+            await terminal.send(channel, data)
     await terminal.finish(status)
 
 

@@ -8,6 +8,7 @@ bodies are left as they are.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import aclosing
 from typing import Final
@@ -16,8 +17,15 @@ from urllib.parse import urlsplit
 import h11
 from google.protobuf.message import DecodeError
 
-from orch.errors import ApiError, InternalError, ServiceUnavailableError, StreamClosedError, UnavailableError
-from orch_api.http.exchange import Exchange
+from orch.errors import (
+    ApiError,
+    BadRequestError,
+    InternalError,
+    ServiceUnavailableError,
+    StreamClosedError,
+    UnavailableError,
+)
+from orch_api.http.exchange import Disconnected, Exchange
 from orch_api.http.links import STALLED, Link, join
 from orch_api.http.request import Target
 from orch_api.http.streams.http_client import HttpClient
@@ -26,6 +34,8 @@ from orch_api.http.streams.pods import PodNodes
 from orch_api.http.streams.tls import TlsLink
 from orch_api.http.upgrade import UPGRADE, Upgrade
 from orch_pb.v1 import node_pb2
+
+_log = logging.getLogger(__name__)
 
 Header = tuple[bytes, bytes]
 
@@ -53,6 +63,7 @@ _HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     }
 )
+_UPGRADE_DEADLINE: Final = 60.0
 _OURS: Final = frozenset({b"authorization", b"expect"})
 _CROSS_ORIGIN: Final = b"access-control-allow-"
 
@@ -129,6 +140,7 @@ class _Rewriting:
 
     def __init__(self, prefix: bytes, host: str, exchange: Exchange) -> None:
         self._prefix = prefix.decode("latin-1").rstrip("/")
+        self._host = host
         self._hosts = {"", host, exchange.header(b"host")}
         self._exchange = exchange
 
@@ -146,6 +158,8 @@ class _Rewriting:
             before = [value for name, value in headers if name == b"x-forwarded-for"]
             headers = [header for header in headers if header[0] != b"x-forwarded-for"]
             headers.append((b"x-forwarded-for", b", ".join([*before, client[0].encode()])))
+        if b"host" not in self._exchange.headers:
+            headers.append((b"host", self._host.encode()))
         path = wanted.partition(b"?")[0]
         headers.append((b"x-forwarded-uri", self._prefix.encode("latin-1") + path))
         return headers
@@ -170,31 +184,49 @@ class _Rewriting:
 
 
 async def _exchange_over(link: Link, exchange: Exchange, wanted: bytes, rewriting: _Rewriting) -> None:
-    """Make the exchange over a link. Raises StreamClosedError when the far end breaks it."""
+    """Make the exchange over a link. Raises StreamClosedError when the far end breaks it, Disconnected."""
     upgrade: Upgrade | None = exchange.scope.get(UPGRADE)
     client = HttpClient(link)
-    await client.begin(
-        exchange.method, wanted, rewriting.request(wanted, upgrade=upgrade.protocol if upgrade is not None else "")
-    )
-    # An upgrade's body is what comes after the 101; there is none before.
-    sending = asyncio.ensure_future(client.end() if upgrade is not None else _send_body(exchange, client))
-    answering = asyncio.ensure_future(client.response())
-    try:
-        await asyncio.wait((sending, answering), return_when=asyncio.FIRST_EXCEPTION)
-        if sending.done() and not answering.done():
-            sending.result()
-        response = await answering
-        headers = rewriting.response(response.headers)
-        if response.status_code == 101 and upgrade is not None:
+    headers = rewriting.request(wanted, upgrade=upgrade.protocol if upgrade is not None else "")
+    await client.begin(exchange.method, wanted, headers)
+    if upgrade is not None:
+        await client.end()  # what comes before the 101 is kept for later
+        try:
+            async with asyncio.timeout(_UPGRADE_DEADLINE):
+                response = await client.response()
+        except TimeoutError as error:
+            raise StreamClosedError("timeout awaiting response headers") from error
+        if response.status_code == 101:
             await _switch(link, client, exchange, upgrade, response)
             return
-        await exchange.begin(response.status_code, headers)
-        await _send_answer(exchange, client.body(), sending)
-    finally:
-        sending.cancel()
-        answering.cancel()
-        await asyncio.gather(sending, answering, return_exceptions=True)
+        await exchange.begin(response.status_code, rewriting.response(response.headers))
+        await _send_answer(exchange, client.body())
+    else:
+        await _plain(exchange, client, rewriting)
     await exchange.end()
+
+
+async def _plain(exchange: Exchange, client: HttpClient, rewriting: _Rewriting) -> None:
+    """Send the body and answer, at the same time: an answer may come before the request is complete."""
+    sending = asyncio.ensure_future(_send_body(exchange, client))
+    leaving = asyncio.ensure_future(_leaving(exchange, sending))
+
+    async def answer() -> None:
+        response = await client.response()
+        await exchange.begin(response.status_code, rewriting.response(response.headers))
+        await _send_answer(exchange, client.body())
+
+    answering = asyncio.ensure_future(answer())
+    try:
+        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            leaving.result()
+            raise Disconnected
+        answering.result()
+    finally:
+        for task in (answering, leaving, sending):
+            task.cancel()
+        await asyncio.gather(answering, leaving, sending, return_exceptions=True)
 
 
 async def _send_body(exchange: Exchange, client: HttpClient) -> None:
@@ -204,27 +236,23 @@ async def _send_body(exchange: Exchange, client: HttpClient) -> None:
     await client.end()
 
 
-async def _send_answer(exchange: Exchange, body: AsyncGenerator[bytes], sending: asyncio.Future[None]) -> None:
-    """Copy the answer's body until its end or the client's leaving."""
-
-    async def copy() -> None:
-        async with aclosing(body):
-            async for piece in body:
-                await _patiently(exchange.write(piece))
-
-    async def gone() -> None:
-        await asyncio.wait((sending,))  # as long as it is read, the request tells of the leaving
-        await exchange.gone()
-
-    copying, leaving = asyncio.ensure_future(copy()), asyncio.ensure_future(gone())
+async def _leaving(exchange: Exchange, sending: asyncio.Future[None]) -> None:
+    """Return when the client has left. Raises Disconnected, and BadRequestError for a body that is not as it says."""
     try:
-        await asyncio.wait((copying, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if copying.done():
-            copying.result()
-    finally:
-        copying.cancel()
-        leaving.cancel()
-        await asyncio.gather(copying, leaving, return_exceptions=True)
+        await sending
+    except (StreamClosedError, ApiError) as error:
+        if isinstance(error, BadRequestError):
+            raise
+        _log.debug("the rest of a request was not taken: %s", error)
+        await asyncio.get_running_loop().create_future()  # its answer tells why
+    await exchange.gone()
+
+
+async def _send_answer(exchange: Exchange, body: AsyncGenerator[bytes]) -> None:
+    """Copy the answer's body."""
+    async with aclosing(body):
+        async for piece in body:
+            await _patiently(exchange.write(piece))
 
 
 async def _switch(

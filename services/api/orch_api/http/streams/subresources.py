@@ -7,7 +7,7 @@ from typing import Final
 
 from orch.bus.protocol import Bus
 from orch.clock import Clock
-from orch.errors import ApiError, BadRequestError, NotFoundError, StreamClosedError
+from orch.errors import ApiError, BadRequestError, MethodNotAllowedError, NotFoundError, StreamClosedError
 from orch.objects.pods import Pod
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
@@ -49,6 +49,10 @@ _SERVED: Final = frozenset(
         ("nodes", "proxy"),
     }
 )
+_METHODS: Final = {
+    "log": frozenset({"GET", "HEAD"}),
+    **dict.fromkeys(("exec", "attach", "portforward"), frozenset({"GET", "POST"})),
+}
 _SPDY: Final = "spdy/3.1"
 _VERSION: Final = b"x-stream-protocol-version"
 _ACCEPTED: Final = b"x-accepted-stream-protocol-versions"
@@ -72,6 +76,8 @@ class Streams:
         if target.subresource == "proxy":
             self._authorize(caller, VERBS[exchange.method], resource, target)
             await self._proxy.serve(exchange, target)
+        elif exchange.method not in _METHODS[target.subresource]:
+            raise MethodNotAllowedError
         elif target.subresource == "log":
             self._authorize(caller, "get", resource, target)
             pod = await self._nodes.find(target.namespace, target.name)

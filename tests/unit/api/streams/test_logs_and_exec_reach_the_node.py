@@ -1,78 +1,14 @@
 import asyncio
-import contextlib
 import json
 
 import pytest
 from asgi import ADMIN
+from websocket_client import WebSocket
 
-from orch.bus.streams import serve_streams
-from orch.bus.subjects import node_rpc_subject
 from orch.errors import ApiError, BadRequestError
-from orch.objects.scheme import PODS
-from orch_api.http.server import PEER
 from orch_pb.v1 import node_pb2
-from orch_pb.v1.rpc_pb2 import Binding
 
-POD = "/api/v1/namespaces/default/pods/p"
-
-
-@pytest.fixture
-async def pod(api):
-    """A running pod with two containers on node n."""
-    containers = [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]
-    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": containers}}
-    client = api.client()
-    created = await client.create(PODS, "default", body)
-    await client.bind([Binding(namespace="default", name="p", uid=created.metadata.uid, node="n")])
-    running = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
-    statuses = [
-        {"name": name, "state": running, "ready": True, "restartCount": 0, "image": "i", "imageID": ""}
-        for name in ("a", "b")
-    ]
-    status = {"status": {"phase": "Running", "containerStatuses": statuses}}
-    return await client.patch(PODS, "default", "p", status, subresource="status")
-
-
-@pytest.fixture
-async def node(api):
-    """Serve a node's streams: the handlers are set by the test."""
-    bus = api.bus("system:node:n")
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def serve(verb, handler, check=None):
-            subscription = await serve_streams(bus, node_rpc_subject("n", verb), handler, check=check)
-            stack.push_async_callback(subscription.stop)
-
-        yield serve
-
-
-class WebSocket:
-    """A client's WebSocket to the application."""
-
-    def __init__(self, app, url, protocols=("v5.channel.k8s.io",), peer=ADMIN):
-        path, _, query = url.partition("?")
-        self.scope = {
-            "type": "websocket",
-            "path": path,
-            "query_string": query.encode(),
-            "headers": [],
-            "subprotocols": list(protocols),
-            PEER: peer,
-        }
-        self.app = app
-        self.incoming = asyncio.Queue()
-        self.sent = asyncio.Queue()
-        self.incoming.put_nowait({"type": "websocket.connect"})
-
-    async def run(self):
-        await self.app(self.scope, self.incoming.get, self.sent.put)
-
-    def say(self, channel, data):
-        self.incoming.put_nowait({"type": "websocket.receive", "bytes": bytes((channel,)) + data})
-
-    async def message(self):
-        async with asyncio.timeout(10):
-            return await self.sent.get()
+from .conftest import POD
 
 
 async def test_logs_are_copied_as_they_come(http, pod, node):
@@ -167,7 +103,7 @@ async def test_a_client_that_leaves_ends_the_stream(app, pod, node):
     socket = WebSocket(app, f"{POD}/exec?container=a&command=sleep&stdin=true&stdout=true")
     running = asyncio.ensure_future(socket.run())
     await socket.message()
-    socket.incoming.put_nowait({"type": "websocket.disconnect", "code": 1001})
+    socket.leave()
     await running
     async with asyncio.timeout(10):
         await ended.wait()
