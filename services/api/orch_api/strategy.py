@@ -187,6 +187,10 @@ class Strategy:
         _ = obj
         return []
 
+    def deletion_warnings(self) -> list[str]:
+        """Return what is to be pointed out to who deletes an object without saying what becomes of its dependents."""
+        return []
+
 
 class Named(Protocol):
     """What the rules of metadata need to know of a resource."""

@@ -63,6 +63,11 @@ class DaemonSetStrategy(WorkloadStrategy):
         new, before = section(section(obj, "spec"), "template"), section(section(old, "spec"), "template")
         _count_template(obj, _template_generation(old) + (not same(new, before)))
 
+    def prepare_status(self, obj: Document, old: Document) -> None:
+        """Keep the count of the template's changes, although annotations may change with the status."""
+        super().prepare_status(obj, old)
+        _count_template(obj, _template_generation(old))
+
     def validate(self, obj: Document) -> list[Cause]:
         """Return what is wrong with the daemon set."""
         spec = section(obj, "spec")

@@ -29,6 +29,10 @@ _MANY_INDEXES: Final = (
     "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes "
     "might not be able to track completedIndexes when a big number of indexes fail"
 )
+_PODS_STAY: Final = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 _FROZEN: Final = ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy")
 _DIRECTIVES: Final = ("nodeSelector", "tolerations", "schedulingGates")
 
@@ -108,6 +112,10 @@ class JobStrategy(WorkloadStrategy):
     def default_propagation(self) -> Propagation:
         """Leave the pods, as batch/v1 did before there was a garbage collector."""
         return "Orphan"
+
+    def deletion_warnings(self) -> list[str]:
+        """Point out that pods stay, which few expect."""
+        return [_PODS_STAY]
 
     def warnings(self, obj: Document) -> list[str]:
         """Point out as well that there are more indexes than can be remembered."""

@@ -100,7 +100,12 @@ class Deletion:
             if "delete" not in resource.verbs:
                 raise MethodNotAllowedError
             self._parts.authorizer.authorize(caller, "delete", resource, namespace, name)
-            return await self._delete(caller, resource, namespace, name, read_options(body), options)
+            asked = read_options(body)
+            outcome = await self._delete(caller, resource, namespace, name, asked, options)
+            if asked.propagation_policy is None and asked.orphan_dependents is None:
+                warnings = resource.storage.strategy.deletion_warnings()
+                return msgspec.structs.replace(outcome, warnings=(*outcome.warnings, *warnings))
+            return outcome
 
     async def carry_out(
         self,

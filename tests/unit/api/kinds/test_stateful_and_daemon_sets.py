@@ -208,3 +208,11 @@ def test_a_daemon_sets_selector_and_status(update_problems, deployment):
         "status.numberReady: Invalid value: -1: must be greater than or equal to 0",
         "status.collisionCount: Invalid value: 0: cannot be decremented",
     ]
+
+
+def test_a_status_leaves_the_count_of_the_template(created, deployment):
+    old = created("daemonsets", deployment())
+    new = copy.deepcopy(old) | {"status": {"numberReady": 1}}
+    del new["metadata"]["annotations"]
+    DaemonSetStrategy().prepare_status(new, old)
+    assert new["metadata"]["annotations"] == {TEMPLATE_GENERATION: "1"}
