@@ -17,13 +17,13 @@ def main(namespace: str, pod: str) -> None:
     config.load_kube_config()
     core = client.CoreV1Api()
     options = {"command": ["echo", "hello"], "stdin": False, "stdout": True, "stderr": True, "tty": False}
-    print(stream(core.connect_get_namespaced_pod_exec, pod, namespace, **options))
+    sys.stdout.write(stream(core.connect_get_namespaced_pod_exec, pod, namespace, **options))
     forwarded = portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports="80")
     connected = forwarded.socket(80)
     connected.settimeout(10)
     connected.sendall(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")
     while piece := connected.recv(4096):
-        print(piece.decode())
+        sys.stdout.write(piece.decode())
 
 
 if __name__ == "__main__":
