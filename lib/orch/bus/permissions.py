@@ -194,7 +194,11 @@ def admin() -> Permissions:
             f"{jetstream.PREFIX}.CONSUMER.INFO.>",
             *(
                 allowed
-                for stream in (*(s.name for s in subjects.STREAMS if s.retention != "workqueue"), subjects.HISTORY)
+                for stream in (
+                    *(s.name for s in subjects.STREAMS if s.retention != "workqueue"),
+                    subjects.HISTORY,
+                    subjects.AUDIT.name,
+                )
                 for allowed in _reader(stream)
             ),
         ),

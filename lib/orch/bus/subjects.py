@@ -44,6 +44,9 @@ DECISIONS: Final = StreamSpec(
     name="DECISIONS", subjects=("orch.decisions.>",), max_per_subject=5, max_age=3600, max_bytes=128 * _MIB
 )
 
+AUDIT: Final = StreamSpec(name="AUDIT", subjects=("orch.audit.>",), max_age=86_400, max_bytes=256 * _MIB)
+"""What the api records of requests; made only when it is told to."""
+
 STREAMS: Final = (OBJECTS, NODES, REPORTS, HEARTBEATS, METRICS, DECISIONS)
 
 API_SERVICE: Final = "orch-api"
@@ -142,6 +145,12 @@ def decision_subject(component: str, namespace: str, name: str) -> str:
 def decisions_of(component: str) -> str:
     """Return the filter orch.decisions.<component>.> for all that a component decides."""
     return f"orch.decisions.{component}.>"
+
+
+def audit_subject(verb: str, group: str, resource: str, namespace: str) -> str:
+    """Return orch.audit.<verb>.<group>.<resource>.<namespace>; without a resource orch.audit.<verb>.-.-.-."""
+    where = f"{escape(group or 'core')}.{escape(resource)}" if resource else "-.-"
+    return f"orch.audit.{escape(verb)}.{where}.{escape(namespace)}"
 
 
 def service_subject(service: str, verb: str) -> str:

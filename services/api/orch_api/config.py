@@ -20,6 +20,9 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls_key_file: str = ""
     client_ca_file: str = ""
     token_file: str = ""
+    proxy_client_cert_file: str = ""
+    proxy_client_key_file: str = ""
+    """By what the api proves to the servers of aggregated APIs that it is the api."""
     service_account_key_file: str = ""
     """Private and public keys in PEM: the first private one signs service accounts' tokens, all verify them.
 
@@ -32,6 +35,16 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Processes that share the port."""
     requests_in_flight: Annotated[int, msgspec.Meta(ge=1)] = 600
     """Requests that a process serves at a time, watches not counted; others wait (see orch_api.http.fairness)."""
+    audit_policy_file: str = ""
+    """A Policy of audit.k8s.io/v1; without one nothing is recorded."""
+    audit_log_file: str = ""
+    """Where events are written as JSON lines; processes may share it."""
+    audit_log_max_size: Annotated[int, msgspec.Meta(ge=1)] = 100
+    """Megabytes after which the file is moved away."""
+    audit_log_backups: Annotated[int, msgspec.Meta(ge=0)] = 10
+    """How many files that were moved away are kept."""
+    audit_stream: bool = False
+    """Whether events are also put on the bus, into the stream AUDIT."""
     service_cidr: str = "10.96.0.0/16"
     """The range of the services' cluster addresses."""
     compaction_interval: Duration = 300.0

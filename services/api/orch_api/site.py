@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from orch.bus.subjects import OBJECTS
-from orch.errors import UnavailableError
+from orch.errors import ConfigError, UnavailableError
 from orch_api.config import ApiConfig
 from orch_api.http.app import Application, Site
+from orch_api.http.audit import Auditor
+from orch_api.http.audit_log import LogFile, LogStream, Queue
+from orch_api.http.audit_policy import Rules, read_policy
 from orch_api.http.care import Care
 from orch_api.http.discovery import Discovery
 from orch_api.http.fairness import Fairness
@@ -27,19 +31,40 @@ log = logging.getLogger(__name__)
 _STOP_SECONDS: Final = 6.0
 
 
-def application(core: Core, config: ApiConfig) -> Application:
-    """Return the HTTP application over a core."""
+def audit_queues(core: Core, config: ApiConfig) -> list[Queue]:
+    """Return where audit events go; each queue has to be run. Raises ConfigError when there is nowhere."""
+    if not config.audit_policy_file:
+        return []
+    queues: list[Queue] = []
+    if config.audit_log_file:
+        file = LogFile(Path(config.audit_log_file), config.audit_log_max_size << 20, config.audit_log_backups)
+        queues.append(Queue("log", file.write, core.clock))
+    if config.audit_stream:
+        queues.append(Queue("stream", LogStream(core.bus).write, core.clock))
+    if not queues:
+        raise ConfigError("audit_policy_file", "is of no use without audit_log_file or audit_stream")
+    return queues
+
+
+def application(core: Core, config: ApiConfig, audited: Sequence[Queue] = ()) -> Application:
+    """Return the HTTP application over a core, recording what the audit policy says in `audited`.
+
+    Raises ConfigError for a policy that cannot be read.
+    """
+    auditor = None
+    if config.audit_policy_file:
+        auditor = Auditor(Rules(read_policy(Path(config.audit_policy_file))), audited, core.clock)
     authenticator = core.authenticator
     objects = ObjectRequests(core.pipeline, core.reader, core.cache, core.usage, core.authorizer, core.clock)
     streams = Streams(core.bus, core.cache, core.authorizer, core.clock)
     discovery = Discovery(core.registry, server_address=f"{config.address}:{config.port}")
     documents = OpenApiDocuments(core.registry, core.schemas)
     site = Site(authenticator, core.authorizer, discovery, documents, core.tokens, checks(core))
-    care = Care(Fairness(core.cache, config.requests_in_flight), core.clock)
+    care = Care(Fairness(core.cache, config.requests_in_flight), auditor)
     handler = ObjectsApplication(
         core.registry, discovery, authenticator, core.authorizer, objects, streams, care, core.definitions
     )
-    return Application(handler, site.app())
+    return Application(handler, site, auditor)
 
 
 def checks(core: Core) -> Mapping[str, Check]:
@@ -66,11 +91,13 @@ def checks(core: Core) -> Mapping[str, Check]:
 
 async def serve(core: Core, config: ApiConfig) -> None:
     """Run the core and serve it until cancelled; connections that are open then get a few seconds to end."""
-    app: Any = application(core, config)
+    queues = audit_queues(core, config)
+    app: Any = application(core, config, queues)
     listener = listen(config.address, config.port)
     site = server(app, certificate=config.tls_cert_file, key=config.tls_key_file, client_ca=config.client_ca_file)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(core.run(), name="core")
+        audits = [tasks.create_task(queue.run(), name="audit") for queue in queues]
         serving = tasks.create_task(site.serve(sockets=[listener]), name="https")
         log.info("serving on %s:%d", config.address, config.port)
         try:
@@ -78,6 +105,8 @@ async def serve(core: Core, config: ApiConfig) -> None:
         finally:
             await _stop(site, serving)
             running.cancel()
+            for audit in audits:
+                audit.cancel()
 
 
 async def _stop(site: Server, serving: asyncio.Task[None]) -> None:

@@ -18,19 +18,24 @@ from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.params import FromPath
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from orch.errors import BadRequestError, MethodNotAllowedError, NotFoundError
+from orch.errors import BadRequestError, MethodNotAllowedError, NotFoundError, UnauthorizedError
 from orch_api.auth import issuer
 from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
+from orch_api.auth.identity import Caller
 from orch_api.auth.tokens import ServiceAccountTokens
 from orch_api.http import openapi_protobuf
+from orch_api.http.audit import Auditor, Entry
+from orch_api.http.audit_policy import Attributes
+from orch_api.http.care import NOBODY
 from orch_api.http.discovery import Discovery, server_version
 from orch_api.http.document import Document
-from orch_api.http.exchange import Exchange, Receive, Scope, Send
+from orch_api.http.exchange import NOT_CACHED, Exchange, Header, Receive, Scope, Send, audit_id
 from orch_api.http.handler import ObjectsApplication
 from orch_api.http.health import Check, Health, Verdict
 from orch_api.http.metrics import REQUESTS, Labels
 from orch_api.http.openapi import OpenApiDocuments
+from orch_api.http.preferences import accepts_gzip
 from orch_api.http.refusal import as_api_error, refuse
 from orch_api.http.request import check_path
 from orch_api.http.server import PEER
@@ -48,11 +53,13 @@ AnyRequest = Request[Any, Any, Any]
 class Application:
     """Sends each connection to where it is served."""
 
-    __slots__ = ("_objects", "_rest")
+    __slots__ = ("_auditor", "_objects", "_rest", "_site")
 
-    def __init__(self, objects: ObjectsApplication, rest: Litestar) -> None:
+    def __init__(self, objects: ObjectsApplication, site: Site, auditor: Auditor | None = None) -> None:
         self._objects = objects
-        self._rest = rest
+        self._site = site
+        self._rest = site.app()
+        self._auditor = auditor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request."""
@@ -71,30 +78,46 @@ class Application:
     async def _serve_site(self, scope: Scope, receive: Receive, send: Send) -> None:
         place = next((known for known in _COUNTED if scope["path"].startswith(known)), "")
         figures = REQUESTS.labelled(Labels(_method(scope), subresource=place))
-        reply = _Reply(send)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        reply = _Reply(send, audit_id(headers))
+        entry = None if self._auditor is None else await self._entry(self._auditor, scope, headers, reply)
         started = time.monotonic()
         REQUESTS.begin(figures, long_running=False)
         try:
             await self._rest(scope, receive, reply)  # pyright: ignore[reportArgumentType]
         finally:
+            if entry is not None:
+                entry.answered(reply.status, b"", "")
+                entry.finish()
             REQUESTS.end(figures, long_running=False)
             if reply.status:
                 figures.done(reply.status, time.monotonic() - started, 0.0, reply.size)
 
+    async def _entry(self, auditor: Auditor, scope: Scope, headers: dict[bytes, bytes], reply: _Reply) -> Entry | None:
+        caller = await self._site.caller(scope.get(PEER), headers.get(b"authorization", b"").decode("latin-1"))
+        method: str = scope.get("method", "GET")
+        asked = Attributes(caller=caller, verb=method.lower(), path=scope["path"])
+        return auditor.begin(scope, headers, reply.audit_id.decode("latin-1"), asked)
+
 
 class _Reply:
-    """What the site answers, on its way to the client."""
+    """What the site answers, on its way to the client, with what every answer carries."""
 
-    __slots__ = ("_send", "size", "status")
+    __slots__ = ("_send", "audit_id", "size", "status")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, audit_id: bytes) -> None:
         self._send = send
+        self.audit_id = audit_id
         self.status = 0
         self.size = 0
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            headers: list[Header] = list(message["headers"])
+            if not any(name == NOT_CACHED[0] for name, _ in headers):
+                headers.append(NOT_CACHED)
+            message["headers"] = [*headers, (b"audit-id", self.audit_id)]
         else:
             self.size += len(message.get("body", b""))
         await self._send(message)
@@ -125,6 +148,13 @@ class Site:
         self._healthy = Health("healthz", checks)
         self._ready = Health("readyz", checks)
         self._alive = Health("livez", {name: check for name, check in checks.items() if name in _ALIVE})
+
+    async def caller(self, peer: Mapping[str, Any] | None, authorization: str) -> Caller:
+        """Return who asks, NOBODY for one who cannot be identified."""
+        try:
+            return await self._authenticator.identify(peer, authorization)
+        except UnauthorizedError:
+            return NOBODY
 
     def app(self) -> Litestar:
         """Return the routes as a Litestar application."""
@@ -222,7 +252,7 @@ async def _document(request: AnyRequest, document: Document) -> Response[bytes]:
     if request.headers.get("if-none-match") == document.etag:
         return Response(b"", status_code=304, headers=headers)
     body = document.body
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if accepts_gzip(request.headers.get("accept-encoding", "")):
         headers["content-encoding"] = "gzip"
         body = await asyncio.to_thread(lambda: document.compressed)
     return Response(body, headers=headers, media_type=document.media_type)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Final
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, Final, Protocol
 
 from orch.errors import BadRequestError, TooLargeError
+from orch_api.http.preferences import accepts_gzip
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -21,19 +23,60 @@ _BODY_DEADLINE: Final = 30.0
 
 Header = tuple[bytes, bytes]
 
+NOT_CACHED: Final[Header] = (b"cache-control", b"no-cache, private")
+
 
 class Disconnected(Exception):  # noqa: N818 - not an error of ours: the client has left
     """The client went away before its request was complete."""
+
+
+class Witness(Protocol):
+    """Is told what a request carries and what it is answered."""
+
+    def asked(self, body: bytes, media_type: str) -> None:
+        """Note the request's body."""
+        ...
+
+    def answered(self, status: int, body: bytes, media_type: str) -> None:
+        """Note the answer."""
+        ...
+
+    def begun(self, status: int) -> None:
+        """Note that an answer of unknown length has begun."""
+        ...
+
+
+def audit_id(headers: Mapping[bytes, bytes]) -> bytes:
+    """Return the id by which a request is known in the audit log: the client's own, or a new one (a random UUID)."""
+    given = headers.get(b"audit-id")
+    if given:
+        return given
+    digits = b"%032x" % random.getrandbits(128)  # tells requests apart, guards nothing
+    return b"%b-%b-4%b-a%b-%b" % (digits[:8], digits[8:12], digits[13:16], digits[17:20], digits[20:])
 
 
 class Exchange:
     """A request that is being answered. An answer is sent once, whole or as a stream.
 
     `status` is the answer's, 0 before it begins; `size` counts its body's bytes as they were sent. `extra` are headers
-    that go with the answer, whatever it is. A watch calls `settled` when it has sent what there was.
+    that go with the answer, whatever it is. A watch calls `settled` when it has sent what there was. The `witness` is
+    told of the bodies.
     """
 
-    __slots__ = ("_receive", "_send", "extra", "headers", "method", "scope", "settled", "size", "started", "status")
+    __slots__ = (
+        "_receive",
+        "_send",
+        "audit_id",
+        "extra",
+        "headers",
+        "method",
+        "scope",
+        "settled",
+        "size",
+        "started",
+        "status",
+        "witness",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -44,8 +87,10 @@ class Exchange:
         self.started = False
         self.status = 0
         self.size = 0
-        self.extra: list[Header] = []
+        self.audit_id = audit_id(self.headers)
+        self.extra: list[Header] = [(b"audit-id", self.audit_id), NOT_CACHED]
         self.settled: Callable[[], None] | None = None
+        self.witness: Witness | None = None
 
     def header(self, name: bytes) -> str:
         """Return a request header, "" when it is absent; `name` is in lower case."""
@@ -53,6 +98,12 @@ class Exchange:
 
     async def body(self) -> bytes:
         """Return the request's body. Raises TooLargeError past MAX_BODY, BadRequestError when it does not arrive."""
+        body = await self._body()
+        if self.witness is not None:
+            self.witness.asked(body, self.header(b"content-type"))
+        return body
+
+    async def _body(self) -> bytes:
         declared = self.headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > MAX_BODY:
             raise TooLargeError(f"Request entity too large: limit is {MAX_BODY}")
@@ -100,8 +151,10 @@ class Exchange:
         self, status: int, body: bytes, media_type: str = "application/json", headers: Sequence[Header] = ()
     ) -> None:
         """Send a whole answer, compressed when it is large and the client can read that."""
+        if self.witness is not None:
+            self.witness.answered(status, body, media_type)
         fields: list[Header] = [(b"content-type", media_type.encode()), *self.extra, *headers]
-        if len(body) >= _COMPRESS_FROM and b"gzip" in self.headers.get(b"accept-encoding", b""):
+        if len(body) >= _COMPRESS_FROM and accepts_gzip(self.header(b"accept-encoding")):
             body = await asyncio.to_thread(gzip.compress, body, 1)
             fields += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
         fields.append((b"content-length", b"%d" % len(body)))
@@ -113,16 +166,21 @@ class Exchange:
 
     async def begin(self, status: int, headers: Sequence[Header]) -> None:
         """Begin an answer that is another server's, with its headers as they are."""
-        self.started = True
-        self.status = status
-        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        self._begun(status)
+        named = [*headers, (b"audit-id", self.audit_id)]
+        await self._send({"type": "http.response.start", "status": status, "headers": named})
 
     async def start(self, media_type: str, headers: Sequence[Header] = ()) -> None:
         """Begin an answer of unknown length."""
+        self._begun(200)
+        fields: list[Header] = [(b"content-type", media_type.encode()), *self.extra, *headers]
+        await self._send({"type": "http.response.start", "status": 200, "headers": fields})
+
+    def _begun(self, status: int) -> None:
         self.started = True
-        self.status = 200
-        fields: list[Header] = [(b"content-type", media_type.encode()), (b"cache-control", b"no-cache, private")]
-        await self._send({"type": "http.response.start", "status": 200, "headers": [*fields, *self.extra, *headers]})
+        self.status = status
+        if self.witness is not None:
+            self.witness.begun(status)
 
     async def write(self, piece: bytes) -> None:
         """Send a piece of the answer; returns when the transport's buffer has room again."""

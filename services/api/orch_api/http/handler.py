@@ -13,12 +13,12 @@ from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
 from orch_api.extensions.follower import DefinitionFollower
-from orch_api.http.care import Care
+from orch_api.http.care import NOBODY, Care
 from orch_api.http.discovery import Discovery
 from orch_api.http.exchange import Disconnected, Exchange, Header, Receive, Scope, Send
 from orch_api.http.media import accepted
 from orch_api.http.objects import ObjectRequests
-from orch_api.http.refusal import refuse, refuse_websocket
+from orch_api.http.refusal import refuse_websocket
 from orch_api.http.request import Call, Target, parse_path, parse_query, verb_of
 from orch_api.http.server import PEER
 from orch_api.http.streams import Streams
@@ -55,15 +55,16 @@ class ObjectsApplication:
             await self._websocket(scope, receive, send)
             return
         exchange = Exchange(scope, receive, send)
+        caller = NOBODY
         try:
-            await self._serve(exchange)
+            caller = await self.caller(exchange)
+            await self._serve(exchange, caller)
         except Disconnected:
             pass
         except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
-            await refuse(exchange, error)
+            await self._care.refuse(exchange, caller, error)
 
-    async def _serve(self, exchange: Exchange) -> None:
-        caller = await self.caller(exchange)
+    async def _serve(self, exchange: Exchange, caller: Caller) -> None:
         target = parse_path(exchange.scope["path"])
         if target is None:
             await self._care.path(exchange, caller, lambda: self._discover(exchange, caller))
@@ -119,7 +120,13 @@ class ObjectsApplication:
             caller = await self._authenticator.identify(scope.get(PEER), authorization)
             target, resource = self.resolve(scope["path"])
             query = parse_query(scope["query_string"])
-            await self._streams.websocket(scope, receive, send, caller, resource, target, query)
+            call = Call(caller, "get", resource, target, query, streams=True)
+            await self._care.websocket(
+                scope,
+                send,
+                call,
+                lambda told: self._streams.websocket(scope, receive, told, caller, resource, target, query),
+            )
         except Exception as error:  # noqa: BLE001 - as above
             await refuse_websocket(send, error)
 

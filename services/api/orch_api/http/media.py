@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -10,6 +10,7 @@ import msgspec
 
 from orch.errors import NotAcceptableError, UnsupportedMediaTypeError
 from orch_api import wire
+from orch_api.http.preferences import clauses
 from orch_api.http.yaml_documents import yaml_to_json
 
 JSON: Final = "application/json"
@@ -49,12 +50,6 @@ _FORMS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
 _PROTOBUF_FORMS: Final = frozenset({"", "PartialObjectMetadata", "PartialObjectMetadataList"})
 
 
-class _Clause(msgspec.Struct, frozen=True):
-    media_type: str
-    parameters: Mapping[str, str]
-    quality: float
-
-
 @lru_cache(maxsize=1024)
 def accepted(header: str, *, protobuf: bool = False) -> Accepted:
     """Return the form in an Accept header that is wanted most of those that orch can produce.
@@ -63,8 +58,8 @@ def accepted(header: str, *, protobuf: bool = False) -> Accepted:
     """
     if not header:
         return Accepted()
-    for clause in sorted(_clauses(header), key=lambda each: -each.quality):
-        media_type, form = clause.media_type, clause.parameters.get("as", "")
+    for clause in sorted(clauses(header), key=lambda each: -each.quality):
+        media_type, form = clause.value, clause.parameters.get("as", "")
         version = clause.parameters.get("v", "")
         if form:
             group, versions = _FORMS.get(form, ("", frozenset[str]()))
@@ -78,30 +73,6 @@ def accepted(header: str, *, protobuf: bool = False) -> Accepted:
             return Accepted(PROTOBUF, form or "Object", version)  # pyright: ignore[reportArgumentType]
     offered = f"{JSON}, {YAML}, {PROTOBUF}" if protobuf else f"{JSON}, {YAML}"
     raise NotAcceptableError(f"only the following media types are accepted: {offered}")
-
-
-def _clauses(header: str) -> Iterator[_Clause]:
-    """Yield the clauses of an Accept or Accept-Encoding header, in its order."""
-    for clause in header.split(","):
-        media_type, _, rest = clause.partition(";")
-        parameters: dict[str, str] = {}
-        for part in rest.split(";"):
-            key, _, value = part.partition("=")
-            parameters[key.strip()] = value.strip()
-        yield _Clause(media_type.strip().lower(), parameters, _quality(parameters.get("q", "")))
-
-
-def _quality(value: str) -> float:
-    try:
-        return float(value) if value else 1.0
-    except ValueError:
-        return 1.0
-
-
-@lru_cache(maxsize=256)
-def accepts_gzip(header: str) -> bool:
-    """Return whether an Accept-Encoding header permits gzip."""
-    return any(clause.media_type == "gzip" and clause.quality > 0 for clause in _clauses(header))
 
 
 def body_as_json(content_type: str, body: bytes) -> bytes:
