@@ -170,3 +170,13 @@ async def served(app: Any) -> AsyncIterator[Served]:
         yield Served(listener.getsockname()[1], stack)
     site.should_exit = True
     await serving
+
+
+@pytest.fixture
+def eventually() -> Any:
+    async def wait(condition: Any) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.005)
+
+    return wait
