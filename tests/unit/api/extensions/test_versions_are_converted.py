@@ -125,7 +125,8 @@ async def test_a_webhook_converts_both_ways(api: Extended, webhook: Webhook) -> 
         (
             lambda review: review.update(kind="Other"),
             (
-                "expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got apiextensions.k8s.io/v1, "
+                "expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, "
+                "got apiextensions.k8s.io/v1, "
                 "Kind=Other"
             ),
         ),
@@ -136,7 +137,8 @@ async def test_a_webhook_converts_both_ways(api: Extended, webhook: Webhook) -> 
         (
             lambda review: review["response"]["convertedObjects"][0].update(apiVersion="x/v9"),
             (
-                "returned invalid converted object at index 0: invalid groupVersion (expected stable.example.com/v1beta1, "
+                "returned invalid converted object at index 0: invalid groupVersion "
+                "(expected stable.example.com/v1beta1, "
                 "received x/v9)"
             ),
         ),
