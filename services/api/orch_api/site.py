@@ -11,6 +11,7 @@ from typing import Any, Final
 from orch.bus.subjects import OBJECTS
 from orch.errors import ConfigError, UnavailableError
 from orch_api.config import ApiConfig
+from orch_api.http.aggregation import Aggregation
 from orch_api.http.app import Application, Site
 from orch_api.http.audit import Auditor
 from orch_api.http.audit_log import LogFile, LogStream, Queue
@@ -61,8 +62,9 @@ def application(core: Core, config: ApiConfig, audited: Sequence[Queue] = ()) ->
     documents = OpenApiDocuments(core.registry, core.schemas)
     site = Site(authenticator, core.authorizer, discovery, documents, core.tokens, checks(core))
     care = Care(Fairness(core.cache, config.requests_in_flight), auditor)
+    aggregation = Aggregation(core.api_services, core.registry, core.authorizer)
     handler = ObjectsApplication(
-        core.registry, discovery, authenticator, core.authorizer, objects, streams, care, core.definitions
+        core.registry, discovery, authenticator, core.authorizer, objects, streams, care, core.definitions, aggregation
     )
     return Application(handler, site, auditor)
 

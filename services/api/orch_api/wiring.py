@@ -21,6 +21,7 @@ from orch_api.auth.keys import SigningKeys
 from orch_api.auth.tokens import ServiceAccountTokens
 from orch_api.bootstrap import create_system_objects
 from orch_api.config import ApiConfig
+from orch_api.extensions.api_services import ApiServices, ClientCertificate
 from orch_api.extensions.follower import DefinitionFollower
 from orch_api.extensions.lifecycle import DefinitionLifecycle
 from orch_api.extensions.service_addresses import ServiceAddresses
@@ -96,6 +97,8 @@ class Core:
         self.lifecycle = DefinitionLifecycle(
             store, self.cache, registry, self.pipeline, self.definitions, identity, clock
         )
+        proof = ClientCertificate(config.proxy_client_cert_file, config.proxy_client_key_file)
+        self.api_services = ApiServices(store, self.cache, registry, self.pipeline, identity, clock, proof)
         self._port = config.port
         self._ready = asyncio.Event()
 
@@ -115,7 +118,8 @@ class Core:
     async def run(self) -> None:
         """Run until cancelled. Raises what a part ends with: nothing of it is expected to end."""
         async with asyncio.TaskGroup() as tasks:
-            for part in (self.cache, self.definitions, self.lifecycle, self.relay, self.reports, self.usage, self.upkeep):
+            extensions = (self.definitions, self.lifecycle, self.api_services)
+            for part in (self.cache, *extensions, self.relay, self.reports, self.usage, self.upkeep):
                 tasks.create_task(part.run(), name=type(part).__name__)
             await self._serve()
 

@@ -13,6 +13,7 @@ from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
 from orch_api.extensions.follower import DefinitionFollower
+from orch_api.http.aggregation import Aggregation
 from orch_api.http.care import NOBODY, Care
 from orch_api.http.discovery import Discovery
 from orch_api.http.exchange import Disconnected, Exchange, Header, Receive, Scope, Send
@@ -39,6 +40,7 @@ class ObjectsApplication:
         streams: Streams,
         care: Care,
         definitions: DefinitionFollower,
+        aggregation: Aggregation,
     ) -> None:
         self._registry = registry
         self._discovery = discovery
@@ -48,6 +50,7 @@ class ObjectsApplication:
         self._streams = streams
         self._care = care
         self._definitions = definitions
+        self._aggregation = aggregation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -65,6 +68,8 @@ class ObjectsApplication:
             await self._care.refuse(exchange, caller, error)
 
     async def _serve(self, exchange: Exchange, caller: Caller) -> None:
+        if await self._aggregation.answer(exchange, caller, self._care):
+            return
         target = parse_path(exchange.scope["path"])
         if target is None:
             await self._care.path(exchange, caller, lambda: self._discover(exchange, caller))
