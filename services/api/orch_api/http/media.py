@@ -90,11 +90,12 @@ def body_as_json(content_type: str, body: bytes) -> bytes:
     )
 
 
-def patch_kind(content_type: str) -> Literal["json", "merge", "strategic", "apply"]:
-    """Return the kind of patch that a content type names."""
-    kind = PATCHES.get(content_type.partition(";")[0].strip().lower())
+def patch_kind(content_type: str, *, strategic: bool = True) -> Literal["json", "merge", "strategic", "apply"]:
+    """Return the kind of patch that a content type names; `strategic` says whether a strategic one is possible."""
+    offered = {name: kind for name, kind in PATCHES.items() if strategic or kind != "strategic"}
+    kind = offered.get(content_type.partition(";")[0].strip().lower())
     if kind is None:
-        listed = ", ".join(PATCHES)
+        listed = ", ".join(offered)
         raise UnsupportedMediaTypeError(
             f"the body of the request was in an unknown format - accepted media types include: {listed}"
         )

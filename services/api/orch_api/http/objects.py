@@ -155,7 +155,7 @@ class ObjectRequests:
     ) -> None:
         body = await exchange.body()
         content_type = exchange.header(b"content-type")
-        kind = patch_kind(content_type) if verb == "patch" else ""
+        kind = patch_kind(content_type, strategic=resource.schema is None) if verb == "patch" else ""
         options = write_options(query, kind if kind == "apply" else verb, exchange.header(b"user-agent"))
         do = self._pipeline
         where = (caller, resource, target.namespace)

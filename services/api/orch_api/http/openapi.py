@@ -201,7 +201,7 @@ class _Edition:
         content["parameters"] = [_v3_parameter(parameter) for parameter in operation.parameters]
         if operation.body is not None:
             schema = self._v3_reference(operation.body)
-            types = _PATCHES if operation.patch else ("*/*",)
+            types = self._patches(operation) if operation.patch else ("*/*",)
             body: dict[str, Any] = {"content": {each: {"schema": schema} for each in types}}
             if operation.method != "delete":
                 body["required"] = True
@@ -220,11 +220,17 @@ class _Edition:
                 body["required"] = True
             parameters.append(body)
         content["parameters"] = parameters
-        content["consumes"] = list(_PATCHES) if operation.patch else ["*/*"]
+        content["consumes"] = self._patches(operation) if operation.patch else ["*/*"]
         content["produces"] = list(_produced(operation))
         content["schemes"] = ["https"]
         content["responses"] = _responses(operation, {"schema": self._v2_reference(operation.answer)})
         return content
+
+    def _patches(self, operation: Operation) -> list[str]:
+        """Return the kinds of patch: strategic ones only where Kubernetes' own schema says how to merge."""
+        about = operation.about
+        strategic = (about.group, about.version, about.kind) not in self._custom
+        return [each for each in _PATCHES if strategic or not each.startswith("application/strategic")]
 
     def _v3_reference(self, model: Model | None) -> Schema:
         return self._reference(model, "#/components/schemas/")

@@ -364,3 +364,13 @@ async def test_a_deprecated_version_warns(api: Extended) -> None:
     await api.define(definition(usual(deprecated=True)))
     answer = await api.create(custom("a", {}))
     assert f"{GROUP}/v1 CronTab is deprecated" in answer.headers["warning"]
+
+
+async def test_strategic_patches_have_no_strategy_here(crons: Extended) -> None:
+    await crons.made(custom("a", {}))
+    strategic = {"content_type": "application/strategic-merge-patch+json"}
+    refused = await crons.http("PATCH", crons.path("a"), {"spec": {"replicas": 2}}, **strategic)
+    assert refused.status == 415
+    assert refused.json["message"].endswith(
+        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+    )
