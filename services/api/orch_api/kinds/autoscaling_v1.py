@@ -74,6 +74,8 @@ def as_v2(document: Document) -> Document:
             spec["behavior"] = behavior
         result["spec"] = spec
     status: Document = dict(section(document, "status"))
+    if not status.get("currentReplicas"):
+        status.pop("currentReplicas", None)
     if (measured := status.pop(_MEASURED, None)) is not None and not current:
         current = [_cpu("current", averageUtilization=measured)]
     if current:
@@ -113,7 +115,7 @@ def _spec_as_v1(spec: Document, annotations: dict[str, str]) -> Document:
 
 
 def _status_as_v1(status: Document, annotations: dict[str, str]) -> Document:
-    status = dict(status)
+    status = {"currentReplicas": 0, "desiredReplicas": 0} | status  # what v2 leaves out v1 shows
     current: list[Document] = status.pop("currentMetrics", None) or []
     conditions: list[Document] = status.pop("conditions", None) or []
     for metric in current:

@@ -276,10 +276,15 @@ def test_what_was_measured_travels_in_annotations():
         "lastTransitionTime": "2026-01-01T00:00:00Z",
         "reason": "Ready",
     }
-    stored["status"] = {"currentMetrics": [{"type": "Resource", "resource": current}], "conditions": [condition]}
+    metrics = [{"type": "Resource", "resource": current}]
+    stored["status"] = {"desiredReplicas": 0, "currentMetrics": metrics, "conditions": [condition]}
     served = as_v1(stored)
     annotations = served["metadata"]["annotations"]
-    assert served["status"] == {"currentCPUUtilizationPercentage": 10}
+    assert served["status"] == {
+        "currentReplicas": 0,
+        "desiredReplicas": 0,
+        "currentCPUUtilizationPercentage": 10,
+    }
     assert annotations[f"{PREFIX}/current-metrics"] == (
         '[{"type":"Resource","resource":{"name":"cpu","currentAverageUtilization":10,"currentAverageValue":"5m"}}]'
     )
@@ -321,7 +326,7 @@ def test_nothing_is_lost_between_the_versions(metrics, ready):
     stored = autoscaler(metrics=metrics) if metrics else autoscaler()
     if ready:
         condition = {"type": "AbleToScale", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-        stored["status"] = {"conditions": [condition]}
+        stored["status"] = {"desiredReplicas": 0, "conditions": [condition]}
     again = as_v2(as_v1(copy.deepcopy(stored)))
     unique = [metric for metric in metrics if metric != CPU] + [CPU] * (CPU in metrics)
     assert again["spec"].get("metrics", []) == unique
