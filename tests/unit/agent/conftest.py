@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from agent_cluster import Cluster, cancelled
 
+from orch.bus import rpc, subjects
 from orch.clock import ManualClock
 from orch.errors import NotFoundError
 from orch.objects.pods import Pod
@@ -17,6 +19,7 @@ from orch_agent.network.simulated import SimulatedSandboxes
 from orch_agent.pods.host import PodHost
 from orch_agent.pods.worker import PodWorker
 from orch_agent.runtimes.simulated import SimulatedRuntime
+from orch_pb.v1 import rpc_pb2
 
 
 class Objects:
@@ -148,3 +151,15 @@ class SimulatedNode:
 @pytest.fixture
 def node() -> SimulatedNode:
     return SimulatedNode()
+
+
+@pytest.fixture
+async def cluster() -> AsyncGenerator[Cluster]:
+    made = Cluster()
+    for stream in subjects.STREAMS:
+        await made.bus.ensure_stream(stream)
+    served = await rpc.serve(made.bus, "get", rpc_pb2.GetRequest, made.answer)
+    async with cancelled(made.run()):
+        yield made
+    await served.stop()
+    await made.bus.close()
