@@ -7,6 +7,7 @@ apimachinery's pkg/util/managedfields for the rules; entries of other versions o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -38,6 +39,9 @@ _SYSTEM_META: Final = (
     "selfLink",
     "uid",
 )
+_UNOWNED_META: Final = frozenset(_SYSTEM_META)
+_HEAD: Final = frozenset({"apiVersion", "kind", "metadata"})
+
 UNOWNED: Final[FieldSet] = {
     "f:apiVersion": sets.LEAF,
     "f:kind": sets.LEAF,
@@ -196,19 +200,20 @@ def track(kind: FieldType, new: Document, old: Document | None, manager: Manager
     it. Raises BadRequestError for entries that make no sense.
     """
     if old is None:
-        ownership = Ownership()
-    else:
-        if is_reset(new):
-            new["metadata"].pop("managedFields")
-            return
-        given = not manager.subresource and bool(new["metadata"].get("managedFields"))
-        source = new if given else old
-        if not source["metadata"].get("managedFields"):
-            new["metadata"].pop("managedFields", None)
-            return
-        new["metadata"]["managedFields"] = source["metadata"]["managedFields"]
-        ownership = read(source)
-    changes = compare(kind, old or {}, new)
+        if fields := _created(kind, new):
+            new["metadata"]["managedFields"] = [_written(Entry(manager, fields, now))]
+        return
+    if is_reset(new):
+        new["metadata"].pop("managedFields")
+        return
+    given = not manager.subresource and bool(new["metadata"].get("managedFields"))
+    source = new if given else old
+    if not source["metadata"].get("managedFields"):
+        new["metadata"].pop("managedFields", None)
+        return
+    new["metadata"]["managedFields"] = source["metadata"]["managedFields"]
+    ownership = read(source)
+    changes = compare(kind, old, new)
     changes = Changes(*(sets.difference(one, UNOWNED) for one in (changes.added, changes.modified, changes.removed)))
     if not changes:
         return
@@ -216,6 +221,30 @@ def track(kind: FieldType, new: Document, old: Document | None, manager: Manager
     ownership.take(manager, changes, now)
     ownership.cap()
     ownership.write(new)
+
+
+def _created(kind: FieldType, new: Document) -> Document:
+    """Return the fields of a new object, ready to be written: larger parts are JSON already.
+
+    Objects of one template differ in little but their names, so the parts of the last ones are remembered.
+    """
+    head = {"metadata": {name: value for name, value in new["metadata"].items() if name not in _UNOWNED_META}}
+    fields: Document = compare(kind, {}, head).added
+    for name, value in new.items():
+        if name in _HEAD or value is None:
+            continue
+        part = _part(kind, name, msgspec.json.encode(value))
+        if part is not None:
+            fields[f"f:{name}"] = part
+    return fields
+
+
+@lru_cache(maxsize=1024)
+def _part(kind: FieldType, name: str, value: bytes) -> msgspec.Raw | None:
+    """Return the fields of a part of a new object in JSON, None when it has none."""
+    added = compare(kind, {}, {name: msgspec.json.decode(value)}).added
+    fields = added.get(f"f:{name}")
+    return None if fields is None else msgspec.Raw(msgspec.json.encode(fields))
 
 
 def before_first_apply(kind: FieldType, live: Document, api_version: str) -> Ownership:

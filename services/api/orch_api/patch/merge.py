@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from orch_api.patch.documents import Document, as_object, clone
+from orch_api.patch.documents import Document, as_object
 
 
 def apply(document: Document, patch: Any) -> Document:
-    """Return the document with the patch merged into it. Raises BadRequestError when the patch is no object."""
+    """Return the document with the patch merged into it; the two and the result may share what they hold.
+
+    Raises BadRequestError when the patch is no object.
+    """
     return _merge(document, as_object(patch))
 
 
 def _merge(target: Any, patch: Document) -> Document:
     before = cast("Document", target) if isinstance(target, dict) else {}
-    result: Document = {key: clone(value) for key, value in before.items() if key not in patch}
+    result: Document = {key: value for key, value in before.items() if key not in patch}
     for key, value in patch.items():
         if isinstance(value, dict):
             result[key] = _merge(before.get(key), cast("Document", value))
         elif value is not None:
-            result[key] = clone(value)
+            result[key] = value
     return result

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, cast
 import msgspec
 
 from orch.errors import BadRequestError
-from orch_api.patch.documents import Document, as_object, clone, equal
+from orch_api.patch.documents import Document, as_object, equal
 
 _DIRECTIVE: Final = "$patch"
 _RETAIN_KEYS: Final = "$retainKeys"
@@ -50,7 +50,10 @@ class Rules(Protocol):
 
 
 def apply(document: Document, patch: Any, schema: Rules) -> Document:
-    """Return the document with the patch merged into it. Raises BadRequestError for a patch that makes no sense."""
+    """Return the document with the patch merged into it; the two and the result may share what they hold.
+
+    Raises BadRequestError for a patch that makes no sense.
+    """
     return _Merge(schema).maps(document, as_object(patch), ())
 
 
@@ -76,9 +79,7 @@ class _Merge:
         kept = _retained(original, patch)
         fields = {key: value for key, value in patch.items() if not _is_directive(key)}
         directives = _list_directives(patch)
-        result: Document = {
-            key: clone(value) for key, value in kept.items() if key not in fields and key not in directives
-        }
+        result: Document = {key: value for key, value in kept.items() if key not in fields and key not in directives}
         for key in (*fields, *(name for name in directives if name not in fields)):
             merged = self._field(kept.get(key), fields, key, directives.get(key, {}), (*path, key))
             if merged is not None:
@@ -96,7 +97,7 @@ class _Merge:
         if given and not isinstance(patch, list):
             return patch
         if not given and not isinstance(original, list):
-            return clone(original)
+            return original
         items = cast("list[Any]", patch) if given else []
         order = directives.get(_ORDER)
         if order is not None:
@@ -135,7 +136,7 @@ class _Merge:
     ) -> list[Any]:
         key = self._merge_key(path)
         if key is None:
-            return _fresh_list(patch) if given else clone(original)
+            return _fresh_list(patch) if given else original
         both = [*original, *patch]
         if any(isinstance(item, list) for item in both):
             raise BadRequestError("lists of lists are not supported")
@@ -174,7 +175,7 @@ class _Merge:
                 merged[place] = self.maps(merged[place], item, path)
             else:
                 merged.append(_fresh_map(item))
-        return [clone(item) for item in _ordered(merged, original, order if order is not None else plain, key)]
+        return _ordered(merged, original, order if order is not None else plain, key)
 
 
 def _identity(item: Any, key: str) -> bytes:

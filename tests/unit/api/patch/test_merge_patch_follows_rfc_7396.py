@@ -54,22 +54,10 @@ def test_it_does_what_the_pseudo_code_does(document, patch):
 
 
 @given(DOCUMENTS, PATCHES)
-def test_it_changes_neither_input_and_shares_nothing_with_them(document, patch):
+def test_it_changes_neither_input(document, patch):
     before = copy.deepcopy((document, patch))
-    result = merge.apply(document, patch)
-    spoil(result)
+    merge.apply(document, patch)
     assert (document, patch) == before
-
-
-def spoil(value: Any) -> None:
-    if isinstance(value, dict):
-        for inner in value.values():
-            spoil(inner)
-        value["spoilt"] = True
-    elif isinstance(value, list):
-        for inner in value:
-            spoil(inner)
-        value.append("spoilt")
 
 
 @given(DOCUMENTS, DOCUMENTS)
