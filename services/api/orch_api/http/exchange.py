@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import random
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, Protocol
+
+import msgspec
 
 from orch.errors import BadRequestError, TooLargeError
 from orch_api.http.preferences import accepts_gzip
@@ -22,6 +26,14 @@ _COMPRESS_FROM: Final = 128 * 1024
 _BODY_DEADLINE: Final = 30.0
 
 Header = tuple[bytes, bytes]
+
+_JSON: Final = "application/json"
+_DIGITS: Final = f"{random.getrandbits(76):019x}"  # tells processes apart, guards nothing
+_PROCESS: Final = f"{_DIGITS[:8]}-{_DIGITS[8:12]}-4{_DIGITS[12:15]}-a{_DIGITS[15:18]}-".encode()
+_COUNT: Final = itertools.count(random.getrandbits(40))
+_PRETTY: Final = re.compile(rb"(?:^|&)pretty=([^&]+)")
+_TRUE: Final = frozenset({b"1", b"t", b"T", b"true", b"TRUE", b"True"})
+_READ_BY_PEOPLE: Final = (b"curl", b"Wget", b"Mozilla/5.0")
 
 NOT_CACHED: Final[Header] = (b"cache-control", b"no-cache, private")
 
@@ -47,12 +59,11 @@ class Witness(Protocol):
 
 
 def audit_id(headers: Mapping[bytes, bytes]) -> bytes:
-    """Return the id by which a request is known in the audit log: the client's own, or a new one (a random UUID)."""
+    """Return the id by which a request is known in the audit log: the client's own, or a new one, a UUID."""
     given = headers.get(b"audit-id")
     if given:
         return given
-    digits = b"%032x" % random.getrandbits(128)  # tells requests apart, guards nothing
-    return b"%b-%b-4%b-a%b-%b" % (digits[:8], digits[8:12], digits[13:16], digits[17:20], digits[20:])
+    return b"%b%012x" % (_PROCESS, next(_COUNT))
 
 
 class Exchange:
@@ -153,6 +164,8 @@ class Exchange:
         """Send a whole answer, compressed when it is large and the client can read that."""
         if self.witness is not None:
             self.witness.answered(status, body, media_type)
+        if media_type == _JSON and self._wants_indents():
+            body = msgspec.json.format(body)
         fields: list[Header] = [(b"content-type", media_type.encode()), *self.extra, *headers]
         if len(body) >= _COMPRESS_FROM and accepts_gzip(self.header(b"accept-encoding")):
             body = await asyncio.to_thread(gzip.compress, body, 1)
@@ -163,6 +176,13 @@ class Exchange:
         self.size = len(body)
         await self._send({"type": "http.response.start", "status": status, "headers": fields})
         await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+
+    def _wants_indents(self) -> bool:
+        """Return whether a person reads the answer: said so in the query, or else by the program that asks."""
+        query: bytes = self.scope["query_string"]
+        if b"pretty" in query and (found := _PRETTY.search(query)):
+            return found[1] in _TRUE
+        return self.headers.get(b"user-agent", b"").startswith(_READ_BY_PEOPLE)
 
     async def begin(self, status: int, headers: Sequence[Header]) -> None:
         """Begin an answer that is another server's, with its headers as they are."""

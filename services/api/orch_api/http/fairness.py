@@ -149,7 +149,7 @@ class _Schema:
 class Ticket:
     """A request's claim to seats: granted at once, or after a wait; given back once."""
 
-    __slots__ = ("_fairness", "flow", "granted", "released", "schema", "turn", "waited", "width")
+    __slots__ = ("_fairness", "flow", "granted", "schema", "turn", "waited", "width")
 
     def __init__(self, fairness: Fairness, schema: _Schema, flow: str, width: int) -> None:
         self._fairness = fairness
@@ -157,7 +157,6 @@ class Ticket:
         self.flow = flow
         self.width = width
         self.granted = False
-        self.released = False
         self.turn: asyncio.Future[None] | None = None
         self.waited = 0.0
 
@@ -168,8 +167,8 @@ class Ticket:
 
     def release(self) -> None:
         """Give the seats back, if they were granted and still are taken."""
-        if self.granted and not self.released:
-            self.released = True
+        if self.granted:
+            self.granted = False
             self._fairness.leave(self)
 
 

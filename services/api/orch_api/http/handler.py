@@ -23,6 +23,8 @@ from orch_api.http.refusal import refuse_websocket
 from orch_api.http.request import Call, Target, parse_path, parse_query, verb_of
 from orch_api.http.server import PEER
 from orch_api.http.streams import Streams
+from orch_api.http.websocket_tokens import take_authorization
+from orch_api.http.websocket_watch import WebSocketExchange
 from orch_api.registry import Registry, Resource
 from orch_pb.v1.object_pb2 import TraceContext
 
@@ -107,7 +109,7 @@ class ObjectsApplication:
         if exchange.method not in {"GET", "HEAD"}:
             raise MethodNotAllowedError
         await self._definitions.catch_up()
-        form = accepted(exchange.header(b"accept"))
+        form = accepted(exchange.header(b"accept"), discovery=True)
         aggregated = form.version if form.form == "APIGroupDiscoveryList" else ""
         document = self._discovery.find(path, aggregated)
         if document is None:
@@ -119,12 +121,15 @@ class ObjectsApplication:
         await exchange.answer(200, document.body, document.media_type, headers)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
-            authorization = headers.get(b"authorization", b"").decode("latin-1")
-            caller = await self._authenticator.identify(scope.get(PEER), authorization)
+            caller = await self._authenticator.identify(scope.get(PEER), take_authorization(scope))
             target, resource = self.resolve(scope["path"])
             query = parse_query(scope["query_string"])
+            if verb_of("GET", target, query) == "watch":
+                watch = Call(caller, "watch", resource, target, query)
+                exchange = WebSocketExchange(scope, receive, send)
+                await self._care.resource(exchange, watch, lambda: self._answer(exchange, watch))
+                return
             call = Call(caller, "get", resource, target, query, streams=True)
             await self._care.websocket(
                 scope,

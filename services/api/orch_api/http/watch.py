@@ -52,37 +52,35 @@ def timeout_of(seconds: int | None) -> float:
     return _MIN_TIMEOUT * (1 + random.random())  # noqa: S311 - spreads load, guards nothing
 
 
-def check_initial_events(send_initial_events: bool | None, match: str, bookmarks: bool) -> None:
+def check_watch_options(send_initial_events: bool | None, match: str, continue_token: str, bookmarks: bool) -> None:
     """Refuse combinations that Kubernetes refuses. Raises InvalidError."""
     problems: list[Cause] = []
-    if send_initial_events is None:
-        if match:
-            problems.append(
-                Cause(
-                    "FieldValueForbidden",
-                    "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                    "resourceVersionMatch",
-                )
-            )
-    else:
+    if send_initial_events is not None and match != "NotOlderThan":
+        problems.append(_forbidden("resourceVersionMatch", "sendInitialEvents requires setting", " to NotOlderThan"))
+    if match:
+        if send_initial_events is None:
+            what = "is forbidden for watch unless sendInitialEvents is provided"
+            problems.append(_forbidden("resourceVersionMatch", "", f" {what}"))
         if match != "NotOlderThan":
-            problems.append(
-                Cause(
-                    "FieldValueForbidden",
-                    "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                    "resourceVersionMatch",
-                )
-            )
-        if send_initial_events and not bookmarks:
-            problems.append(
-                Cause(
-                    "FieldValueForbidden",
-                    "Forbidden: sendInitialEvents requires setting allowWatchBookmarks to true",
-                    "allowWatchBookmarks",
-                )
-            )
+            message = f'Unsupported value: "{match}": supported values: "NotOlderThan"'
+            problems.append(Cause("FieldValueNotSupported", message, "resourceVersionMatch"))
+        if continue_token:
+            problems.append(_forbidden("resourceVersionMatch", "", " is forbidden when continue is provided"))
+    if send_initial_events and not bookmarks:
+        problems.append(_forbidden("allowWatchBookmarks", "sendInitialEvents requires setting", " to true"))
     if problems:
         raise InvalidError.of("ListOptions", "meta.k8s.io", "", problems)
+
+
+def refuse_initial_events() -> None:
+    """Refuse a list that asks for what only watches have. Raises InvalidError."""
+    problem = _forbidden("sendInitialEvents", "", " is forbidden for list")
+    raise InvalidError.of("ListOptions", "meta.k8s.io", "", [problem])
+
+
+def _forbidden(field: str, before: str, after: str) -> Cause:
+    words = f"{before} {field}{after}" if before else f"{field}{after}"
+    return Cause("FieldValueForbidden", f"Forbidden: {words}", field)
 
 
 class Watcher:
@@ -192,21 +190,7 @@ class Watcher:
         return b"".join(lines)
 
     def _bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
-        resource = self._request.resource
-        metadata: dict[str, object] = {"resourceVersion": str(version)}
-        if initial_end:
-            metadata["annotations"] = {_INITIAL_EVENTS_END: "true"}
-        body: dict[str, object] = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
-        if self._renderer.accepted.form == "Table":
-            body = {
-                "kind": "Table",
-                "apiVersion": "meta.k8s.io/v1",
-                "metadata": {"resourceVersion": str(version)},
-                "columnDefinitions": [],
-                "rows": [{"cells": [], "object": body}],
-            }
-        elif self._renderer.accepted.form == "PartialObjectMetadata":
-            body = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
-        line = self._renderer.frame("BOOKMARK", msgspec.json.encode(body))
+        annotations = {_INITIAL_EVENTS_END: "true"} if initial_end else {}
+        line = self._renderer.bookmark(version, annotations)
         self._figures.sent(len(line))
         return line

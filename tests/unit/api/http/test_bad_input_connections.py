@@ -230,3 +230,51 @@ async def test_who_reads_slowly_is_not_cut_off(site, http, eventually):
         passed += READ_SECONDS - 1
         site.later(passed)
         assert len(site.connections) == 1
+
+
+def upgrade(path):
+    return get(
+        path,
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    )
+
+
+async def test_a_websocket_whose_client_is_gone(site, http, eventually):
+    """It answers no ping: a client that vanished, or a connection that is open on one side only."""
+    site.server.config.ws_ping_interval = site.server.config.ws_ping_timeout = 0.05
+    client = await site.connect()
+    await client.send(upgrade(f"{NS}/configmaps?watch=1"))
+    head = await client.reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert b"audit-id: " in head.lower()
+    await client.ended()
+    await eventually(lambda: not site.connections)
+
+
+async def test_a_websocket_that_nobody_reads(site, http, eventually):
+    site.server.config.ws_ping_interval = None
+    client = await site.connect(limit=1024)
+    await client.send(upgrade(f"{NS}/configmaps?watch=1"))
+    await client.reader.readuntil(b"\r\n\r\n")
+    for number in range(100):
+        await http("POST", f"{NS}/configmaps", config_map(f"c{number}", data={"a": "x" * 500_000}))
+        if any(size > 1 << 16 for size in waiting(site)):
+            break
+    for number in range(10):
+        await http("POST", f"{NS}/configmaps", config_map(f"d{number}", data={"a": "x" * 500_000}))
+    assert 1 << 16 < max(waiting(site)) < 5 << 20
+    site.later(0)
+    site.later(READ_SECONDS + 1)
+    await eventually(lambda: not site.connections)
+
+
+async def test_a_websocket_that_talks_nonsense(site, eventually):
+    client = await site.connect()
+    await client.send(upgrade(f"{NS}/configmaps?watch=1"))
+    await client.reader.readuntil(b"\r\n\r\n")
+    await client.send(b"\xff" * 100)  # no frame, and not masked
+    await client.ended()
+    await eventually(lambda: not site.connections)
