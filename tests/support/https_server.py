@@ -41,19 +41,31 @@ async def https_server(files: Files, answer: Answering) -> AsyncIterator[int]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.cert, files.key)
 
+    serving: set[asyncio.Task[Any]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         try:
             await _exchange(reader, writer, answer)
-        except (ConnectionError, ssl.SSLError):
-            pass  # the client has seen enough
-        finally:
             writer.close()
+            await writer.wait_closed()
+        except (ConnectionError, ssl.SSLError, asyncio.CancelledError):
+            pass  # the client has seen enough, or the test has
+        finally:
+            writer.transport.abort()
+            serving.discard(task)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for task in list(serving):
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        await asyncio.sleep(0)  # what was aborted is closed in the loop's next turn
 
 
 async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answering) -> None:

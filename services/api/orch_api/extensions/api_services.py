@@ -13,7 +13,6 @@ import ssl
 from typing import Any, Final
 from urllib.parse import quote
 
-import httpx
 import msgspec
 from prometheus_client import Counter, Gauge
 
@@ -23,6 +22,7 @@ from orch.runtime.leader import LeaderElector
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Compare, Store
 from orch_api.auth.identity import APISERVER, Caller
+from orch_api.extensions.https import Request, ask
 from orch_api.extensions.naming import with_conditions
 from orch_api.extensions.remote_resources import remote_resources
 from orch_api.extensions.service_addresses import Address, ServiceAddresses
@@ -219,20 +219,28 @@ class ApiServices:
             raise _UnavailableError("FailedDiscoveryCheck", f"{where}: {error}") from error
         url = f"https://{host}:{port}{api.place}"
         try:
-            return await self._get(api, url)
-        except (httpx.HTTPError, OSError, ValueError, OrchError) as error:
+            return await self._get(api, host, port)
+        except (OSError, ValueError) as error:
             detail = f"failing or missing response from {url}: {error or type(error).__name__}"
             raise _UnavailableError("FailedDiscoveryCheck", detail) from error
 
-    async def _get(self, api: RemoteApi, url: str) -> Document:
-        headers = [*identity_headers(APISERVER), (b"host", api.host.encode()), (b"accept", b"application/json")]
-        async with httpx.AsyncClient(verify=self.tls(api), timeout=_TIMEOUT, trust_env=False) as client:
-            response = await client.get(url, headers=headers, extensions={"sni_hostname": api.host})
-        if response.status_code != 200:
-            raise ValueError(f"bad status from {url}: {response.status_code}")
-        if len(response.content) > _MAX_ANSWER:
-            raise ValueError("the discovery document is too long")
-        return _decode(response.content)
+    async def _get(self, api: RemoteApi, host: str, port: int) -> Document:
+        """Return the document at the API's place. Raises OSError and ValueError."""
+        headers = (*identity_headers(APISERVER), (b"host", api.host.encode()), (b"accept", b"application/json"))
+        request = Request(
+            host=host,
+            port=port,
+            server_name=api.host,
+            tls=self.tls(api),
+            target=api.place.encode(),
+            headers=headers,
+            timeout=_TIMEOUT,
+        )
+        async with asyncio.timeout(_TIMEOUT), ask(request) as answer:
+            body = await answer.body(_MAX_ANSWER)
+        if answer.status != 200:
+            raise ValueError(f"bad status from https://{host}:{port}{api.place}: {answer.status}")
+        return _decode(body)
 
     async def _write(self, api: RemoteApi, verdict: Verdict) -> None:
         item = self._cache.get(ObjectKey(GROUP, PLURAL, "", api.name))

@@ -5,17 +5,19 @@ Follows apiextensions' pkg/apiserver/conversion/webhook_converter.go.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ssl
 import uuid
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 from prometheus_client import Counter, Histogram
 
 from orch.errors import InternalError, OrchError
+from orch_api.extensions.https import Request, ask
 from orch_api.extensions.service_addresses import ServiceAddresses
 from orch_api.strategy import Document, section
 
@@ -27,6 +29,7 @@ DURATION: Final = Histogram(
 )
 
 _TIMEOUT: Final = 30.0
+_HTTPS: Final = 443
 _MAX_ANSWER: Final = 64 << 20
 _GROUP: Final = "apiextensions.k8s.io"
 _SUPPORTED: Final = ("v1", "v1beta1")
@@ -89,7 +92,7 @@ class WebhookConverter:
         }
         try:
             answer = await self._ask(msgspec.json.encode(question))
-        except (httpx.HTTPError, OSError, ValueError, OrchError) as error:
+        except (OSError, ValueError, OrchError) as error:
             raise ConversionError(f"{about} failed: {_said(error, self._target()[0])}") from error
         try:
             objects = _answered(answer, uid, f"{_GROUP}/{review}", strict=review == "v1")
@@ -105,27 +108,35 @@ class WebhookConverter:
         return objects
 
     async def _ask(self, question: bytes) -> Document:
-        """Post a review; return the answer. Raises what httpx raises, ValueError for what is no JSON object."""
-        shown, url, server_name = await self._address()
+        """Post a review; return the answer. Raises OSError, ValueError for what is no JSON object, and ApiError."""
         if self._tls is None:
             self._tls = _tls(self._config.get("caBundle") or "")
-        headers = {"content-type": "application/json", "accept": "application/json", "host": shown}
-        extensions: dict[str, Any] = {"sni_hostname": server_name} if server_name else {}
-        async with (
-            httpx.AsyncClient(verify=self._tls, timeout=_TIMEOUT, trust_env=False) as client,
-            client.stream("POST", url, content=question, headers=headers, extensions=extensions) as response,
-        ):
-            pieces: list[bytes] = []
-            size = 0
-            async for piece in response.aiter_bytes():
-                size += len(piece)
-                if size > _MAX_ANSWER:
-                    raise ValueError("the answer is too long")
-                pieces.append(piece)
-        body = b"".join(pieces)
-        if response.status_code >= 400:
+        url, service = self._target()
+        parts = urlsplit(url)
+        name, port = parts.hostname or "", parts.port or _HTTPS
+        host, number = name, port
+        if service is not None:
+            host, number = await self._addresses.find(service["namespace"], service["name"], port)
+        request = Request(
+            host=host,
+            port=number,
+            server_name=name,
+            tls=self._tls,
+            method="POST",
+            target=f"{parts.path or '/'}?timeout={_TIMEOUT:g}s".encode(),
+            headers=(
+                (b"host", parts.netloc.encode()),
+                (b"content-type", b"application/json"),
+                (b"accept", b"application/json"),
+            ),
+            body=question,
+            timeout=_TIMEOUT,
+        )
+        async with asyncio.timeout(_TIMEOUT), ask(request) as answer:
+            body = await answer.body(_MAX_ANSWER)
+        if answer.status >= 400:
             detail = body[:256].decode(errors="replace").strip()
-            raise ValueError(f"the server responded with the status code {response.status_code}: {detail}")
+            raise ValueError(f"the server responded with the status code {answer.status}: {detail}")
         return _decode(body)
 
     def _target(self) -> tuple[str, Document | None]:
@@ -137,17 +148,6 @@ class WebhookConverter:
         path: str = (service.get("path") or "/").lstrip("/")
         return f"https://{host}/{path}", service
 
-    async def _address(self) -> tuple[str, str, str]:
-        """Return the Host header, the URL to dial, and the name in the certificate if that is another."""
-        url, service = self._target()
-        shown = httpx.URL(url).netloc.decode()
-        if service is None:
-            return shown, url, ""
-        port: int = service.get("port") or 443
-        host, number = await self._addresses.find(service["namespace"], service["name"], port)
-        dialled = httpx.URL(url).copy_with(host=host, port=number)
-        return shown, str(dialled), f"{service['name']}.{service['namespace']}.svc"
-
 
 def _tls(bundle: str) -> ssl.SSLContext:
     if not bundle:
@@ -157,7 +157,7 @@ def _tls(bundle: str) -> ssl.SSLContext:
 
 def _said(error: Exception, url: str) -> str:
     detail = str(error) or type(error).__name__
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, TimeoutError):
         detail = "context deadline exceeded"
     return f'Post "{url}?timeout={_TIMEOUT:g}s": {detail}'
 

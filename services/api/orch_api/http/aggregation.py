@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable
+from contextlib import aclosing
 from typing import Final
-
-import httpx
 
 from orch.errors import ServiceUnavailableError, StreamClosedError
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
 from orch_api.extensions.api_services import ApiServices, RemoteApi, identity_headers
+from orch_api.extensions.https import Answer, Request, ask
 from orch_api.extensions.remote_resources import unknown_resource
 from orch_api.http.care import Care
 from orch_api.http.exchange import Exchange, Header
@@ -20,7 +20,6 @@ from orch_api.http.request import Call, parse_path, parse_query, verb_of
 from orch_api.registry import Registry
 
 _PREFIX: Final = "/apis/"
-_CONNECT_TIMEOUT: Final = 5.0
 _ANSWER_TIMEOUT: Final = 60.0
 _HOP_BY_HOP: Final = frozenset(
     {
@@ -85,33 +84,36 @@ class Aggregation:
         scope = exchange.scope
         query: bytes = scope["query_string"]
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        url = httpx.URL(f"https://{host}:{port}").copy_with(raw_path=raw + (b"?" + query if query else b""))
-        headers = [*_request_headers(exchange, caller), (b"host", api.host.encode())]
-        long_running = call is not None and call.long_running
-        timeout = httpx.Timeout(None if long_running else _ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT)
+        request = Request(
+            host=host,
+            port=port,
+            server_name=api.host,
+            tls=self._services.tls(api),
+            method=exchange.method,
+            target=raw + (b"?" + query if query else b""),
+            headers=(*_request_headers(exchange, caller), (b"host", api.host.encode())),
+            body=body,
+            timeout=None if call is not None and call.long_running else _ANSWER_TIMEOUT,
+        )
         try:
-            async with (
-                httpx.AsyncClient(verify=self._services.tls(api), timeout=timeout, trust_env=False) as client,
-                client.stream(
-                    exchange.method, url, content=body, headers=headers, extensions={"sni_hostname": api.host}
-                ) as response,
-            ):
-                await exchange.begin(response.status_code, _response_headers(response.headers.raw))
-                await _until_gone(exchange, _copy(response, exchange))
-        except (httpx.HTTPError, OSError, ValueError) as error:
+            async with ask(request) as answer:
+                await exchange.begin(answer.status, _response_headers(answer.headers))
+                await _until_gone(exchange, _copy(answer, exchange))
+        except OSError as error:
             if exchange.started:
                 raise StreamClosedError(f"the answer of {api.name} broke off: {error}") from error
             problem = f"error trying to reach service: {error or type(error).__name__}"
             raise ServiceUnavailableError(problem) from error
 
 
-async def _copy(response: httpx.Response, exchange: Exchange) -> None:
-    async for piece in response.aiter_raw():
-        try:
-            async with asyncio.timeout(STALLED):
-                await exchange.write(piece)
-        except TimeoutError as error:
-            raise StreamClosedError(f"the client took nothing for {STALLED:g} s") from error
+async def _copy(answer: Answer, exchange: Exchange) -> None:
+    async with aclosing(answer.pieces()) as pieces:
+        async for piece in pieces:
+            try:
+                async with asyncio.timeout(STALLED):
+                    await exchange.write(piece)
+            except TimeoutError as error:
+                raise StreamClosedError(f"the client took nothing for {STALLED:g} s") from error
     await exchange.end()
 
 

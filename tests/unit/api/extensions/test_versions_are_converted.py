@@ -97,7 +97,7 @@ async def test_a_webhook_converts_both_ways(api: Extended, webhook: Webhook) -> 
     review = webhook.asked[0].json
     assert (review["kind"], review["apiVersion"]) == ("ConversionReview", "apiextensions.k8s.io/v1")
     assert review["request"]["desiredAPIVersion"] == f"{GROUP}/v1beta1"
-    assert webhook.asked[0].target == "/convert"
+    assert webhook.asked[0].target == "/convert?timeout=30s"
     old = (await api.http("GET", api.path("a", "v1beta1"))).json
     assert old["spec"] == {"hostPort": "h:80"}
     assert old["metadata"]["uid"] == made["metadata"]["uid"]
@@ -197,7 +197,7 @@ async def test_a_webhook_behind_a_service(api: Extended, webhook: Webhook) -> No
     await api.define(two_versions(conversion=webhook.config(url=None, service=reference)))
     answer = await write(api, "a", "v1", {"host": "h", "port": 5})
     assert answer.status == 201, answer.body
-    assert webhook.asked[0].target == "/c"
+    assert webhook.asked[0].target == "/c?timeout=30s"
     assert webhook.asked[0].all("host") == [f"converter.default.svc:{webhook.port}"]
 
 

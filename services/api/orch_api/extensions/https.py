@@ -1,0 +1,121 @@
+"""One HTTPS request to a server that the api depends on: a conversion webhook, the server of an aggregated API.
+
+What goes wrong on the way is an OSError: no connection, no trust (ssl.SSLError), no answer in time (TimeoutError), an
+answer that is no HTTP (ConnectionError).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import h11
+import msgspec
+
+Header = tuple[bytes, bytes]
+
+_READ: Final = 64 << 10
+_MAX_HEAD: Final = 128 << 10
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked, where. `server_name` is what the certificate must name."""
+
+    host: str
+    port: int
+    server_name: str
+    tls: ssl.SSLContext
+    method: str = "GET"
+    target: bytes = b"/"
+    headers: Sequence[Header] = ()
+    body: bytes = b""
+    connect_timeout: float = 5.0
+    timeout: float | None = 30.0
+    """Until the head of the answer, and between its pieces; None: for ever."""
+
+
+class Answer:
+    """What was answered; its body comes piece by piece."""
+
+    def __init__(self, reader: asyncio.StreamReader, state: h11.Connection, timeout: float | None) -> None:
+        self._reader = reader
+        self._state = state
+        self._timeout = timeout
+        self.status = 0
+        self.headers: list[Header] = []
+
+    async def begin(self) -> None:
+        """Read the head."""
+        event = await self._next()
+        while isinstance(event, h11.InformationalResponse):
+            event = await self._next()
+        if not isinstance(event, h11.Response):
+            raise ConnectionError("the connection ended without an answer")
+        self.status = event.status_code
+        self.headers = [(bytes(name), bytes(value)) for name, value in event.headers]
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Yield the body. Raises OSError."""
+        while True:
+            event = await self._next()
+            if isinstance(event, h11.Data):
+                yield bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                return
+            else:
+                raise ConnectionError("unexpected EOF")
+
+    async def body(self, limit: int) -> bytes:
+        """Return the whole body. Raises ValueError past `limit` bytes, OSError."""
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self.pieces():
+            size += len(piece)
+            if size > limit:
+                raise ValueError(f"the answer is longer than {limit} bytes")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def _next(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        while True:
+            try:
+                event = self._state.next_event()
+                if event is not h11.NEED_DATA:
+                    return event
+                async with asyncio.timeout(self._timeout):
+                    self._state.receive_data(await self._reader.read(_READ))
+            except h11.RemoteProtocolError as error:
+                raise ConnectionError(f"malformed HTTP response: {error}") from error
+
+
+@asynccontextmanager
+async def ask(request: Request) -> AsyncGenerator[Answer]:
+    """Send a request; yield the answer once its head is there. The connection ends with the context. Raises OSError."""
+    async with asyncio.timeout(request.connect_timeout):
+        reader, writer = await asyncio.open_connection(
+            request.host, request.port, ssl=request.tls, server_hostname=request.server_name
+        )
+    try:
+        state = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        answer = Answer(reader, state, request.timeout)
+        await _send(writer, state, request)
+        await answer.begin()
+        yield answer
+    finally:
+        writer.transport.abort()
+
+
+async def _send(writer: asyncio.StreamWriter, state: h11.Connection, request: Request) -> None:
+    headers = [*request.headers, (b"content-length", b"%d" % len(request.body)), (b"connection", b"close")]
+    try:
+        head = state.send(h11.Request(method=request.method, target=request.target, headers=headers))
+        body = state.send(h11.Data(data=request.body)) if request.body else b""
+        end = state.send(h11.EndOfMessage())
+    except h11.LocalProtocolError as error:
+        raise ConnectionError(f"the request cannot be sent: {error}") from error
+    writer.write(b"".join(piece or b"" for piece in (head, body, end)))
+    async with asyncio.timeout(request.timeout):
+        await writer.drain()
