@@ -35,22 +35,22 @@ class Care:
         self._auditor = auditor
         self._deadlines = Deadlines()
 
-    async def resource(self, exchange: Exchange, call: Call, work: Work) -> None:
+    def resource(self, exchange: Exchange, call: Call, work: Work) -> Awaitable[None]:
         """Serve a request for a resource; what goes wrong is answered."""
         apply = call.verb == "patch" and exchange.header(b"content-type").startswith(_APPLY)
         dry_run = "All" if call.query.get("dryRun") == ["All"] else ""
         figures = REQUESTS.of("apply" if apply else call.verb, call.target, dry_run)
         entry = None if self._auditor is None else self._entry(exchange, attributes_of(call, exchange.scope["path"]))
         ticket = None if call.streams else self._fairness.ticket(call)
-        await self._serve(exchange, figures, ticket, entry, call, work)
+        return self._serve(exchange, figures, ticket, entry, call, work)
 
-    async def path(self, exchange: Exchange, caller: Caller, work: Work) -> None:
+    def path(self, exchange: Exchange, caller: Caller, work: Work) -> Awaitable[None]:
         """Serve a request for a path that is no resource's; what goes wrong is answered."""
         path, verb = exchange.scope["path"], "get" if exchange.method in {"GET", "HEAD"} else "other"
         asked = Attributes(caller=caller, verb=exchange.method.lower(), path=path)
         ticket = self._fairness.path_ticket(caller, verb, path)
         entry = self._entry(exchange, asked)
-        await self._serve(exchange, REQUESTS.labelled(Labels(verb)), ticket, entry, None, work)
+        return self._serve(exchange, REQUESTS.labelled(Labels(verb)), ticket, entry, None, work)
 
     async def refuse(self, exchange: Exchange, caller: Caller, failure: Exception) -> None:
         """Answer a request that failed before it was known what it asks for."""
@@ -122,10 +122,12 @@ class Care:
         started = time.monotonic()
         REQUESTS.begin(figures, long_running=long_running)
         try:
-            timeout = timeout_of(call.query) if call is not None and not long_running else REQUEST_TIMEOUT
+            timeout = REQUEST_TIMEOUT
+            if call is not None and "timeout" in call.query and not long_running:
+                timeout = timeout_of(call.query)
             if ticket is not None:
-                exchange.extra.extend(ticket.headers)
                 exchange.settled = ticket.release
+                exchange.extra.extend(ticket.headers)
                 if not ticket.granted:
                     await self._fairness.wait(ticket, timeout)
             if long_running:
@@ -140,24 +142,30 @@ class Care:
                 figures.terminate(error.code)
             await refuse(exchange, error)
         finally:
-            waited = 0.0
             if ticket is not None:
-                waited = ticket.waited
                 ticket.release()
-            REQUESTS.end(figures, long_running=long_running)
-            if long_running and exchange.status:
-                figures.count(exchange.status)
-            elif exchange.status:
-                figures.done(exchange.status, time.monotonic() - started, waited, exchange.size)
             if entry is not None:
                 entry.finish(failure)
+            REQUESTS.end(figures, long_running=long_running)
+            _count(exchange, figures, time.monotonic() - started, ticket, long_running=long_running)
 
     async def _in_time(self, timeout: float, work: Work) -> None:
-        deadline = self._deadlines.begin(timeout)
+        task = self._deadlines.begin(timeout)
         try:
             await work()
         finally:
-            self._deadlines.end(deadline)
+            self._deadlines.end(task)
+
+
+def _count(
+    exchange: Exchange, figures: RequestFigures, seconds: float, ticket: Ticket | None, *, long_running: bool
+) -> None:
+    if not exchange.status:
+        return  # the client left before there was an answer
+    if long_running:
+        figures.count(exchange.status)
+    else:
+        figures.done(exchange.status, seconds, 0.0 if ticket is None else ticket.waited, exchange.size)
 
 
 def attributes_of(call: Call, path: str) -> Attributes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from orch import errors
 from orch.errors import BadRequestError, StatusDetails
@@ -79,25 +79,8 @@ def _escape(byte: int) -> str:
     return f"\\{chr(byte)}" if byte in b'"\\' else f"\\x{byte:02x}"
 
 
-class Deadline:
-    """When a request's task is cancelled, and whether it was."""
-
-    __slots__ = ("alarm", "at", "expired", "task")
-
-    def __init__(self, task: asyncio.Task[object], at: float) -> None:
-        self.task = task
-        self.at = at
-        self.expired = False
-        self.alarm: asyncio.TimerHandle | None = None
-
-    def expire(self) -> None:
-        """Cancel the task."""
-        self.expired = True
-        self.task.cancel()
-
-
 class Deadlines:
-    """The deadlines of the requests under way.
+    """The deadlines of the requests under way, by the tasks that serve them.
 
     Nearly all requests have the same time and end long before it, so they stand in one row in the order of their
     beginning, and one timer looks at the first of them; it may be late by a second. A shorter time has its own timer.
@@ -106,41 +89,45 @@ class Deadlines:
     def __init__(self, longest: float = REQUEST_TIMEOUT, lateness: float = 1.0) -> None:
         self._longest = longest
         self._lateness = lateness
-        self._row: dict[Deadline, None] = {}
+        self._row: dict[asyncio.Task[Any], float] = {}
+        self._short: dict[asyncio.Task[Any], asyncio.TimerHandle] = {}
+        self._expired: set[asyncio.Task[Any]] = set()
         self._alarm: asyncio.TimerHandle | None = None
 
-    def begin(self, timeout: float) -> Deadline:
-        """Return the deadline of the current task; each is followed by `end`."""
+    def begin(self, timeout: float) -> asyncio.Task[Any]:
+        """Set the deadline of the current task and return it; each is followed by `end`."""
         loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a deadline is a task's")
-        deadline = Deadline(task, loop.time() + timeout)
         if timeout < self._longest:
-            deadline.alarm = loop.call_at(deadline.at, deadline.expire)
-            return deadline
-        self._row[deadline] = None
+            self._short[task] = loop.call_later(timeout, self._expire, task)
+            return task
+        self._row[task] = at = loop.time() + timeout
         if self._alarm is None:
-            self._alarm = loop.call_at(deadline.at + self._lateness, self._look)
-        return deadline
+            self._alarm = loop.call_at(at + self._lateness, self._look)
+        return task
 
-    def end(self, deadline: Deadline) -> None:
+    def end(self, task: asyncio.Task[Any]) -> None:
         """Forget a deadline. When it has expired, take the cancellation back: raises TimeLimitError in its stead."""
-        if deadline.alarm is not None:
-            deadline.alarm.cancel()
-        else:
-            self._row.pop(deadline, None)
-        if deadline.expired:
-            deadline.task.uncancel()
+        if self._row.pop(task, None) is None and (alarm := self._short.pop(task, None)) is not None:
+            alarm.cancel()
+        if task in self._expired:
+            self._expired.discard(task)
+            task.uncancel()
             raise TimeLimitError
+
+    def _expire(self, task: asyncio.Task[Any]) -> None:
+        self._expired.add(task)
+        task.cancel()
 
     def _look(self) -> None:
         self._alarm = None
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for deadline in list(self._row):
-            if deadline.at > now:
-                self._alarm = loop.call_at(deadline.at + self._lateness, self._look)
+        for task, at in list(self._row.items()):
+            if at > now:
+                self._alarm = loop.call_at(at + self._lateness, self._look)
                 return
-            del self._row[deadline]
-            deadline.expire()
+            del self._row[task]
+            self._expire(task)

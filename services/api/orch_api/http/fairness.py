@@ -188,7 +188,8 @@ class Fairness:
 
     def ticket(self, call: Call) -> Ticket:
         """Return a request's ticket: granted, unless it has to wait."""
-        self._look()
+        if time.monotonic() >= self._next_look:
+            self._look()
         caller, resource, target = call.caller, call.resource, call.target
         schema = self._schemas[schema_of(caller, call.verb, resource.group, resource.plural, target.subresource)]
         level = schema.level
@@ -198,7 +199,8 @@ class Fairness:
 
     def path_ticket(self, caller: Caller, verb: str, path: str) -> Ticket:
         """Return the ticket of a request for a path that is no resource's."""
-        self._look()
+        if time.monotonic() >= self._next_look:
+            self._look()
         schema = self._schemas["probes" if path in _PROBES else schema_of(caller, verb)]
         return self._admit(Ticket(self, schema, caller.user if schema.by == "user" else "", 1))
 
@@ -310,11 +312,8 @@ class Fairness:
     # Settings ---------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """Look now and then whether objects say how the seats are shared."""
-        now = time.monotonic()
-        if now < self._next_look:
-            return
-        self._next_look = now + _SCHEMAS_CHECKED_EVERY
+        """Look whether objects say how the seats are shared."""
+        self._next_look = time.monotonic() + _SCHEMAS_CHECKED_EVERY
         seen = (self._cache.changed(GROUP, "flowschemas"), self._cache.changed(GROUP, "prioritylevelconfigurations"))
         if seen == self._seen:
             return
