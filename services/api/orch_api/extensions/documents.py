@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Final, cast
 
@@ -10,7 +11,7 @@ import msgspec
 from orch.errors import BadRequestError
 from orch_api.extensions.defaulting import apply_defaults, drop_nulls
 from orch_api.extensions.field_types import field_type
-from orch_api.extensions.props import NODE_META, Props, Schema
+from orch_api.extensions.props import NODE_META, Props, Schema, walk
 from orch_api.extensions.pruning import prune
 from orch_api.patch.documents import clone
 from orch_api.schema import FieldIssue, KindSchema, MergeRule, Schemas, Validation
@@ -43,6 +44,10 @@ class CustomSchema(KindSchema):
         parts = ".".join(reversed(self.group.split(".")))
         self.name = f"{parts}.{self.version}.{self.kind}"
         self.list_name = f"{parts}.{self.version}.{list_kind}"
+
+    @cached_property
+    def _embeds(self) -> bool:
+        return any(one.embedded for one in walk(self.props))
 
     @cached_property
     def fields(self) -> FieldType:
@@ -105,6 +110,9 @@ class CustomSchema(KindSchema):
     def _shaped(self, document: Document, validation: Validation, repeated: list[str]) -> tuple[Document, list[str]]:
         meta, warnings = super().convert(_meta_of(document), "Ignore" if validation == "Ignore" else "Warn")
         document.update(meta)
+        if self._embeds:
+            for inner in _embedded(document, self.props):
+                inner.update(super().convert(_meta_of(inner))[0])
         dropped = prune(document, self.props, root=True)
         messages = [*(f"duplicate field {quote(path)}" for path in repeated), *warnings]
         messages += [_unknown(path).message for path in dropped]
@@ -123,6 +131,23 @@ class CustomSchema(KindSchema):
 
 def _meta_of(document: Document) -> Document:
     return {name: document[name] for name in NODE_META if name in document}
+
+
+def _embedded(value: Any, props: Props) -> Iterator[Document]:
+    """Yield the resources that a value has within."""
+    if isinstance(value, dict):
+        for name, inner in cast("Document", value).items():
+            known = props.properties.get(name, props.additional)
+            if known is None:
+                continue
+            if known.embedded and isinstance(inner, dict):
+                yield cast("Document", inner)
+            yield from _embedded(inner, known)
+    elif isinstance(value, list) and props.item is not None:
+        for item in cast("list[Any]", value):
+            if props.item.embedded and isinstance(item, dict):
+                yield cast("Document", item)
+            yield from _embedded(item, props.item)
 
 
 def _unknown(path: str) -> FieldIssue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from typing import Any, Final
 
@@ -39,7 +40,7 @@ class DefinitionFollower:
         self._clock = clock
         self._seen = -1
         self._versions: dict[str, int] = {}
-        self._served: dict[str, bytes] = {}  # what of a definition decides what is served
+        self._served: dict[str, bytes] = {}  # the hash of what of a definition decides what is served
         self._stored: dict[str, Resource] = {}
 
     async def run(self) -> None:
@@ -92,9 +93,9 @@ class DefinitionFollower:
         try:
             resources = resources_of(definition, self._schemas, self._webhook)
             self._registry.replace(name, resources)
-        except (ValueError, LookupError) as error:
+        except Exception as error:
             UNUSABLE.inc()
-            log.error("the definition %s cannot be served: %s", name, error)
+            log.error("the definition %s cannot be served", name, exc_info=error)
             self._withdraw(name, keep=True)
             return
         if resources:
@@ -108,8 +109,9 @@ class DefinitionFollower:
 
 
 def _decisive(definition: dict[str, Any]) -> bytes:
-    """Return what of a definition decides what is served."""
+    """Return the hash of what of a definition decides what is served."""
     status = section(definition, "status")
     conditions = [(condition(definition, kind) or {}).get("status") for kind in ("Established", "Terminating")]
     generation = definition["metadata"].get("generation")
-    return msgspec.json.encode([definition["spec"], status.get("acceptedNames"), conditions, generation])
+    decisive = msgspec.json.encode([definition["spec"], status.get("acceptedNames"), conditions, generation])
+    return hashlib.sha256(decisive).digest()

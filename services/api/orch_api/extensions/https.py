@@ -79,7 +79,7 @@ class Answer:
             pieces.append(piece)
         return b"".join(pieces)
 
-    async def _next(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+    async def _next(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
         while True:
             try:
                 event = self._state.next_event()

@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import Counter
 
 from orch.clock import Clock, rfc3339
-from orch.errors import ApiError, ConflictError, ExpiredError, NotFoundError, OrchError
+from orch.errors import ApiError, ConflictError, ExpiredError, InvalidError, NotFoundError, OrchError
 from orch.runtime.leader import LeaderElector
 from orch.store.protocol import Compare, Store
 from orch_api.auth.identity import APISERVER
@@ -57,6 +56,7 @@ class DefinitionLifecycle:
         self._clock = clock
         self._elector = LeaderElector(store, "definitions", identity, clock=clock)
         self._cleaning: dict[str, asyncio.Task[None]] = {}
+        self._known: dict[str, tuple[int, Document]] = {}
 
     async def run(self) -> None:
         """Campaign for ever, and look after the definitions while elected."""
@@ -68,10 +68,11 @@ class DefinitionLifecycle:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 subscription = self._cache.subscribe(GROUP, PLURAL, since=None)
+                self._known.clear()
                 try:
-                    await self._consider_all(tasks)
+                    await self._consider(tasks)
                     async for _ in subscription:
-                        await self._consider_all(tasks)
+                        await self._consider(tasks)
                         backoff = _FIRST_BACKOFF
                 except (OrchError, ExpiredError) as error:
                     FAILURES.inc()
@@ -81,29 +82,52 @@ class DefinitionLifecycle:
                 finally:
                     subscription.close()
 
-    async def _consider_all(self, tasks: asyncio.TaskGroup) -> None:
-        """Bring every definition a step further; a name that one gives up may be what another waits for."""
+    async def _consider(self, tasks: asyncio.TaskGroup) -> None:
+        """Bring the definitions of every group in which something changed a step further.
+
+        A name that one definition gives up may be what another of its group waits for.
+        """
         self._follower.sync()
-        definitions = {item.key.name: to_document(item.json) for item in self._cache.select(GROUP, PLURAL)}
-        for name, definition in definitions.items():
+        groups = self._read()
+        for name, (_, definition) in list(self._known.items()):
             metadata = definition["metadata"]
+            if definition["spec"]["group"] not in groups:
+                continue
             if not metadata.get("deletionTimestamp"):
-                await self._name(name, definition, definitions)
+                try:
+                    await self._name(name, definition)
+                except InvalidError as error:  # of one definition; it may be mended, the others wait for nothing
+                    FAILURES.inc()
+                    log.warning("the status of %s cannot be written: %s", name, error)
             elif CLEANUP_FINALIZER in (metadata.get("finalizers") or ()) and name not in self._cleaning:
                 task = tasks.create_task(self._clean_up(name), name=f"clean up {name}")
                 self._cleaning[name] = task
                 task.add_done_callback(lambda _, name=name: self._cleaning.pop(name, None))
 
-    async def _name(self, name: str, definition: Document, definitions: Mapping[str, Document]) -> None:
+    def _read(self) -> set[str]:
+        """Read the definitions that changed; return their groups."""
+        groups: set[str] = set()
+        present: set[str] = set()
+        for item in self._cache.select(GROUP, PLURAL):
+            name = item.key.name
+            present.add(name)
+            known = self._known.get(name)
+            if known is None or known[0] != item.version:
+                self._known[name] = (item.version, to_document(item.json))
+                groups.add(self._known[name][1]["spec"]["group"])
+        for name in self._known.keys() - present:
+            groups.add(self._known.pop(name)[1]["spec"]["group"])
+        return groups
+
+    async def _name(self, name: str, definition: Document) -> None:
         group = definition["spec"]["group"]
-        others = [one for key, one in definitions.items() if key != name and one["spec"]["group"] == group]
+        others = [one for key, (_, one) in self._known.items() if key != name and one["spec"]["group"] == group]
         names, named = accepted_names(definition, others)
-        status = put_section(definition, "status")
+        status = section(definition, "status")
         conditions = with_conditions(definition, (named, established(definition, named)), self._now())
-        if names == status.get("acceptedNames") and conditions == status.get("conditions"):
-            return
-        status["acceptedNames"], status["conditions"] = names, conditions
-        await self._write(definition)
+        if names != status.get("acceptedNames") or conditions != status.get("conditions"):
+            told = {**status, "acceptedNames": names, "conditions": conditions}
+            await self._write({**definition, "status": told})
 
     async def _clean_up(self, name: str) -> None:
         """Delete the objects of a definition's kind, wait until none is left, and let the definition go."""

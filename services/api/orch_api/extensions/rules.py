@@ -14,16 +14,19 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 import msgspec
-from cel_expr_python import cel
 
 from orch.errors import Cause
 from orch_api import validation
 from orch_api.extensions import paths
 from orch_api.extensions.expressions.environment import (
+    BOOL,
     HAS_OLD,
     OLD_VALUE,
+    STRING,
+    Env,
     ExhaustedError,
     ExpressionError,
+    Type,
     check,
     environment,
     untyped,
@@ -84,11 +87,11 @@ class _Checker:
         for index, rule in enumerate(props.validations):
             at = f"{path}.x-kubernetes-validations[{index}]"
             chosen = optional if rule.optional_old_self else env
-            yield from _expression(chosen, rule, rule.rule, f"{at}.rule", cel.Type.BOOL, "cel expression ")
+            yield from _expression(chosen, rule, rule.rule, f"{at}.rule", BOOL, "cel expression ")
             if rule.message_expression.strip():
                 wanted = f"{at}.messageExpression"
                 text = rule.message_expression
-                yield from _expression(chosen, rule, text, wanted, cel.Type.STRING, "messageExpression ")
+                yield from _expression(chosen, rule, text, wanted, STRING, "messageExpression ")
             if _uses_old(rule.rule):
                 if uncorrelated:
                     detail = (
@@ -103,7 +106,7 @@ class _Checker:
                 yield invalid(f"{at}.fieldPath", rule.field_path, "must be a valid path")
 
 
-def _expression(env: cel.Env, rule: Rule, text: str, at: str, wanted: cel.Type, what: str) -> Iterator[Cause]:
+def _expression(env: Env, rule: Rule, text: str, at: str, wanted: Type, what: str) -> Iterator[Cause]:
     try:
         check(env, text, wanted, optional_old=bool(rule.optional_old_self))
     except ExpressionError as error:

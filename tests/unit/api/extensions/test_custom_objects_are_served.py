@@ -374,3 +374,19 @@ async def test_strategic_patches_have_no_strategy_here(crons: Extended) -> None:
     assert refused.json["message"].endswith(
         "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
     )
+
+
+async def test_resources_within_resources_have_metadata(api: Extended) -> None:
+    within = {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}
+    listed = {"type": "array", "items": {**within, "x-kubernetes-preserve-unknown-fields": None}}
+    listed["items"]["properties"] = {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    await api.define(definition(version(properties={"one": within, "many": listed})))
+    inner = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "junk": 1}, "spec": {"any": 1}, "more": 1}
+    made = await api.made(custom("a", {"one": inner, "many": [inner]}))
+    kept = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"any": 1}}
+    assert made["spec"] == {"one": {**kept, "more": 1}, "many": [kept]}
+    wrong = await api.create(custom("b", {"one": {**inner, "metadata": {"labels": {"x": 1}}}}))
+    assert wrong.status == 400
+    assert await api.message(custom("b", {"one": {"kind": "Pod"}})) == (
+        'CronTab.stable.example.com "b" is invalid: spec.one.apiVersion: Required value: must not be empty'
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from cel_expr_python import cel
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -16,6 +16,10 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from orch_api.extensions.expressions.library import functions
 from orch_api.extensions.expressions.messages import POOL
 
+Env: TypeAlias = cel.Env
+Type: TypeAlias = cel.Type
+BOOL: Final = cel.Type.BOOL
+STRING: Final = cel.Type.STRING
 OLD_VALUE: Final = "oldSelf__"
 """The old value where oldSelf is optional: an optional value cannot be handed in, so it is made in the expression."""
 HAS_OLD: Final = "hasOldSelf__"
