@@ -131,7 +131,7 @@ def _owners(kind: FieldType, live: Document, manager: Manager) -> Ownership:
         return Ownership()
     if not live["metadata"].get("managedFields"):
         return before_first_apply(kind, live, manager.api_version)
-    return read(live)
+    return read(live) or Ownership()
 
 
 def _own_part(configuration: Document, manager: Manager, *, has_status: bool) -> Document:

@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from orch.errors import BadRequestError
 from orch_api.fields import sets
 from orch_api.fields.sets import FieldSet
 from orch_api.fields.values import Changes, compare
@@ -169,21 +168,19 @@ def _written(entry: Entry) -> Document:
     return written
 
 
-def read(document: Mapping[str, Any]) -> Ownership:
-    """Return the managers that a document names. Raises BadRequestError for entries that make no sense."""
+def read(document: Mapping[str, Any]) -> Ownership | None:
+    """Return the managers that a document names, None when an entry makes no sense."""
     entries: list[Entry] = []
     for one in document["metadata"].get("managedFields") or ():
-        operation: Any = one.get("operation") or ""
-        kind: str = one.get("fieldsType") or ""
-        if operation not in {"Apply", "Update"}:
-            raise BadRequestError(f"metadata.managedFields: operation must be `Apply` or `Update`, got {operation!r}")
-        if kind != "FieldsV1":
-            raise BadRequestError(f"metadata.managedFields: fieldsType must be `FieldsV1`, got {kind!r}")
-        fields: FieldSet = one.get("fieldsV1") or {}
-        manager = Manager(
-            one.get("manager") or "", operation, one.get("apiVersion") or "", one.get("subresource") or ""
-        )
-        entries.append(Entry(manager, fields, one.get("time") or ""))
+        operation: Any = one.get("operation")
+        api_version: str = one.get("apiVersion") or ""
+        fields: Any = one.get("fieldsV1")
+        if operation not in {"Apply", "Update"} or not api_version or one.get("fieldsType") != "FieldsV1":
+            return None
+        if fields is not None and not sets.is_written(fields):
+            return None
+        manager = Manager(one.get("manager") or "", operation, api_version, one.get("subresource") or "")
+        entries.append(Entry(manager, fields or {}, one.get("time") or ""))
     return Ownership(entries)
 
 
@@ -196,8 +193,8 @@ def is_reset(document: Mapping[str, Any]) -> bool:
 def track(kind: FieldType, new: Document, old: Document | None, manager: Manager, now: str) -> None:
     """Note in `new` what this update changed. `old` is None for a creation; what has no owners at all gets none.
 
-    What the writer put into managedFields counts before what was there, as in Kubernetes; subresources may not write
-    it. Raises BadRequestError for entries that make no sense.
+    What the writer put into managedFields counts before what was there, as in Kubernetes, unless it makes no sense;
+    subresources may not write it.
     """
     if old is None:
         if fields := _created(kind, new):
@@ -206,13 +203,14 @@ def track(kind: FieldType, new: Document, old: Document | None, manager: Manager
     if is_reset(new):
         new["metadata"].pop("managedFields")
         return
-    given = not manager.subresource and bool(new["metadata"].get("managedFields"))
-    source = new if given else old
-    if not source["metadata"].get("managedFields"):
-        new["metadata"].pop("managedFields", None)
-        return
-    new["metadata"]["managedFields"] = source["metadata"]["managedFields"]
-    ownership = read(source)
+    known, given = old["metadata"].get("managedFields"), new["metadata"].get("managedFields")
+    told = read(new) if given and given != known and not manager.subresource else None
+    if told is None:
+        if not known:
+            new["metadata"].pop("managedFields", None)
+            return
+        new["metadata"]["managedFields"] = known
+    ownership = told or read(old) or Ownership()
     changes = compare(kind, old, new)
     changes = Changes(*(sets.difference(one, UNOWNED) for one in (changes.added, changes.modified, changes.removed)))
     if not changes:

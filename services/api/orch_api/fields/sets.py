@@ -9,7 +9,7 @@ that sets may share parts.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
@@ -17,6 +17,8 @@ FieldSet: TypeAlias = dict[str, Any]
 
 SELF: Final = "."
 LEAF: Final[FieldSet] = {}
+MAX_DEPTH: Final = 128
+"""How deep a set may be that a client writes; the fields of no kind are nearly as deep."""
 
 _decode = msgspec.json.decode
 
@@ -84,6 +86,25 @@ def intersection(one: FieldSet, other: FieldSet) -> FieldSet:
         elif common:
             result[element] = common
     return result
+
+
+def is_written(value: Any, depth: int = MAX_DEPTH) -> bool:
+    """Return whether a JSON value is a set as FieldsV1 writes it."""
+    if not isinstance(value, dict) or not depth:
+        return False
+    found = cast("FieldSet", value).items()
+    return all(_is_element(element) and is_written(inner, depth - 1) for element, inner in found)
+
+
+def _is_element(element: str) -> bool:
+    if element == SELF or element.startswith("f:"):
+        return True
+    kind, _, text = element.partition(":")
+    try:
+        found = _decode(text)
+    except msgspec.DecodeError:
+        return False
+    return kind == "v" or (kind == "k" and isinstance(found, dict)) or (kind == "i" and isinstance(found, int))
 
 
 def contains(field_set: FieldSet, path: tuple[str, ...]) -> bool:

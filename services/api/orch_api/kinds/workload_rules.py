@@ -60,7 +60,7 @@ def counts_of_replicas(obj: Document, *names: str, ready: str = "readyReplicas")
     """
     status = section(obj, "status")
     causes = [
-        invalid(f"status.{name}", status[name], _ABOVE_ALL)
+        invalid(f"status.{name}", status.get(name) or 0, _ABOVE_ALL)
         for name in names
         if (status.get(name) or 0) > (status.get("replicas") or 0)
     ]

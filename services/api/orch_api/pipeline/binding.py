@@ -20,6 +20,7 @@ from orch_pb.v1.object_pb2 import TraceContext
 from orch_pb.v1.rpc_pb2 import Binding, WriteReply
 
 _WHAT = "pods/binding"
+_LONGEST_VERSION = 18  # digits that any version of 64 bits may have
 
 
 class Binder:
@@ -57,7 +58,7 @@ class Binder:
             name=name,
             uid=metadata.get("uid") or "",
             node=target["name"],
-            revision=int(metadata.get("resourceVersion") or 0),
+            revision=_revision(name, metadata.get("resourceVersion") or "0"),
             trace=options.origin(),
         )
         if options.dry_run:
@@ -126,6 +127,13 @@ class _Decision:
         if self._binding.HasField("trace"):
             return self._binding.trace
         return TraceContext.FromString(item.trace) if item.trace else None
+
+
+def _revision(name: str, version: str) -> int:
+    """Return the version that a Binding wants its pod to have, 0 for any. Raises ConflictError: no pod has others."""
+    if not (version.isascii() and version.isdigit()) or len(version) > _LONGEST_VERSION:
+        raise ConflictError.of(_WHAT, "", name, f"Precondition failed: ResourceVersion in precondition: {version}")
+    return int(version)
 
 
 def _check_target(name: str, target: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ _ZERO: Final[Mapping[Scalar, Any]] = {
     Scalar.INT64: 0,
     Scalar.FLOAT: 0,
     Scalar.BOOL: False,
+    Scalar.BYTES: "",
     Scalar.QUANTITY: "0",
     Scalar.INT_OR_STRING: 0,
 }
@@ -145,9 +146,9 @@ class Explainer:
     def _element(self, value: Any, shape: Shape, path: str) -> Any:
         """Return an element of a list or map. In Go, null leaves an element that is no pointer at its zero value."""
         if value is None:
-            if isinstance(shape, ObjectOf):
-                return {}
-            return _ZERO.get(shape) if isinstance(shape, Scalar) else None
+            if isinstance(shape, Scalar):
+                return _ZERO.get(shape)  # a time has none: Go shows its zero as null
+            return [] if isinstance(shape, ListOf) else {}
         return self._value(value, shape, path)
 
     def _object(self, value: Any, shape: ObjectOf, path: str) -> dict[str, Any] | None:

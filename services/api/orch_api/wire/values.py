@@ -65,7 +65,9 @@ def _decode_int_or_string(data: bytes) -> int | str:
 
 
 @lru_cache(_REMEMBERED)
-def _encode_time(value: str) -> bytes:
+def _encode_time(value: str | None) -> bytes:
+    if value is None:  # in a map, Go's zero time is null
+        return b""
     seconds = (datetime.fromisoformat(value) - _EPOCH) // timedelta(seconds=1)
     return _Timestamp(seconds=seconds, nanos=0).SerializeToString()
 
