@@ -34,7 +34,7 @@ from orch_api.extensions.expressions.environment import (
 )
 from orch_api.extensions.expressions.messages import SchemaTypes, as_resource
 from orch_api.extensions.expressions.values import visible
-from orch_api.extensions.props import Props, Rule, walk
+from orch_api.extensions.props import Props, Rule, nested, walk
 from orch_api.extensions.values import ABSENT, child, correlated_items
 from orch_api.patch.documents import equal
 from orch_api.validation import forbidden, invalid, required
@@ -136,7 +136,8 @@ class RuleSet:
 
     def __init__(self, props: Props) -> None:
         self._props = props
-        self._ruled = {id(one) for one in walk(props) if any(inner.validations for inner in walk(one))}
+        self._ruled: set[int] = set()
+        _note_ruled(props, self._ruled)
 
     def problems(self, value: dict[str, Any], old: Any = ABSENT, path: str = "") -> list[Cause]:
         """Return which rules a document breaks; with an `old` one as an update."""
@@ -145,6 +146,15 @@ class RuleSet:
         evaluation = _Evaluation(self._ruled)
         evaluation.run(value, old, self._props, path)
         return evaluation.causes
+
+
+def _note_ruled(props: Props, found: set[int]) -> bool:
+    """Note which schemas have rules, in themselves or further in; return whether this one does."""
+    inside = [_note_ruled(inner, found) for _, inner in nested(props)]
+    ruled = bool(props.validations) or any(inside)
+    if ruled:
+        found.add(id(props))
+    return ruled
 
 
 class _Evaluation:
