@@ -16,9 +16,11 @@ from orch_api.fields import sets, values
 from orch_api.fields.managers import UNOWNED, Document, Entry, Manager, Ownership, before_first_apply, read
 from orch_api.fields.sets import FieldSet
 from orch_api.schema.typed import FieldType
+from orch_api.validation import MAX_ANNOTATIONS
 
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _KUBECTL: Final = "kubectl"
+_ESCAPES: Final = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
 class Conflict(Exception):  # noqa: N818 - turned into an ApiError by apply
@@ -118,12 +120,20 @@ class _Application:
         annotations: dict[str, str] = merged["metadata"].get("annotations") or {}
         if self._manager.name != _KUBECTL or LAST_APPLIED not in annotations:
             return
-        plain = {**self._configuration, "metadata": dict(self._configuration["metadata"])}
-        own = dict(plain["metadata"].get("annotations") or {})
-        own.pop(LAST_APPLIED, None)
-        plain["metadata"]["annotations"] = own
-        text = msgspec.json.encode(plain).decode() + "\n"
-        merged["metadata"]["annotations"] = {**annotations, LAST_APPLIED: text}
+        with_text = {**annotations, LAST_APPLIED: _as_kubectl_writes(self._configuration)}
+        if sum(len(name.encode()) + len(value.encode()) for name, value in with_text.items()) > MAX_ANNOTATIONS:
+            del with_text[LAST_APPLIED]
+        merged["metadata"]["annotations"] = with_text
+
+
+def _as_kubectl_writes(configuration: Document) -> str:
+    """Return a configuration as Go would: names sorted, and what means something to HTML escaped."""
+    metadata = dict(configuration["metadata"])
+    if "annotations" in metadata:
+        kept: dict[str, str] = metadata["annotations"] or {}
+        metadata["annotations"] = {name: value for name, value in kept.items() if name != LAST_APPLIED}
+    text = msgspec.json.encode({**configuration, "metadata": metadata}, order="sorted").decode()
+    return text.translate(_ESCAPES) + "\n"
 
 
 def _owners(kind: FieldType, live: Document, manager: Manager) -> Ownership:

@@ -6,6 +6,7 @@ messages are openapi.v2's of github.com/google/gnostic; a Writer below knows one
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -52,6 +53,15 @@ def _texts(number: int, value: Any) -> bytes:
 
 
 def _flag(number: int, value: Any) -> bytes:
+    return _varint(number << 3) + _varint(int(value))
+
+
+def _double(number: int, value: Any) -> bytes:
+    return _varint(number << 3 | 1) + struct.pack("<d", value)
+
+
+def _count(number: int, value: Any) -> bytes:
+    """Return an int64 that is not negative."""
     return _varint(number << 3) + _varint(int(value))
 
 
@@ -106,14 +116,28 @@ def _additional(value: Any) -> bytes:
     return _flag(2, value) if isinstance(value, bool) else _delimited(1, _schema(value))
 
 
+_EXTERNAL_DOCS: Final = _message(description=(1, _text), url=(2, _text), vendor=3)
+
 _SCHEMA: Final = _message(
     ref=(1, _text),
     format=(2, _text),
     title=(3, _text),
     description=(4, _text),
     default=(5, _any),
+    # Kubernetes' own kinds have none of the bounds, user-defined ones do.
+    multipleOf=(6, _double),
+    maximum=(7, _double),
+    exclusiveMaximum=(8, _flag),
+    minimum=(9, _double),
+    exclusiveMinimum=(10, _flag),
+    maxLength=(11, _count),
+    minLength=(12, _count),
     pattern=(13, _text),
+    maxItems=(14, _count),
+    minItems=(15, _count),
     uniqueItems=(16, _flag),
+    maxProperties=(17, _count),
+    minProperties=(18, _count),
     required=(19, _texts),
     enum=(20, lambda number, value: b"".join(_any(number, each) for each in value)),
     additionalProperties=(21, _one(_additional)),
@@ -121,6 +145,8 @@ _SCHEMA: Final = _message(
     items=(23, _one(_alternative(1, _schema))),
     allOf=(24, _many(_schema)),
     properties=(25, _one(_named(_one(_schema)))),
+    externalDocs=(29, _one(_EXTERNAL_DOCS)),
+    example=(30, _any),
     vendor=31,
 )
 

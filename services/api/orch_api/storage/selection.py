@@ -74,9 +74,8 @@ def selection(resource: Resource, label_selector: str = "", field_selector: str 
         raise BadRequestError(str(error)) from error
     for path, _, _ in fields:
         if path != _NAME and not (path == _NAMESPACE and resource.namespaced) and path not in resource.fields:
-            group_version = f"{resource.group}/{resource.version}"
-            raise BadRequestError(
-                f'Unable to find "{group_version}, Resource={resource.plural}" that match label selector '
-                f'"{label_selector}", field selector "{field_selector}": field label not supported: {path}'
-            )
+            # Kinds without fields of their own have Kubernetes' general rule, which words it otherwise.
+            if not resource.fields and resource.schema is None:
+                raise BadRequestError(f'"{path}" is not a known field selector: only "{_NAME}", "{_NAMESPACE}"')
+            raise BadRequestError(f"field label not supported: {path}")
     return Selection(resource, labels, fields)

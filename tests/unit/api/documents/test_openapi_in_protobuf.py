@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -39,13 +40,17 @@ MESSAGES = {
     "Definitions": "additional_properties 1 *NamedSchema",
     "NamedSchema": "name 1 string; value 2 Schema",
     "Schema": (
-        "ref 1 string; format 2 string; description 4 string; required 19 *string; additional 21 Additional; "
-        "type 22 Strings; items 23 Items; properties 25 Definitions; vendor 31 *Ext"
+        "ref 1 string; format 2 string; description 4 string; multiple_of 6 double; maximum 7 double; "
+        "exclusive_maximum 8 bool; minimum 9 double; exclusive_minimum 10 bool; max_length 11 int64; "
+        "min_length 12 int64; pattern 13 string; max_items 14 int64; min_items 15 int64; unique_items 16 bool; "
+        "max_properties 17 int64; min_properties 18 int64; required 19 *string; additional 21 Additional; "
+        "type 22 Strings; items 23 Items; properties 25 Definitions; docs 29 Docs; example 30 Any; vendor 31 *Ext"
     ),
+    "Docs": "description 1 string; url 2 string",
     "Additional": "schema 1 Schema",
     "Items": "schema 1 *Schema",
 }
-SCALARS = {"string": Field.TYPE_STRING, "bool": Field.TYPE_BOOL}
+SCALARS = {"string": Field.TYPE_STRING, "bool": Field.TYPE_BOOL, "int64": Field.TYPE_INT64, "double": Field.TYPE_DOUBLE}
 
 
 def reader() -> Any:
@@ -124,6 +129,31 @@ def same_schema(message: Any, plain: Any) -> None:
         same_schema(message.items.schema[0], plain["items"])
     if "additionalProperties" in plain:
         same_schema(message.additional.schema, plain["additionalProperties"])
+
+
+def test_the_bounds_of_user_defined_kinds() -> None:
+    bounds = {
+        "multipleOf": 0.5,
+        "maximum": 7,
+        "exclusiveMaximum": True,
+        "minimum": -1.5,
+        "exclusiveMinimum": True,
+        "maxLength": 300,
+        "minLength": 1,
+        "pattern": "^a",
+        "maxItems": 2**40,
+        "minItems": 2,
+        "uniqueItems": True,
+        "maxProperties": 3,
+        "minProperties": 4,
+    }
+    more = {"externalDocs": {"description": "more", "url": "https://example.org"}, "example": {"a": 1}}
+    encoded = openapi_protobuf.encode({"swagger": "2.0", "definitions": {"org.example.v1.Widget": bounds | more}})
+    (entry,) = reader().FromString(encoded).definitions.additional_properties
+    snake = {re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name): value for name, value in bounds.items()}
+    assert {name: getattr(entry.value, name) for name in snake} == snake
+    assert (entry.value.docs.description, entry.value.docs.url) == ("more", "https://example.org")
+    assert json.loads(entry.value.example.yaml) == {"a": 1}
 
 
 def test_who_asks_for_protobuf() -> None:

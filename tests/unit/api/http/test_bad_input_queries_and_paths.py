@@ -100,7 +100,7 @@ async def test_a_token_of_another_list_reads_nothing_else(http):
         (f"labelSelector={'(' * 50_000}", 400, "found '('"),
         (f"labelSelector={'a=' * 20_000}", 400, "found '='"),
         ("labelSelector=a%00=b", 400, "name part must consist of alphanumeric characters"),
-        ("fieldSelector=spec.x=1", 400, "field label not supported: spec.x"),
+        ("fieldSelector=spec.x=1", 400, '"spec.x" is not a known field selector'),
         ("fieldSelector=metadata.name", 400, "invalid selector"),
         ("fieldSelector=metadata.name=%5C", 400, "invalid field selector"),
         ("includeObject=Everything", 400, "unrecognized includeObject value"),

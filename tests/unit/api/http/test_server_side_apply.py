@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
@@ -188,6 +189,21 @@ async def test_kubectl_takes_over_what_it_applied_from_the_client_side(http: Any
     assert taken.json["spec"]["replicas"] == 4
     annotation = taken.json["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]
     assert '"replicas":4' in annotation
+    # Written as Go writes it, so that a second apply, from the client's side, finds what it would have written itself.
+    assert annotation == json.dumps(deployment(replicas=4), sort_keys=True, separators=(",", ":")) + "\n"
+
+
+async def test_the_note_of_what_was_applied_escapes_html_and_is_never_too_long(http: Any) -> None:
+    name = "kubectl.kubernetes.io/last-applied-configuration"
+    noted = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "noted", "annotations": {name: "{}"}}}
+    await http("POST", "/api/v1/namespaces/default/configmaps", noted)
+    one = "/api/v1/namespaces/default/configmaps/noted?fieldManager=kubectl&force=true"
+    configuration = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "noted"}, "data": {"a": "<b> & c"}}
+    applied = await http("PATCH", one, configuration, **APPLY)
+    assert r'"data":{"a":"\u003cb\u003e \u0026 c"}' in applied.json["metadata"]["annotations"][name]
+    applied = await http("PATCH", one, configuration | {"data": {"a": "x" * (256 << 10)}}, **APPLY)
+    assert applied.status == 200
+    assert name not in applied.json["metadata"].get("annotations", {})
 
 
 async def test_entries_can_be_written_and_reset(http: Any) -> None:
