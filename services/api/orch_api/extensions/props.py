@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
@@ -91,12 +91,26 @@ class Props(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 Schema: TypeAlias = Mapping[str, Any]
 
+_MAX_DEPTH: Final = 300
+"""Levels of JSON; the deepest schemas in use have about a tenth of that."""
+
 EMPTY: Final = Props()
 
 
 def read_props(schema: Schema) -> Props:
-    """Return a schema typed. Raises ValueError that says where a value has the wrong type."""
-    return msgspec.convert(schema, Props)
+    """Return a schema typed. Raises ValueError for what is no schema, and says where."""
+    level: list[Any] = [schema]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for one in level for inner in _inside(one)]
+        if not level:
+            return msgspec.convert(schema, Props)
+    raise ValueError(f"the schema is nested more than {_MAX_DEPTH} levels deep")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return cast("dict[str, Any]", value).values()
+    return cast("list[Any]", value) if isinstance(value, list) else ()
 
 
 def nested(props: Props) -> Iterator[tuple[str, Props]]:

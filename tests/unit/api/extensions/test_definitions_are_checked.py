@@ -377,3 +377,15 @@ def test_what_is_accepted_but_odd_is_pointed_out() -> None:
             "rules"
         ),
     ]
+
+
+def test_schemas_of_absurd_depth_are_refused() -> None:
+    deep: dict[str, Any] = {"type": "string"}
+    for _ in range(500):
+        deep = {"type": "object", "properties": {"a": deep}}
+    (problem,) = of_field(deep)
+    assert problem.endswith("the schema is nested more than 300 levels deep")
+    deep = {"type": "string"}
+    for _ in range(100):
+        deep = {"type": "object", "properties": {"a": deep}, "default": {}}
+    assert of_field(deep) == []

@@ -152,10 +152,8 @@ class SchemaTypes:
             entry.field.add(name="key", number=1, type=_FIELD.TYPE_STRING, label=_FIELD.LABEL_OPTIONAL)
             value = entry.field.add(name="value", number=2, label=_FIELD.LABEL_OPTIONAL)
             self._single(value, props.additional)
-            index = owner.field and len(owner.field)
             field.type, field.label = _FIELD.TYPE_MESSAGE, _FIELD.LABEL_REPEATED
             field.type_name = f".{PACKAGE}.{owner.name}.{entry_name}"
-            _ = index
         else:
             self._single(field, props)
 
