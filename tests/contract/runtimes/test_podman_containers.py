@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from orch_agent.network.addresses import AddressBook
+from orch_agent.network.connections import DialError, TcpConnection, connect
 from orch_agent.network.sandbox import NetnsSandboxes, NetworkSettings, Sandbox
 from orch_agent.pods.files import PodFiles
 from orch_agent.runtimes.podman import qualified
@@ -254,3 +255,52 @@ async def test_a_container_finds_its_hosts_file_and_leaves_its_last_words(lab: A
     assert await files.owners() == [lab.uid]
     await files.remove(lab.uid)
     assert await files.owners() == []
+
+
+async def test_a_terminal_is_attached_to_and_resized(lab: Any) -> None:
+    made = await lab.run(command=("sh",), stdin=True, tty=True)
+    session = await lab.runtime.attach(made, stdin=True)
+    await session.resize(100, 40)
+    output = session.output()
+    seen = b""
+    async with asyncio.timeout(20):
+        while b"40 100" not in seen:
+            await session.write(b"stty size\n")
+            stream, data = await anext(output)
+            assert stream == STDOUT
+            seen += data
+    await session.close()
+
+
+async def test_processes_can_be_shared(lab: Any) -> None:
+    target = await lab.run("target")
+    looking = await lab.run("look", processes_of=target, command=("sh", "-c", "cat /proc/1/cmdline; sleep 100"))
+
+    async def said() -> bytes:
+        batches = [lines async for lines in lab.runtime.logs(looking, LogQuery())]
+        return b"".join(line.data for lines in batches for line in lines)
+
+    async with asyncio.timeout(20):
+        while not (words := await said()):  # noqa: ASYNC110 - a log has no event
+            await asyncio.sleep(0.05)
+    assert b"behave" in words
+
+
+async def test_ports_are_reached_from_inside_of_their_network(lab: Any) -> None:
+    await lab.run(command=("nc", "-ll", "-p", "8077", "-e", "cat"), network_namespace=lab.namespace)
+    connection: TcpConnection | None = None
+    async with asyncio.timeout(20):
+        while connection is None:
+            try:
+                connection = await connect(lab.namespace, ("127.0.0.1", "::1"), 8077)
+            except DialError:
+                await asyncio.sleep(0.05)
+    await connection.write(b"there and back")
+    assert await connection.read() == b"there and back"
+    await connection.end()
+    assert await connection.read() == b""
+    await connection.close()
+    with pytest.raises(DialError, match=r"dial tcp 127\.0\.0\.1:8077: connect: connection refused"):
+        await connect("", ("127.0.0.1",), 8077)  # our own network is another one
+    with pytest.raises(DialError, match="no such file or directory"):
+        await connect("/run/netns/none-of-ours", ("127.0.0.1",), 80)

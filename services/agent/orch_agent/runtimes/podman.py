@@ -159,7 +159,10 @@ class PodmanRuntime:
 
     async def create(self, spec: ContainerSpec) -> str:
         """Create the container; a cancelled call is waited for, so that what it made can be found."""
-        answer = await self._finish("POST", "/containers/create", self._document(spec))
+        document = self._document(spec)
+        if spec.processes_of:
+            document["pidns"] = {"nsmode": "path", "value": await self._process_namespace(spec.processes_of)}
+        answer = await self._finish("POST", "/containers/create", document)
         return str(answer["Id"])
 
     async def start(self, container: str) -> None:
@@ -257,12 +260,15 @@ class PodmanRuntime:
         document = await self._inspect(container)
         if document is None:
             raise ContainerError(f"no container with ID {container} found: no such container")
+        if _state_of(document["State"]["Status"]) is not State.RUNNING:
+            raise ContainerError("you can only attach to running containers: container state improper")
         config: _Document = document["Config"]
-        wanted = {"logs": False, "stream": True, "stdin": stdin and bool(config.get("OpenStdin"))}
+        takes_input = stdin and bool(config.get("OpenStdin"))
+        wanted = {"logs": False, "stream": True, "stdin": takes_input, "stdout": True, "stderr": True}
         query = urlencode({**{name: str(value).lower() for name, value in wanted.items()}, "detachKeys": ""})
-        path = f"/v{_API_VERSION}/libpod/containers/{container}/attach?{query}&stdout=true&stderr=true"
+        path = f"/v{_API_VERSION}/libpod/containers/{container}/attach?{query}"
         wire = await Wire.open(self._socket, "POST", path, hijack=True)
-        return _PodmanAttached(self, container, wire, tty=bool(config.get("Tty")))
+        return _PodmanAttached(self, container, wire, tty=bool(config.get("Tty")), takes_input=takes_input)
 
     async def resize(self, container: str, width: int, height: int) -> None:
         """Set the size of a container's terminal."""
@@ -362,9 +368,15 @@ class PodmanRuntime:
             "create_working_dir": bool(spec.working_dir),
             "hostname": spec.hostname,
             "user": _user(spec.user, spec.group),
-            "pidns": {"nsmode": "container", "value": spec.processes_of} if spec.processes_of else None,
         }
         return document | {key: value for key, value in optional.items() if value}
+
+    async def _process_namespace(self, container: str) -> str:
+        """Return where a running container's processes are. Named by the container itself, it could not be removed."""
+        document = await self._inspect(container)
+        if document is None or not document["State"].get("Pid"):
+            raise ContainerError(f"container {container} does not run: its processes cannot be shared")
+        return f"/proc/{document['State']['Pid']}/ns/pid"
 
     async def _signal(self, container: str, name: str) -> None:
         try:
@@ -471,9 +483,20 @@ class _PodmanExec(_PodmanSession):
 class _PodmanAttached(_PodmanSession):
     """A container's own input and output."""
 
-    def __init__(self, runtime: PodmanRuntime, container: str, wire: Wire, *, tty: bool) -> None:
+    def __init__(self, runtime: PodmanRuntime, container: str, wire: Wire, *, tty: bool, takes_input: bool) -> None:
         super().__init__(runtime, wire, tty=tty)
         self._container = container
+        self._takes_input = takes_input
+
+    async def write(self, data: bytes) -> None:
+        """Feed the standard input, if there is one: what nobody reads would break the connection in the end."""
+        if self._takes_input:
+            await super().write(data)
+
+    async def end_input(self) -> None:
+        """Close the standard input, if there is one."""
+        if self._takes_input:
+            await super().end_input()
 
     async def resize(self, width: int, height: int) -> None:
         """Set the size of its terminal."""
