@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from functools import partial
 from typing import Final
 
 from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from orch_api.http.audience import PUSH, push_chunk
+from orch_api.http.whole_answers import ANSWER, answer_whole
 
 CUT_OFF: Final = Counter("orch_api_connections_cut_off", "Connections that were closed for being too slow", ("reason",))
 
@@ -23,10 +27,6 @@ MAX_HEAD: Final = 1 << 20
 
 HEAD_SECONDS: Final = 32.0
 READ_SECONDS: Final = 30.0
-
-
-class HeadTooLarge(Exception):  # noqa: N818 - ends the parser's work on this connection
-    """A request's line and headers are larger than MAX_HEAD."""
 
 
 class _Reader:
@@ -70,23 +70,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start reading a request."""
         super().on_message_begin()
-        self._head = 0
         self._head_since = self.loop.time()
-
-    def on_url(self, url: bytes) -> None:
-        """Take a piece of the request's target."""
-        self._grow(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        self._grow(len(name) + len(value))
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Serve the request."""
+        self._head = 0
         self._head_since = None
         super().on_headers_complete()
+        if "path" in self.scope:  # it is left to the WebSocket's protocol otherwise
+            self.scope[ANSWER] = partial(answer_whole, self.cycle)  # type: ignore[typeddict-unknown-key]
+            self.scope[PUSH] = partial(push_chunk, self.cycle)  # type: ignore[typeddict-unknown-key]
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or too much of it."""
@@ -103,10 +96,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif self._reader.stands_still(self.transport, now):
             _cut_off(self.transport, "reader")
 
-    def _grow(self, size: int) -> None:
-        self._head += size
-        if self._head > MAX_HEAD:
-            raise HeadTooLarge
+    def takes(self, data: bytes) -> bool:
+        """Return whether more of what is received may be read: a head that does not end is refused."""
+        if self._head_since is not None:
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self.send_400_response("")
+                return False
+        return True
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):

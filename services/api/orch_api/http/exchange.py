@@ -14,6 +14,7 @@ import msgspec
 
 from orch.errors import BadRequestError, TooLargeError
 from orch_api.http.preferences import accepts_gzip
+from orch_api.http.whole_answers import ANSWER, AnswerWhole
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -61,7 +62,7 @@ class Witness(Protocol):
 def audit_id(headers: Mapping[bytes, bytes]) -> bytes:
     """Return the id by which a request is known in the audit log: the client's own, or a new one, a UUID."""
     given = headers.get(b"audit-id")
-    if given:
+    if given and given.isascii() and given.decode().isprintable():
         return given
     return b"%b%012x" % (_PROCESS, next(_COUNT))
 
@@ -174,6 +175,9 @@ class Exchange:
         self.started = True
         self.status = status
         self.size = len(body)
+        at_once: AnswerWhole | None = self.scope.get(ANSWER)
+        if at_once is not None and not headers and at_once(status, fields, body):
+            return
         await self._send({"type": "http.response.start", "status": status, "headers": fields})
         await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
 

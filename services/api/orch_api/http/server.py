@@ -80,6 +80,8 @@ class CertificateHttpProtocol(BoundedHttpProtocol):
         if self._early is not None:
             self._keep(data)
             return
+        if not self.takes(data):
+            return
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)

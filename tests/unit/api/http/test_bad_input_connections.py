@@ -278,3 +278,43 @@ async def test_a_websocket_that_talks_nonsense(site, eventually):
     await client.send(b"\xff" * 100)  # no frame, and not masked
     await client.ended()
     await eventually(lambda: not site.connections)
+
+
+async def test_answers_on_one_connection(site, http):
+    """One after the other, asked for all at once, and the last one with a farewell."""
+    await http("POST", f"{NS}/configmaps", config_map("a", data={"b": "x" * 100_000}))
+    client = await site.connect(limit=1 << 20)
+    await client.send(
+        get("/livez") + get(f"{NS}/configmaps/a") + get("/api/v1/nothing") + get("/livez", "Connection: close")
+    )
+    assert await client.answer() == (200, b"ok")
+    status, body = await client.answer()
+    assert (status, json.loads(body)["metadata"]["name"]) == (200, "a")
+    assert (await client.answer())[0] == 404
+    assert await client.answer() == (200, b"ok")
+    await client.ended()
+
+
+async def test_answers_say_when_and_that_they_are_the_last(site):
+    client = await site.connect()
+    await client.send(get(f"{NS}/configmaps", "Connection: close", "Audit-Id: mine"))
+    async with asyncio.timeout(10):
+        answer = await client.reader.read()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    assert head.startswith(b"HTTP/1.1 200 OK")
+    assert json.loads(body)["kind"] == "ConfigMapList"
+    assert fields[b"content-length"] == b"%d" % len(body)
+    assert fields[b"connection"] == b"close"
+    assert fields[b"audit-id"] == b"mine"
+    assert fields[b"cache-control"] == b"no-cache, private"
+    assert fields[b"date"].endswith(b" gmt")
+
+
+async def test_head_on_a_connection(site):
+    client = await site.connect()
+    await client.send(get("/api/v1").replace(b"GET", b"HEAD") + get("/livez"))
+    async with asyncio.timeout(10):
+        head = await client.reader.readuntil(b"\r\n\r\n")
+    assert int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]) > 0
+    assert await client.answer() == (200, b"ok")
