@@ -132,19 +132,21 @@ async def _prepare(access: Access) -> None:
     for namespace in ("bench", "list"):
         metadata = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         writer.write(post("/api/v1/namespaces", json.dumps(metadata).encode()))
-        await _answered(reader)
+        await answered(reader)
     for number in range(500):
         writer.write(post("/api/v1/namespaces/list/pods", pod(f"p{number}")))
-        await _answered(reader)
+        await answered(reader)
     writer.close()
 
 
-async def _answered(reader: asyncio.StreamReader) -> None:
+async def answered(reader: asyncio.StreamReader) -> bytes:
+    """Return the body of an answer. Raises RuntimeError for a refusal; that something exists already is none."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
     body = await reader.readexactly(length)
     if head[9:11] != b"20" and b"AlreadyExists" not in body:
         raise RuntimeError(body.decode())
+    return body
 
 
 def measure(kubeconfig: Path) -> list[Row]:

@@ -53,10 +53,10 @@ class Distribution:
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
-    def observe(self, value: float) -> None:
-        """Count a value."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count a value, as often as it occurred."""
+        self._counts[bisect_left(self._bounds, value)] += times
+        self._sum += value * times
 
     def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
         """Add the numbers to a family."""
@@ -130,10 +130,10 @@ class WatchFigures:
         self.events = 0
         self.sizes = Distribution(_EVENT_SIZES)
 
-    def sent(self, size: int) -> None:
-        """Count an event of `size` bytes."""
-        self.events += 1
-        self.sizes.observe(size)
+    def sent(self, size: int, times: int = 1) -> None:
+        """Count an event of `size` bytes that so many watches were sent."""
+        self.events += times
+        self.sizes.observe(size, times)
 
 
 class RequestMetrics(Collector):

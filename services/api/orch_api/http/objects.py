@@ -11,6 +11,7 @@ from orch.errors import BadRequestError, MethodNotAllowedError, NotFoundError
 from orch_api import wire
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
+from orch_api.http.audience import Audiences
 from orch_api.http.exchange import Exchange, Header
 from orch_api.http.media import YAML, accepted, body_as_json, patch_kind
 from orch_api.http.options import Query, delete_body, list_options, write_options
@@ -43,6 +44,7 @@ class ObjectRequests:
         self._reader = reader
         self._cache = cache
         self._usage = usage
+        self._audiences = Audiences()
         self._authorizer = authorizer
         self._clock = clock
 
@@ -134,6 +136,7 @@ class ObjectRequests:
             resource=resource,
             namespace=target.namespace,
             name=target.name,
+            selectors=(options.label_selector, fields),
             matches=matcher(resource, options.label_selector, fields),
             version=_watch_version(options.resource_version, send_initial=send_initial),
             consistent=not options.resource_version,
@@ -143,7 +146,7 @@ class ObjectRequests:
         )
         await exchange.body()
         renderer = self._renderer(exchange, resource, query)
-        await Watcher(self._cache, request, renderer, self._clock).serve(exchange)
+        await Watcher(self._cache, self._audiences, request, renderer, self._clock).serve(exchange)
 
     async def _write(
         self,

@@ -15,14 +15,14 @@ import msgspec
 
 from orch.clock import Clock
 from orch.errors import ApiError, Cause, InvalidError
+from orch_api.http.audience import BOOKMARK_PERIOD, PUSH, Audiences, Member, Push, Script, Told
 from orch_api.http.exchange import Exchange
 from orch_api.http.metrics import REQUESTS
 from orch_api.http.render import Renderer
 from orch_api.registry import Resource
-from orch_api.storage.cache import Cached, CacheEvent, ObjectCache
+from orch_api.storage.cache import Cached, CacheEvent, ObjectCache, Subscription
 from orch_api.storage.versions import served_json
 
-BOOKMARK_PERIOD: Final = 60.0
 _MIN_TIMEOUT: Final = 1800.0
 _MAX_TIMEOUT: Final = 366 * 86_400
 _INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
@@ -37,6 +37,8 @@ class WatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     resource: Resource
     namespace: str
     name: str = ""
+    selectors: tuple[str, str] = ("", "")
+    """The label and the field selector that `matches` was made of."""
     matches: Matches
     version: int | None
     consistent: bool
@@ -86,8 +88,12 @@ def _forbidden(field: str, before: str, after: str) -> Cause:
 class Watcher:
     """One client's watch, from its first event to its end."""
 
-    def __init__(self, cache: ObjectCache, request: WatchRequest, renderer: Renderer, clock: Clock) -> None:
+    def __init__(
+        self, cache: ObjectCache, audiences: Audiences, request: WatchRequest, renderer: Renderer, clock: Clock
+    ) -> None:
         self._cache = cache
+        self._audiences = audiences
+        self._push: Push | None = None
         self._request = request
         self._renderer = renderer
         self._clock = clock
@@ -99,6 +105,8 @@ class Watcher:
         """Answer until the timeout, the client's leaving, or an error, which is sent as the last event."""
         pieces = self.pieces()
         self._settled = exchange.settled
+        if self._renderer.accepted.form != "Table":  # whose first event differs from the others
+            self._push = exchange.scope.get(PUSH)
         try:
             first = await anext(pieces)  # what is refused is refused before the answer begins
             await exchange.start(self._renderer.stream_type)
@@ -130,31 +138,49 @@ class Watcher:
         if request.consistent:
             await self._cache.catch_up()
         initial, since = self._initial()
-        stored = request.resource.storage
-        subscription = self._cache.subscribe(stored.group, stored.plural, request.namespace, since=since)
+        subscription = self._subscribe(since)
         try:
             if not (initial or request.send_initial_events):
                 yield b""  # so that the answer begins before the first change
             for start in range(0, len(initial), _BATCH):
-                yield await self._lines([("ADDED", item) for item in initial[start : start + _BATCH]])
+                yield self._count(await self._lines([("ADDED", item) for item in initial[start : start + _BATCH]]))
             del initial
             if request.send_initial_events:
                 yield self._bookmark(since, initial_end=True)
             if self._settled is not None:
                 self._settled()
-            events = aiter(subscription)
             while True:
+                if self._push is not None and subscription.idle:
+                    member = Member(self._push, subscription.progress, bookmarks=request.bookmarks)
+                    subscription.close()
+                    subscription = self._subscribe(await self._among_others(member))
                 try:
                     async with asyncio.timeout(BOOKMARK_PERIOD):
-                        batch = await anext(events)
+                        batch = await anext(subscription)
                 except TimeoutError:
                     if request.bookmarks:
                         yield self._bookmark(subscription.progress)
                     continue
-                if told := [(kind, event.item) for event in batch if (kind := self._kind(event))]:
-                    yield await self._lines(told)
+                if told := await self._told(batch):
+                    yield self._count(told)
         finally:
             subscription.close()
+
+    def _subscribe(self, since: int | None) -> Subscription:
+        stored = self._request.resource.storage
+        return self._cache.subscribe(stored.group, stored.plural, self._request.namespace, since=since)
+
+    async def _among_others(self, member: Member) -> int:
+        """Be told together with those that watch the same, until this client does not keep up; return how far."""
+        request, accepted = self._request, self._renderer.accepted
+        key = (id(request.resource), request.namespace, request.selectors, accepted)
+        script = Script(self._told, self._render_bookmark, self._figures.sent)
+        audience = self._audiences.find(key, lambda: self._subscribe(None), script)
+        audience.join(member)
+        try:
+            return await member.left
+        finally:
+            audience.leave(member)
 
     def _initial(self) -> tuple[Sequence[Cached], int]:
         """Return the state to begin with and the version after which events follow."""
@@ -179,18 +205,29 @@ class Watcher:
             return "MODIFIED" if was else "ADDED"
         return "DELETED" if was else ""
 
-    async def _lines(self, told: Sequence[tuple[str, Cached]]) -> bytes:
+    async def _told(self, batch: Sequence[CacheEvent]) -> list[Told]:
+        """Return what changes are to this watch."""
+        return await self._lines([(kind, event.item) for event in batch if (kind := self._kind(event))])
+
+    async def _lines(self, told: Sequence[tuple[str, Cached]]) -> list[Told]:
         """Return the events as they are sent, their objects in the version that is watched."""
         documents = await served_json(self._request.resource, [item.json for _, item in told])
-        lines: list[bytes] = []
-        for (kind, item), document in zip(told, documents, strict=True):
-            line = self._renderer.event(kind, document, item.version)
-            self._figures.sent(len(line))
-            lines.append(line)
-        return b"".join(lines)
+        event = self._renderer.event
+        return [
+            Told(item.version, event(kind, document, item.version))
+            for (kind, item), document in zip(told, documents, strict=True)
+        ]
+
+    def _count(self, told: Sequence[Told]) -> bytes:
+        """Count events that this watch is sent, and return them as one piece."""
+        for one in told:
+            self._figures.sent(len(one.line))
+        return b"".join([one.line for one in told])
 
     def _bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
-        annotations = {_INITIAL_EVENTS_END: "true"} if initial_end else {}
-        line = self._renderer.bookmark(version, annotations)
+        line = self._render_bookmark(version, initial_end=initial_end)
         self._figures.sent(len(line))
         return line
+
+    def _render_bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
+        return self._renderer.bookmark(version, {_INITIAL_EVENTS_END: "true"} if initial_end else {})

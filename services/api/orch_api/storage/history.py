@@ -67,6 +67,18 @@ class Subscription:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    @property
+    def idle(self) -> bool:
+        """Whether everything was handed out."""
+        return not (self._pending or self._overflowed or self._closed)
+
+    def take(self) -> list[CacheEvent]:
+        """Return what can be handed out without waiting."""
+        batch, self._pending = self._pending, []
+        if batch:
+            self._handed = batch[-1].item.version
+        return batch
+
     def close(self) -> None:
         """Stop following; a reader that waits is released."""
         if not self._closed:
@@ -88,9 +100,7 @@ class Subscription:
                 await self._waiter
             finally:
                 self._waiter = None
-        batch, self._pending = self._pending, []
-        self._handed = batch[-1].item.version
-        return batch
+        return self.take()
 
 
 class History:
