@@ -260,6 +260,7 @@ async def test_a_container_finds_its_hosts_file_and_leaves_its_last_words(lab: A
 async def test_a_terminal_is_attached_to_and_resized(lab: Any) -> None:
     made = await lab.run(command=("sh",), stdin=True, tty=True)
     session = await lab.runtime.attach(made, stdin=True)
+    await session.resize(101, 41)
     await session.resize(100, 40)
     output = session.output()
     seen = b""

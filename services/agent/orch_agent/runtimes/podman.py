@@ -56,6 +56,7 @@ _PULL_TIMEOUT: Final = 600.0
 _FIRST_RETRY: Final = 0.2
 _LONGEST_RETRY: Final = 5.0
 _OOM_EXIT_CODE: Final = 137
+_RESIZE_AGAIN: Final = 0.2
 
 _STATES: Final[Mapping[str, State]] = {
     "configured": State.CREATED,
@@ -270,17 +271,15 @@ class PodmanRuntime:
         wire = await Wire.open(self._socket, "POST", path, hijack=True)
         return _PodmanAttached(self, container, wire, tty=bool(config.get("Tty")), takes_input=takes_input)
 
-    async def resize(self, container: str, width: int, height: int) -> None:
-        """Set the size of a container's terminal."""
-        await self._call("POST", f"/containers/{container}/resize?{urlencode({'w': width, 'h': height})}")
+    async def resize(self, where: str, width: int, height: int, *, later: bool = False) -> None:
+        """Set the size of a terminal, named by the path of its container or command; `later`: after a moment."""
+        if later:
+            await self._clock.sleep(_RESIZE_AGAIN)
+        await self._call("POST", f"{where}/resize?{urlencode({'w': width, 'h': height})}")
 
     async def exec_state(self, session: str) -> _Document:
         """Return what Podman knows of a command that was run by `exec`."""
         return await self._call("GET", f"/exec/{session}/json")
-
-    async def exec_resize(self, session: str, width: int, height: int) -> None:
-        """Set the size of a command's terminal."""
-        await self._call("POST", f"/exec/{session}/resize?{urlencode({'w': width, 'h': height})}")
 
     async def usage(self) -> Sequence[Usage]:
         """Return what the control groups of the running containers say."""
@@ -439,12 +438,14 @@ class _MissingError(ContainerError):
 
 
 class _PodmanSession:
-    """A hijacked connection: a terminal's bytes, or frames of two outputs."""
+    """A hijacked connection: a terminal's bytes, or frames of two outputs. `where` is what has the terminal."""
 
-    def __init__(self, runtime: PodmanRuntime, wire: Wire, *, tty: bool) -> None:
+    def __init__(self, runtime: PodmanRuntime, wire: Wire, where: str, *, tty: bool) -> None:
         self._runtime = runtime
         self._wire = wire
+        self._where = where
         self._tty = tty
+        self._repeating: asyncio.Task[None] | None = None
 
     async def write(self, data: bytes) -> None:
         """Feed the standard input."""
@@ -454,25 +455,40 @@ class _PodmanSession:
         """Close the standard input."""
         await self._wire.end()
 
+    async def resize(self, width: int, height: int) -> None:
+        """Set the size of the terminal, and once more a moment later.
+
+        Of two sizes that conmon reads at once it takes the first twice, and kubectl always begins with two.
+        """
+        if self._repeating is not None:
+            self._repeating.cancel()
+        await self._runtime.resize(self._where, width, height)
+        self._repeating = asyncio.create_task(self._repeat(width, height), name="terminal's size")
+
     def output(self) -> AsyncGenerator[tuple[int, bytes]]:
         """Yield what is written until it ends."""
         return self._wire.raw() if self._tty else self._wire.frames()
 
     async def close(self) -> None:
         """Close the connection."""
+        if self._repeating is not None:
+            self._repeating.cancel()
+            await asyncio.gather(self._repeating, return_exceptions=True)
         await self._wire.close()
+
+    async def _repeat(self, width: int, height: int) -> None:
+        try:
+            await self._runtime.resize(self._where, width, height, later=True)
+        except (ContainerError, UnavailableError) as error:
+            _LOG.debug("a terminal's size was set once only: %s", error)
 
 
 class _PodmanExec(_PodmanSession):
     """A command that runs inside a container, on its connection."""
 
     def __init__(self, runtime: PodmanRuntime, session: str, wire: Wire, *, tty: bool) -> None:
-        super().__init__(runtime, wire, tty=tty)
+        super().__init__(runtime, wire, f"/exec/{session}", tty=tty)
         self._session = session
-
-    async def resize(self, width: int, height: int) -> None:
-        """Set the size of its terminal."""
-        await self._runtime.exec_resize(self._session, width, height)
 
     async def exit_code(self) -> int:
         """Return its exit code."""
@@ -484,8 +500,7 @@ class _PodmanAttached(_PodmanSession):
     """A container's own input and output."""
 
     def __init__(self, runtime: PodmanRuntime, container: str, wire: Wire, *, tty: bool, takes_input: bool) -> None:
-        super().__init__(runtime, wire, tty=tty)
-        self._container = container
+        super().__init__(runtime, wire, f"/containers/{container}", tty=tty)
         self._takes_input = takes_input
 
     async def write(self, data: bytes) -> None:
@@ -497,10 +512,6 @@ class _PodmanAttached(_PodmanSession):
         """Close the standard input, if there is one."""
         if self._takes_input:
             await super().end_input()
-
-    async def resize(self, width: int, height: int) -> None:
-        """Set the size of its terminal."""
-        await self._runtime.resize(self._container, width, height)
 
 
 def qualified(image: str) -> str:
