@@ -40,8 +40,8 @@ class Driver:
         return found
 
     def _where(self, plural: str) -> tuple[Any, str]:
-        group = "apps" if plural in {"deployments", "replicasets"} else ""
-        resource = self.resource(plural, group)
+        groups = {"deployments": "apps", "replicasets": "apps", "jobs": "batch"}
+        resource = self.resource(plural, groups.get(plural, ""))
         return resource, "default" if resource.namespaced else ""
 
     async def create(self, plural: str, document: Any, *, namespace: str | None = None, **options: Any) -> Any:

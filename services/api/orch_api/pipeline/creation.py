@@ -49,20 +49,20 @@ class Creation:
         """Store a new object. Raises ApiError."""
         with telemetry.span(f"api.create {resource.plural}", parent=options.trace):
             self._parts.authorizer.authorize(caller, "create", resource, namespace, "")
-            document, warnings = self._parts.schema(resource).decode(body, options.field_validation)
-            self._identify(resource, namespace, document)
-            document = await as_stored(resource, document)
-            metadata: Document = document["metadata"]
-            generated = not metadata.get("name") and bool(metadata.get("generateName"))
-            manager = options.manager(resource)
+            schema, manager = self._parts.schema(resource), options.manager(resource.storage)
+            document, warnings = schema.decode(body, options.field_validation)
             for attempt in range(_NAME_ATTEMPTS):
+                metadata = self._identify(resource, namespace, document)
+                generated = not metadata.get("name") and bool(metadata.get("generateName"))
+                document = await as_stored(resource, document)
                 if generated:
-                    metadata["name"] = generate_name(metadata["generateName"])
+                    document["metadata"]["name"] = generate_name(metadata["generateName"])
                 try:
                     outcome = await self._store(caller, resource, namespace, document, options, manager)
                 except AlreadyExistsError:
                     if not generated or attempt == _NAME_ATTEMPTS - 1:
                         raise
+                    document, _ = schema.decode(body, "Ignore")  # defaults may have been made of the name
                     continue
                 if warnings or outcome.warnings:
                     return Outcome(outcome.json, outcome.version, created=True, warnings=(*warnings, *outcome.warnings))

@@ -76,6 +76,19 @@ async def test_generated_names_run_out_after_some_attempts(driver, make_pod, mon
         await driver.create("pods", make_pod())
 
 
+async def test_a_job_whose_name_was_taken_is_labelled_with_the_name_that_it_got(driver, monkeypatch):
+    names = iter(["job-1", "job-1", "job-2"])
+    monkeypatch.setattr(creation, "generate_name", lambda _: next(names))
+    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "x"}]}
+    job = {"metadata": {"generateName": "job-"}, "spec": {"template": {"spec": pod}}}
+    await driver.create("jobs", job)
+    second = await driver.create("jobs", job)
+    assert second["metadata"]["name"] == "job-2"
+    labels = second["spec"]["template"]["metadata"]["labels"]
+    assert labels["batch.kubernetes.io/job-name"] == "job-2"
+    assert labels["batch.kubernetes.io/controller-uid"] == second["metadata"]["uid"]
+
+
 async def test_a_namespace_that_is_generated_is_labelled_with_the_name_that_it_got(driver, monkeypatch):
     names = iter(["ns-1", "ns-1", "ns-2"])
     monkeypatch.setattr(creation, "generate_name", lambda _: next(names))
