@@ -10,7 +10,8 @@ from orch_api.patch.documents import Document, clone, equal
 
 MAX_OPERATIONS: Final = 10_000
 
-_INDEX: Final = re.compile(r"0|[1-9][0-9]*")
+_INDEX: Final = re.compile(r"[+-]?[0-9]{1,18}")
+_DIGITS: Final = re.compile(r"[+-]?[0-9]+")
 _ESCAPE: Final = re.compile(r"~(?![01])")
 _REJECTED: Final = "the server rejected our request due to an error in our request"
 _MISSING: Final = "missing value"
@@ -121,18 +122,19 @@ def _child(value: Any, step: str) -> Any:
     if isinstance(value, dict):
         return cast("Document", value).get(step)
     found = cast("list[Any]", value)
-    return found[int(step)] if _INDEX.fullmatch(step) and int(step) < len(found) else None
+    return found[int(step)] if _INDEX.fullmatch(step) and -len(found) <= int(step) < len(found) else None
 
 
 def _index(items: list[Any], step: str, path: str, verb: str, *, end: int) -> int:
+    """Return the place that a step names; Kubernetes counts a negative one from the list's end."""
     if not _INDEX.fullmatch(step):
-        problem = f'strconv.Atoi: parsing "{step}": invalid syntax'
-        raise _DoesNotApplyError(f"error in {verb} for path: '{path}': {problem}")
-    index = int(step)
-    if index >= len(items) + end:
+        why = "value out of range" if _DIGITS.fullmatch(step) else "invalid syntax"
+        raise _DoesNotApplyError(f"error in {verb} for path: '{path}': strconv.Atoi: parsing \"{step}\": {why}")
+    index, size = int(step), len(items) + end
+    if not -size <= index < size:
         problem = f"Unable to access invalid index: {index}: invalid index referenced"
         raise _DoesNotApplyError(f"error in {verb} for path: '{path}': {problem}")
-    return index
+    return index + size if index < 0 else index
 
 
 def _add(document: Any, path: str, value: Any) -> Any:

@@ -26,6 +26,8 @@ def op(name, path, **rest):
         (op("add", "/a/b/0", value=0), "a", {"b": [0, 1, 2, 3]}),
         (op("add", "/a/b/3", value=4), "a", {"b": [1, 2, 3, 4]}),
         (op("add", "/a/b/-", value=4), "a", {"b": [1, 2, 3, 4]}),
+        (op("add", "/a/b/-1", value=4), "a", {"b": [1, 2, 3, 4]}),  # as Kubernetes' library counts
+        (op("remove", "/a/b/-1"), "a", {"b": [1, 2]}),
         (op("add", "/c~1d", value=2), "c/d", 2),
         (op("replace", "/e~0f", value=3), "e~f", 3),
         (op("replace", "/a/b/1", value=9), "a", {"b": [1, 9, 3]}),
@@ -60,8 +62,12 @@ def test_the_whole_document_can_be_replaced_and_tested():
         ),
         (op("add", "/a/b/x", value=1), "error in add for path: '/a/b/x': strconv.Atoi: parsing \"x\": invalid syntax"),
         (
-            op("add", "/a/b/01", value=1),
-            "error in add for path: '/a/b/01': strconv.Atoi: parsing \"01\": invalid syntax",
+            op("add", "/a/b/-5", value=1),
+            "error in add for path: '/a/b/-5': Unable to access invalid index: -5: invalid index referenced",
+        ),
+        (
+            op("remove", f"/a/b/{2**64}"),
+            f"error in remove for path: '/a/b/{2**64}': strconv.Atoi: parsing \"{2**64}\": value out of range",
         ),
         (op("add", "/x"), "add operation is missing its value"),
         (op("replace", "/x", value=1), "replace operation does not apply: doc is missing key: /x: missing value"),
