@@ -1,4 +1,4 @@
-"""What all tests have in common, and how far the long ones go: `make chaos` and `make scale` ask for more."""
+"""What all tests have in common, and how far the long ones go: `make chaos`, `scale` and `fuzz` ask for more."""
 
 from __future__ import annotations
 
@@ -11,3 +11,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, default=1, help="how often each chaos test runs")
     parser.addoption("--fleet", type=int, default=200, help="simulated nodes of the scale tests")
     parser.addoption("--pods", type=int, default=400, help="pods of the scale tests")
+    parser.addoption("--examples", type=int, default=2, help="what each fuzzing test of the api tries for everything")
+
+
+@pytest.fixture(scope="session")
+def examples(request: pytest.FixtureRequest) -> int:
+    """Return how much a fuzzing test tries for each operation or kind."""
+    return request.config.getoption("--examples")
