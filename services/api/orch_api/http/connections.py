@@ -1,7 +1,8 @@
 """What a connection may take: the size of a request's head, how long it takes to come, how long nothing is read.
 
-A reader that takes nothing for half a minute is cut off. Until then it holds at most the answer that it is being sent:
-further events of a watch, or output of a command, wait for it outside, where they are bounded too.
+A reader that takes nothing for half a minute is cut off, one of a log or a command for five: a person may have stopped
+it. Until then it holds at most the answer that it is being sent: further events of a watch, or output of a command,
+wait for it outside, where they are bounded too.
 
 All connections are looked at together every few seconds, so none of this costs a timer a request.
 """
@@ -9,6 +10,7 @@ All connections are looked at together every few seconds, so none of this costs 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection
 from functools import partial
 from typing import Final
@@ -18,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from orch_api.http.audience import PUSH, push_chunk
+from orch_api.http.links import STALLED
 from orch_api.http.whole_answers import ANSWER, answer_whole
 
 CUT_OFF: Final = Counter("orch_api_connections_cut_off", "Connections that were closed for being too slow", ("reason",))
@@ -27,6 +30,9 @@ MAX_HEAD: Final = 1 << 20
 
 HEAD_SECONDS: Final = 32.0
 READ_SECONDS: Final = 30.0
+STREAM_SECONDS: Final = STALLED
+
+_STREAMS: Final = re.compile(r"/(log|exec|attach|portforward|proxy)(/|\?|$)")
 
 
 class _Reader:
@@ -42,17 +48,19 @@ class _Reader:
         """Note that so much was read that there is room for more."""
         self._since = now
 
-    def stands_still(self, transport: asyncio.Transport, now: float) -> bool:
-        """Return whether nothing was read for too long, though there is something to read."""
+    def stands_still(self, transport: asyncio.Transport, now: float, url: str) -> bool:
+        """Return whether nothing was read for too long, though there is something to read: what `url` answers."""
         before, self._size = self._size, transport.get_write_buffer_size()
         if not self._size or not before or self._size < before:
             self._since = now
-        return now - self._since > READ_SECONDS
+        still = now - self._since
+        return still > READ_SECONDS and (still > STREAM_SECONDS or _STREAMS.search(url) is None)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """HTTP/1.1 whose heads are bounded in size and time, and whose clients have to read."""
 
+    url = b""
     _head = 0
     _head_since: float | None = None
 
@@ -93,7 +101,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Cut the connection off if it is too slow."""
         if self._head_since is not None and now - self._head_since > HEAD_SECONDS:
             _cut_off(self.transport, "head")
-        elif self._reader.stands_still(self.transport, now):
+        elif self._reader.stands_still(self.transport, now, self.url.decode("latin-1")):
             _cut_off(self.transport, "reader")
 
     def takes(self, data: bytes) -> bool:
@@ -121,7 +129,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def look(self, now: float) -> None:
         """Cut the connection off if its client does not read."""
-        if self._reader.stands_still(self.transport, now):
+        if self._reader.stands_still(self.transport, now, self.request.path if self.handshake_initiated else ""):
             _cut_off(self.transport, "reader")
 
 

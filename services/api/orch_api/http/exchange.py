@@ -194,6 +194,10 @@ class Exchange:
         named = [*headers, (b"audit-id", self.audit_id)]
         await self._send({"type": "http.response.start", "status": status, "headers": named})
 
+    def switched(self) -> None:
+        """Note that the client was answered 101: its connection is no longer HTTP."""
+        self._begun(101)
+
     async def start(self, media_type: str, headers: Sequence[Header] = ()) -> None:
         """Begin an answer of unknown length."""
         self._begun(200)

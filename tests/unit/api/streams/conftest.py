@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from orch.bus.streams import serve_streams
 from orch.bus.subjects import node_rpc_subject
 from orch.objects.scheme import PODS
 from orch_api.config import ApiConfig
+from orch_api.http.connections import look_after
 from orch_api.http.server import listen, server
 from orch_api.memory import InMemoryApi, in_memory_api
 from orch_api.site import application
@@ -127,12 +128,21 @@ class Wire:
 class Served:
     """The application behind the real server, on a port of its own."""
 
-    def __init__(self, port: int, stack: contextlib.AsyncExitStack) -> None:
+    def __init__(self, port: int, connections: Collection[Any], stack: contextlib.AsyncExitStack) -> None:
         self.port = port
+        self._connections = connections
         self._stack = stack
 
-    async def connect(self) -> Wire:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+    def waiting(self) -> list[int]:
+        """Return what waits to be written, a number for each connection."""
+        return [each.transport.get_write_buffer_size() for each in self._connections]
+
+    def later(self, seconds: float) -> None:
+        """Let the server look after its connections as if so much time had passed."""
+        look_after(self._connections, asyncio.get_running_loop().time() + seconds)
+
+    async def connect(self, limit: int = 1 << 16) -> Wire:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=limit)
 
         async def close() -> None:
             writer.close()
@@ -167,7 +177,7 @@ async def served(app: Any) -> AsyncIterator[Served]:
     site = server(app, certificate="", key="", client_ca="")
     serving = asyncio.ensure_future(site.serve(sockets=[listener]))
     async with contextlib.AsyncExitStack() as stack:
-        yield Served(listener.getsockname()[1], stack)
+        yield Served(listener.getsockname()[1], site.server_state.connections, stack)
     site.should_exit = True
     await serving
 

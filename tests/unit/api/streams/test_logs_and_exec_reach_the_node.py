@@ -6,6 +6,7 @@ from asgi import ADMIN
 from websocket_client import WebSocket
 
 from orch.errors import ApiError, BadRequestError
+from orch_api.http.connections import READ_SECONDS, STREAM_SECONDS
 from orch_pb.v1 import node_pb2
 
 from .conftest import POD
@@ -142,3 +143,21 @@ async def test_refused_before_it_is_accepted(app, pod, url, peer, protocols, sta
     start = await socket.message()
     assert (start["type"], start["status"]) == ("websocket.http.response.start", status)
     assert json.loads((await socket.message())["body"])["code"] == status
+
+
+async def test_a_log_that_a_person_stopped_is_kept_for_minutes(served, pod, node, eventually):
+    async def endless(request, stream):
+        while True:
+            await stream.send(1, b"x" * 65536)
+
+    await node("logs", endless)
+    wire = await served.connect(limit=1024)
+    await wire.ask(f"GET {POD}/log?container=a&follow=true HTTP/1.1\nHost: api\nAuthorization: Bearer secret\n")
+    assert wire.status == 200
+    await eventually(lambda: max(served.waiting(), default=0) > 1 << 16)
+    served.later(0)
+    served.later(READ_SECONDS + 1)
+    assert len(served.waiting()) == 1
+    assert max(served.waiting()) < 1 << 20  # and no more of it is kept meanwhile
+    served.later(STREAM_SECONDS + 1)
+    await eventually(lambda: not served.waiting())

@@ -263,7 +263,7 @@ async def _switch(
     response: h11.Response | h11.InformationalResponse,
 ) -> None:
     """Pass a connection that became something else through, both ways."""
-    exchange.started, exchange.status = True, 101
+    exchange.switched()
     raw = await upgrade.accept([(bytes(name), bytes(value)) for name, value in response.headers])
     try:
         if beyond := client.beyond:

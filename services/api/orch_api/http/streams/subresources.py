@@ -187,7 +187,7 @@ async def _upgraded(exchange: Exchange, upgrade: Upgrade, protocol: str) -> RawL
     if protocol:
         headers.append((_VERSION, protocol.encode()))
     link = await upgrade.accept(headers)
-    exchange.started, exchange.status = True, 101
+    exchange.switched()
     return link
 
 
