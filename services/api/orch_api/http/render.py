@@ -42,13 +42,18 @@ def list_metadata(version: int, continue_token: str, remaining: int | None) -> d
 
 
 def list_document(kind: str, api_version: str, metadata: dict[str, Any], items: Sequence[bytes]) -> bytes:
-    """Return a list's JSON: the items' bytes are joined, not encoded again."""
+    """Return a list's JSON: the items' bytes are joined, not encoded again, and copied only once."""
     head = b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[' % (
         kind.encode(),
         api_version.encode(),
         msgspec.json.encode(metadata),
     )
-    return b"".join((head, b",".join(items), b"]}"))
+    if not items:
+        return head + b"]}"
+    parts = list(items)
+    parts[0] = head + parts[0]
+    parts[-1] += b"]}"
+    return b",".join(parts)
 
 
 class Renderer:
