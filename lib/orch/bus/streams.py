@@ -93,6 +93,7 @@ class FrameStream:
         self._room = asyncio.Event()
         self._turn = asyncio.Lock()
         self._finished = False
+        self._over = asyncio.Event()
         self._failure: OrchError | None = None
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -124,6 +125,10 @@ class FrameStream:
         """Say that nothing more will come on `channel`."""
         self._check_sendable()
         await self._put(Frame(channel=channel, end=True))
+
+    async def wait_over(self) -> None:
+        """Return when the other side has closed or is gone, also while what arrived waits to be read."""
+        await self._over.wait()
 
     async def close(self, error: ApiError | None = None) -> None:
         """Close the stream, telling the other side why if something failed. Closing twice is nothing."""
@@ -277,6 +282,7 @@ class FrameStream:
         if self._finished:
             return
         self._finished = True
+        self._over.set()
         self._failure = error
         self._wake.set()
         self._room.set()

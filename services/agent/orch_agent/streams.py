@@ -256,8 +256,9 @@ async def _converse(
     """Pass input and output on until the output ends, then say how; or until the caller goes away."""
     feeding = asyncio.ensure_future(_feed(session, stream))
     showing = asyncio.ensure_future(_show(session, stream, wanted))
+    leaving = asyncio.ensure_future(stream.wait_over())  # a command that takes no input must not hide it
     try:
-        await asyncio.wait((feeding, showing), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((feeding, showing, leaving), return_when=asyncio.FIRST_COMPLETED)
         if showing.done():
             showing.result()
             await _tell_end(stream, await end())
@@ -265,7 +266,7 @@ async def _converse(
             # Without its input a well-behaved command ends by itself.
             _LOG.info("the caller of a command in pod %s/%s went away", wanted.namespace, wanted.pod)
     finally:
-        await _cancel(feeding, showing)
+        await _cancel(feeding, showing, leaving)
         await session.close()
 
 

@@ -73,6 +73,42 @@ async def test_leaving_does_not_end_the_container(cluster: Cluster, running: Any
         assert await anext(stream) == (1, b"y")
 
 
+class Stuck:
+    """A command that takes no input, says nothing and does not end."""
+
+    def __init__(self) -> None:
+        self.writing = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    async def write(self, data: bytes) -> None:
+        self.writing.set()
+        await asyncio.Event().wait()
+
+    async def output(self) -> AsyncGenerator[tuple[int, bytes]]:
+        await asyncio.Event().wait()
+        yield 1, b""
+
+    async def close(self) -> None:
+        self.closed.set()
+
+
+async def test_a_caller_that_leaves_is_noticed_while_nobody_takes_its_input(
+    cluster: Cluster, running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, places = running
+    stuck = Stuck()
+
+    async def attached(container: str, *, stdin: bool) -> Stuck:
+        return stuck
+
+    monkeypatch.setattr(places[0].runtime, "attach", attached)
+    async with asyncio.timeout(10):
+        async with await ask(cluster, "attach", attach()) as stream:
+            await stream.send(0, b"x")
+            await stuck.writing.wait()
+        await stuck.closed.wait()
+
+
 async def test_attaching_to_what_does_not_run(cluster: Cluster, running: Any) -> None:
     with pytest.raises(BadRequestError, match="container nope is not valid for pod a"):
         await ask(cluster, "attach", attach(container="nope"))
