@@ -60,6 +60,9 @@ def invalid(answer: Answer, *fields: str) -> None:
         pytest.param(b"\xff\xfe{}", "application/json", "invalid character", id="not text"),
         pytest.param(b"a: [", YAML, "error converting YAML to JSON: yaml: ", id="half a sequence"),
         pytest.param(b"a: 1\n\tb: 2\n", YAML, "error converting YAML to JSON: yaml: ", id="a tab"),
+        pytest.param(b"- " * 1_000_000, YAML, "yaml: exceeded max depth", id="lists in lists in YAML"),
+        pytest.param(b"a: &a [*a]", YAML, "error converting YAML to JSON: yaml: ", id="a list of itself"),
+        pytest.param(b"[" * 3_000_000, "application/json", "exceeded max depth", id="lists in lists"),
     ],
 )
 def test_malformed_bodies(admin: Rest, body: bytes, content_type: str, said: str) -> None:
@@ -213,6 +216,9 @@ def test_wrong_kinds_versions_and_places(admin: Rest) -> None:
         ({"continue": "forged"}, 400, "continue key is not valid"),
         ({"continue": "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiIuLi9zZWNyZXRzLyJ9"}, 400, "continue"),
         ({"limit": -1}, 422, "limit: Invalid value: -1: must be greater than or equal to 0"),
+        ({"limit": "9" * 40}, 400, "value out of range"),
+        ({"sendInitialEvents": "true"}, 422, "sendInitialEvents is forbidden for list"),
+        ({"watch": 1, "resourceVersionMatch": "NotOlderThan"}, 422, "is forbidden for watch unless sendInitialEvents"),
         ({"limit": "many"}, 400, 'strconv.ParseInt: parsing "many": invalid syntax'),
         ({"resourceVersion": "new"}, 400, "resourceVersion: Invalid value"),
         ({"labelSelector": "a in ("}, 400, "unable to parse requirement"),
@@ -231,6 +237,20 @@ def test_media_types_that_are_not_spoken(admin: Rest) -> None:
     refused(patched, 415, "UnsupportedMediaType", "application/merge-patch+json")
     asked = admin("GET", MAPS, headers={"Accept": "text/csv"})
     refused(asked, 406, "NotAcceptable", "only the following media types are accepted: application/json")
+
+
+def test_heads_and_paths_that_make_no_sense(admin: Rest) -> None:
+    escaped = admin("GET", f"{MAPS}/%zz")
+    refused(escaped, 400, "BadRequest", f'parse "{MAPS}/%zz": invalid URL escape "%zz"')
+    refused(admin("GET", f"{MAPS}/a%00b"), 404, "NotFound")
+    refused(admin("TRACE", MAPS), 405, "MethodNotAllowed")
+    said = 'invalid timeout specified in the request URL - time: missing unit in duration "5"'
+    refused(admin("GET", f"{MAPS}?timeout=5"), 400, "BadRequest", said)
+    many = {f"a{number}": number for number in range(10_001)}
+    refused(admin("GET", MAPS, **many), 400, "BadRequest", "number of URL query parameters exceeded limit")
+    named = admin("GET", MAPS, headers={"Audit-Id": "mine"})
+    assert (named.status, named.headers["audit-id"]) == (200, "mine")
+    assert named.headers["cache-control"] == "no-cache, private"
 
 
 def test_patches_that_cannot_be_applied(admin: Rest, space: str) -> None:
