@@ -64,6 +64,10 @@ def _compare(kind: FieldType, old: Any, new: Any, element: str, into: Changes) -
         _compare_lists(kind, cast("list[Any]", old), cast("list[Any]", new), inner)
     else:
         into.modified[element] = LEAF
+        if inside := _inside(kind, old):
+            into.removed[element] = inside
+        if inside := _inside(kind, new):
+            into.added[element] = inside
         return
     if inner.added:
         into.added[element] = inner.added
@@ -71,6 +75,13 @@ def _compare(kind: FieldType, old: Any, new: Any, element: str, into: Changes) -
         into.modified[element] = inner.modified
     if inner.removed:
         into.removed[element] = inner.removed
+
+
+def _inside(kind: FieldType, value: Any) -> FieldSet:
+    """Return what is in a map that came instead of another value, or went for one: where no schema says what may be."""
+    if kind.form is not Form.ANY or not isinstance(value, dict):
+        return LEAF
+    return {element: inner for element, inner in whole(kind, value).items() if element != SELF}
 
 
 def _compare_lists(kind: FieldType, old: list[Any], new: list[Any], into: Changes) -> None:
