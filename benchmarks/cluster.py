@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import https
+from benchmarks import https, watches
 
 ROOT = Path(__file__).resolve().parent.parent
 ORCH = ROOT / ".venv/bin/orch"
@@ -90,6 +90,12 @@ def main() -> None:
     with _cluster("--runtime", "simulated", ORCH_API_PROCESSES="2") as state:
         print("\nthe api over HTTPS, 2 processes")
         https.show(https.measure(state / "kubeconfig"))
+        print("\nthe same, with 12,000 pods in another namespace")
+        https.show(https.measure(state / "kubeconfig", full=True))
+        sizes = memory(state)
+        print(f"memory of the api then, both processes: {sizes['orch-api']:.0f} MB\n")
+    with _cluster("--runtime", "simulated", ORCH_API_PROCESSES="2") as state:
+        watches.show(watches.measure(state / "kubeconfig"))
         print()
     _with_containers()
 

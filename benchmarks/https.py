@@ -10,7 +10,7 @@ import ssl
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast
 
 import msgspec
 import uvloop
@@ -18,6 +18,7 @@ import yaml
 
 SECONDS = 5.0
 ROUNDS = 3
+_FILLERS: Final = 16
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -61,12 +62,17 @@ class Access(msgspec.Struct, frozen=True):
 
 
 def pod(name: str) -> bytes:
-    """Return a pod that no scheduler looks at, of the size that a Deployment's have."""
-    resources = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}}
+    """Return a pod that no scheduler looks at; stored, it has about 1.6 KB, as the reference's had."""
+    resources = {"requests": {"cpu": "100m", "memory": "128Mi"}}
     container = {"name": "nginx", "image": "nginx:latest", "resources": resources}
     spec = {"schedulerName": "nobody", "containers": [container]}
-    metadata = {"name": name, "labels": {"app": "load"}}
+    metadata = {"name": name, "labels": {"app": "load", "number": name[:63]}}
     return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}).encode()
+
+
+def config_map(name: str) -> bytes:
+    """Return a small ConfigMap."""
+    return msgspec.json.encode({"metadata": {"name": name}, "data": {"key": "value"}})
 
 
 def post(path: str, body: bytes) -> bytes:
@@ -83,26 +89,65 @@ def get(path: str) -> bytes:
     return b"GET %s HTTP/1.1\r\nHost: orch\r\n\r\n" % path.encode()
 
 
+class _Connection(asyncio.BufferedProtocol):
+    """A connection that asks and waits, and looks at no more of an answer than its length: the server is measured."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(1 << 18)
+        self._head = b""
+        self._left = -1
+        self._answered: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        _ = sizehint
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._left < 0:
+            self._head += self._buffer[:nbytes]
+            head, end, body = self._head.partition(b"\r\n\r\n")
+            if not end:
+                return
+            self._left = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]) - len(body)
+        else:
+            self._left -= nbytes
+        if not self._left and self._answered is not None:
+            self._answered.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(exc or ConnectionError("the api closed the connection"))
+
+    async def ask(self, request: bytes) -> None:
+        """Send a request, and return when it is answered. Raises RuntimeError for a refusal."""
+        self._head, self._left = b"", -1
+        self._answered = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        await self._answered
+        if self._head[9:11] != b"20":
+            raise RuntimeError(self._head.decode())
+
+
 async def _client(access: Access, work: str, number: int, deadline: float, latencies: list[float]) -> None:
-    context = access.context()
-    reader, writer = await asyncio.open_connection("127.0.0.1", access.port, ssl=context, limit=1 << 25)
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(_Connection, "127.0.0.1", access.port, ssl=access.context())
     done = 0
     while time.perf_counter() < deadline:
-        if work == "create":
-            name = f"b{int(deadline * 1e6)}-{number}-{done}"
+        name = f"b{int(deadline * 1e6)}-{number}-{done}"
+        if work == "create pods":
             request = post("/api/v1/namespaces/bench/pods", pod(name))
+        elif work == "create configmaps":
+            request = post("/api/v1/namespaces/bench/configmaps", config_map(name))
         else:
             request = get(work)
         started = time.perf_counter()
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        if head[9:11] != b"20":
-            raise RuntimeError(f"{work}: {head.splitlines()[0].decode()}")
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        await reader.readexactly(length)
+        await connection.ask(request)
         latencies.append(time.perf_counter() - started)
         done += 1
-    writer.close()
+    connection.transport.close()
 
 
 async def _measure(access: Access, work: str, connections: int, seconds: float) -> Row:
@@ -121,22 +166,33 @@ async def _measure(access: Access, work: str, connections: int, seconds: float) 
     )
 
 
-def _in_process(access: Access, work: str, connections: int, seconds: float) -> Row:
+def in_process(access: Access, work: str, connections: int, seconds: float) -> Row:
     return uvloop.run(_measure(access, work, connections, seconds))
 
 
-async def _prepare(access: Access) -> None:
-    """Make the namespace, and 500 pods for the list."""
+async def _fill(access: Access, namespace: str, pods: int) -> None:
+    """Make a namespace with so many pods."""
     context = access.context()
-    reader, writer = await asyncio.open_connection("127.0.0.1", access.port, ssl=context, limit=1 << 25)
-    for namespace in ("bench", "list"):
-        metadata = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-        writer.write(post("/api/v1/namespaces", json.dumps(metadata).encode()))
-        await answered(reader)
-    for number in range(500):
-        writer.write(post("/api/v1/namespaces/list/pods", pod(f"p{number}")))
-        await answered(reader)
-    writer.close()
+    loop = asyncio.get_running_loop()
+    body = msgspec.json.encode({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+
+    async def make(first: int) -> None:
+        _, connection = await loop.create_connection(_Connection, "127.0.0.1", access.port, ssl=context)
+        if first == 0:
+            await connection.ask(post("/api/v1/namespaces", body))
+            made.set()
+        await made.wait()
+        for number in range(first, pods, _FILLERS):
+            await connection.ask(post(f"/api/v1/namespaces/{namespace}/pods", pod(f"p{number}")))
+        connection.transport.close()
+
+    made = asyncio.Event()
+    await asyncio.gather(*map(make, range(_FILLERS)))
+
+
+def fill(access: Access, namespace: str, pods: int) -> None:
+    """Make a namespace with so many pods."""
+    uvloop.run(_fill(access, namespace, pods))
 
 
 async def answered(reader: asyncio.StreamReader) -> bytes:
@@ -149,23 +205,40 @@ async def answered(reader: asyncio.StreamReader) -> bytes:
     return body
 
 
-def measure(kubeconfig: Path) -> list[Row]:
-    """Measure a running cluster's api; each row is the median of some rounds, for the machine may be noisy."""
-    rows: list[Row] = []
+_LIST = "/api/v1/namespaces/list/pods"
+_WORKS = (
+    ("POST pods", "create pods", 64),
+    ("POST pods", "create pods", 16),
+    ("POST pods", "create pods", 1),
+    ("POST configmaps", "create configmaps", 16),
+    ("GET one namespace", "/api/v1/namespaces/bench", 16),
+    ("LIST 500 pods", _LIST, 4),
+    ("LIST by label, 1 of 500", f"{_LIST}?labelSelector=number=p7", 4),
+)
+_FULL = (
+    ("LIST 12,000 pods", "/api/v1/namespaces/full/pods", 4),
+    ("LIST by label, 1 of 500", f"{_LIST}?labelSelector=number=p7", 4),
+    ("POST pods", "create pods", 16),
+)
+
+
+def measure(kubeconfig: Path, *, full: bool = False) -> list[Row]:
+    """Measure a running cluster's api; each row is the median of some rounds, for the machine may be noisy.
+
+    `full`: after 12,000 further pods were made.
+    """
     with tempfile.TemporaryDirectory() as folder:
         access = Access.of(kubeconfig, Path(folder))
-        uvloop.run(_prepare(access))
-        works = (
-            ("POST pods", "create", 64),
-            ("POST pods", "create", 16),
-            ("POST pods", "create", 1),
-            ("GET one namespace", "/api/v1/namespaces/bench", 16),
-            ("LIST 500 pods", "/api/v1/namespaces/list/pods", 4),
-        )
+        if full:
+            fill(access, "full", 12_000)
+        else:
+            fill(access, "bench", 0)
+            fill(access, "list", 500)
         spawn = multiprocessing.get_context("spawn")
+        rows: list[Row] = []
         with spawn.Pool(1) as pool:
-            for name, work, connections in works:
-                rounds = [pool.apply(_in_process, (access, work, connections, SECONDS)) for _ in range(ROUNDS)]
+            for name, work, connections in _FULL if full else _WORKS:
+                rounds = [pool.apply(in_process, (access, work, connections, SECONDS)) for _ in range(ROUNDS)]
                 median = sorted(rounds, key=lambda row: row.rate)[ROUNDS // 2]
                 rows.append(msgspec.structs.replace(median, work=name))
     return rows

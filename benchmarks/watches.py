@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 import msgspec
 import uvloop
 
-from benchmarks.https import Access, answered, pod, post
+from benchmarks.https import Access, answered, fill
 
 WATCHERS: Final = 1000
 RATE: Final = 200
@@ -99,15 +99,9 @@ async def _connect(access: Access, context: ssl.SSLContext) -> tuple[asyncio.Str
     return await asyncio.open_connection("127.0.0.1", access.port, ssl=context, limit=1 << 25)
 
 
-async def _prepare(access: Access) -> str:
-    """Make the pods; return the version to watch from."""
+async def _version(access: Access) -> str:
+    """Return the version to watch from."""
     reader, writer = await _connect(access, access.context())
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _NAMESPACE}}
-    writer.write(post("/api/v1/namespaces", msgspec.json.encode(namespace)))
-    await answered(reader)
-    for number in range(_PODS):
-        writer.write(post(f"/api/v1/namespaces/{_NAMESPACE}/pods", pod(f"p{number}")))
-        await answered(reader)
     writer.write(b"GET /api/v1/namespaces/%s/pods?limit=1 HTTP/1.1\r\nHost: orch\r\n\r\n" % _NAMESPACE.encode())
     listed = msgspec.json.decode(await answered(reader))
     writer.close()
@@ -153,7 +147,8 @@ def measure(kubeconfig: Path, *, watchers: int = WATCHERS, rate: float = RATE, s
     """Measure a running cluster's api."""
     with tempfile.TemporaryDirectory() as folder:
         access = Access.of(kubeconfig, Path(folder))
-        version = uvloop.run(_prepare(access))
+        fill(access, _NAMESPACE, _PODS)
+        version = uvloop.run(_version(access))
         spawn = multiprocessing.get_context("spawn")
         near, far = spawn.Pipe()
         process = spawn.Process(target=_followers, args=(access, version, watchers, far))
@@ -176,4 +171,14 @@ def measure(kubeconfig: Path, *, watchers: int = WATCHERS, rate: float = RATE, s
         ages[len(ages) // 2],
         ages[int(len(ages) * 0.99)],
         ages[-1],
+    )
+
+
+def show(result: Result) -> None:
+    """Print what came of it."""
+    print(
+        f"{result.watchers:,} watches, {result.rate:.0f} changes a second: {result.delivered:.0%} of the events arrived,"
+    )
+    print(
+        f"  p50 {result.p50:.0f} ms, p99 {result.p99:.0f} ms, slowest {result.slowest:.0f} ms after the write was sent"
     )

@@ -107,8 +107,12 @@ class ObjectRequests:
             refuse_initial_events()
         page = await self._reader.list_page(resource, target.namespace, list_options(query))
         items = await served_json(resource, [item.json for item in page.items])
-        body = renderer.list(items, page.version, page.continue_token, page.remaining)
-        await exchange.answer(200, body, renderer.media_type)
+        facts = (items, page.version, page.continue_token, page.remaining)
+        plain = renderer.plain_list(*facts)
+        if plain is not None:
+            await exchange.answer_list(plain)
+        else:
+            await exchange.answer(200, renderer.list(*facts), renderer.media_type)
 
     async def _list_usage(
         self, exchange: Exchange, resource: Resource, target: Target, query: Query, renderer: Renderer

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from orch_api import wire
+from orch_api.http.exchange import Joined
 from orch_api.http.media import JSON, PROTOBUF, YAML, Accepted
 from orch_api.http.table import IncludeObject, table
 from orch_api.http.yaml_documents import json_to_yaml
@@ -41,19 +42,14 @@ def list_metadata(version: int, continue_token: str, remaining: int | None) -> d
     return metadata
 
 
-def list_document(kind: str, api_version: str, metadata: dict[str, Any], items: Sequence[bytes]) -> bytes:
-    """Return a list's JSON: the items' bytes are joined, not encoded again, and copied only once."""
+def list_document(kind: str, api_version: str, metadata: dict[str, Any], items: Sequence[bytes]) -> Joined:
+    """Return a list's JSON: the items' bytes are joined, not encoded again."""
     head = b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[' % (
         kind.encode(),
         api_version.encode(),
         msgspec.json.encode(metadata),
     )
-    if not items:
-        return head + b"]}"
-    parts = list(items)
-    parts[0] = head + parts[0]
-    parts[-1] += b"]}"
-    return b",".join(parts)
+    return Joined(head, items, b"]}")
 
 
 class Renderer:
@@ -107,7 +103,16 @@ class Renderer:
         metadata = list_metadata(version, continue_token, remaining)
         if self.accepted.media_type == PROTOBUF:
             return wire.list_of(kind, api_version, metadata, items)
-        return self._encoded(list_document(kind, api_version, metadata, items))
+        return self._encoded(list_document(kind, api_version, metadata, items).whole())
+
+    def plain_list(
+        self, items: Sequence[bytes], version: int, continue_token: str = "", remaining: int | None = None
+    ) -> Joined | None:
+        """Return a list of whole objects in JSON; None when the client asked for another form."""
+        if self.accepted.form != "Object" or self.accepted.media_type != JSON:
+            return None
+        metadata = list_metadata(version, continue_token, remaining)
+        return list_document(self.resource.list_kind, self.resource.api_version, metadata, items)
 
     def _shaped(self, document: bytes, version: int) -> bytes:
         """Return the JSON of one object in the client's form."""

@@ -208,3 +208,18 @@ async def test_many_clients_create_at_once(http):
     answers = await asyncio.gather(*(http("POST", f"{NS}/configmaps", config_map(f"m{n}")) for n in range(50)))
     assert {answer.status for answer in answers} == {201}
     assert len({answer.json["metadata"]["resourceVersion"] for answer in answers}) == 50
+
+
+async def test_large_lists_come_in_pieces_that_add_up(http):
+    blob = "x" * 20_000
+    for number in range(40):
+        body = {"metadata": {"name": f"large-{number:02}"}, "data": {"blob": blob}}
+        assert (await http("POST", "/api/v1/namespaces/default/configmaps", body)).status == 201
+    listed = await http("GET", "/api/v1/namespaces/default/configmaps")
+    assert int(listed.headers["content-length"]) == len(listed.body) > 800_000
+    names = [item["metadata"]["name"] for item in listed.json["items"]]
+    assert names == [f"large-{number:02}" for number in range(40)]
+    head = await http("HEAD", "/api/v1/namespaces/default/configmaps")
+    assert (head.body, head.headers["content-length"]) == (b"", listed.headers["content-length"])
+    packed = await http("GET", "/api/v1/namespaces/default/configmaps", accept_encoding="gzip")
+    assert gzip.decompress(packed.body) == listed.body
