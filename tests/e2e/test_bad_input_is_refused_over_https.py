@@ -246,8 +246,8 @@ def test_heads_and_paths_that_make_no_sense(admin: Rest) -> None:
     refused(admin("TRACE", MAPS), 405, "MethodNotAllowed")
     said = 'invalid timeout specified in the request URL - time: missing unit in duration "5"'
     refused(admin("GET", f"{MAPS}?timeout=5"), 400, "BadRequest", said)
-    many = {f"a{number}": number for number in range(10_001)}
-    refused(admin("GET", MAPS, **many), 400, "BadRequest", "number of URL query parameters exceeded limit")
+    many = "&".join(["a"] * 10_001)
+    refused(admin("GET", f"{MAPS}?{many}"), 400, "BadRequest", "number of URL query parameters exceeded limit")
     named = admin("GET", MAPS, headers={"Audit-Id": "mine"})
     assert (named.status, named.headers["audit-id"]) == (200, "mine")
     assert named.headers["cache-control"] == "no-cache, private"
