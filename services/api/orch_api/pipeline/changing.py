@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,7 +13,7 @@ from orch.errors import ApiError, BadRequestError, Cause, ConflictError, MethodN
 from orch_api.admission import Request
 from orch_api.auth.identity import Caller
 from orch_api.fields import Manager, track
-from orch_api.patch import json_patch, merge, strategic
+from orch_api.patch import json_patch, merge, strategic, unfit
 from orch_api.pipeline import scale
 from orch_api.pipeline.parts import (
     Document,
@@ -102,13 +102,18 @@ class Changing:
         with telemetry.span(f"api.patch {resource.plural}", parent=options.trace):
             self.authorize(caller, "patch", resource, namespace, name, subresource)
             schema = self._schema(resource, subresource)
-            apply = _patcher(patch, kind, schema)
+            decoded = _decoded(patch)
+            apply = _patcher(decoded, kind, schema)
             warnings: list[str] = []
 
             def produce(current: Document) -> Document:
                 base = scale.render(resource, current) if subresource == SCALE else current
-                wanted, found = schema.convert(apply(base), options.field_validation)
-                warnings[:] = found
+                patched = apply(base)
+                try:
+                    wanted, warnings[:] = schema.convert(patched, options.field_validation)
+                except BadRequestError as error:
+                    strategic_patch = decoded if kind == "strategic" else None
+                    raise unfit.refused(error, schema, patched, strategic_patch) from error
                 return wanted if subresource != SCALE else self._scaled(resource, current, wanted)
 
             manager = options.manager(resource.storage, subresource)
@@ -259,12 +264,16 @@ def _validate(request: ChangeRequest, new: Document, old: Document) -> None:
     refuse_invalid(resource, request.name, causes)
 
 
-def _patcher(patch: bytes, kind: PatchKind, schema: KindSchema) -> Callable[[Document], Document]:
-    """Return what applies the patch. Raises BadRequestError for one that is malformed."""
+def _decoded(patch: bytes) -> Any:
+    """Return what the patch says. Raises BadRequestError for one that is malformed."""
     try:
-        decoded = msgspec.json.decode(patch)
+        return msgspec.json.decode(patch)
     except msgspec.DecodeError as error:
         raise BadRequestError(f"error decoding patch: {error}") from error
+
+
+def _patcher(decoded: Any, kind: PatchKind, schema: KindSchema) -> Callable[[Document], Document]:
+    """Return what applies the patch."""
     match kind:
         case "json":
             return lambda document: json_patch.apply(document, decoded)

@@ -140,7 +140,7 @@ async def test_a_patch_that_names_a_version_applies_to_that_one_only(driver):
 
 async def test_a_patch_that_makes_the_object_invalid_changes_nothing(driver):
     await driver.create("configmaps", {"metadata": {"name": "c"}})
-    with pytest.raises(BadRequestError, match="cannot be handled as a ConfigMap"):
+    with pytest.raises(InvalidError, match="cannot unmarshal number into Go struct field"):
         await driver.patch("configmaps", "c", {"data": 5})
     with pytest.raises(InvalidError):
         await driver.patch("configmaps", "c", {"metadata": {"labels": {"not a key": "x"}}})
