@@ -19,6 +19,15 @@ class Space:
         """Run kubectl in this namespace; see LocalCluster.kubectl."""
         return self.cluster.kubectl("-n", self.name, *arguments, **options)
 
+    def code(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
+        """Run kubectl in this namespace; return its exit code and what it printed on both outputs."""
+        process = self.start(*arguments)
+        try:
+            said, _ = process.communicate(stdin, timeout=60)
+        finally:
+            process.kill()
+        return process.returncode, said
+
     def start(self, *arguments: str) -> Any:
         """Start kubectl in this namespace; see LocalCluster.kubectl_start."""
         return self.cluster.kubectl_start("-n", self.name, *arguments)
