@@ -132,7 +132,7 @@ class ObjectRequests:
         options = list_options(query)
         bookmarks = flag(query, "allowWatchBookmarks")
         send_initial = flag(query, "sendInitialEvents") if "sendInitialEvents" in query else None
-        check_watch_options(send_initial, options.match, options.continue_token, bookmarks)
+        check_watch_options(send_initial, options.match, options.continue_token)
         fields = options.field_selector
         if target.name:
             fields = f"metadata.name={target.name}" + (f",{fields}" if fields else "")

@@ -54,7 +54,7 @@ def timeout_of(seconds: int | None) -> float:
     return _MIN_TIMEOUT * (1 + random.random())  # noqa: S311 - spreads load, guards nothing
 
 
-def check_watch_options(send_initial_events: bool | None, match: str, continue_token: str, bookmarks: bool) -> None:
+def check_watch_options(send_initial_events: bool | None, match: str, continue_token: str) -> None:
     """Refuse combinations that Kubernetes refuses. Raises InvalidError."""
     problems: list[Cause] = []
     if send_initial_events is not None and match != "NotOlderThan":
@@ -68,8 +68,6 @@ def check_watch_options(send_initial_events: bool | None, match: str, continue_t
             problems.append(Cause("FieldValueNotSupported", message, "resourceVersionMatch"))
         if continue_token:
             problems.append(_forbidden("resourceVersionMatch", "", " is forbidden when continue is provided"))
-    if send_initial_events and not bookmarks:
-        problems.append(_forbidden("allowWatchBookmarks", "sendInitialEvents requires setting", " to true"))
     if problems:
         raise InvalidError.of("ListOptions", "meta.k8s.io", "", problems)
 
@@ -140,12 +138,13 @@ class Watcher:
         initial, since = self._initial()
         subscription = self._subscribe(since)
         try:
-            if not (initial or request.send_initial_events):
+            marked = request.send_initial_events and request.bookmarks
+            if not (initial or marked):
                 yield b""  # so that the answer begins before the first change
             for start in range(0, len(initial), _BATCH):
                 yield self._count(await self._lines([("ADDED", item) for item in initial[start : start + _BATCH]]))
             del initial
-            if request.send_initial_events:
+            if marked:
                 yield self._bookmark(since, initial_end=True)
             if self._settled is not None:
                 self._settled()

@@ -228,10 +228,6 @@ async def test_metadata_is_watched_in_protobuf(http, made, watching, eventually)
             "watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&continue=x",
             ["resourceVersionMatch is forbidden when continue is provided"],
         ),
-        (
-            "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan",
-            ["sendInitialEvents requires setting allowWatchBookmarks to true"],
-        ),
         ("sendInitialEvents=true", ["sendInitialEvents is forbidden for list"]),
         ("sendInitialEvents=false", ["sendInitialEvents is forbidden for list"]),
     ],

@@ -78,11 +78,18 @@ async def test_a_streaming_list_ends_with_a_bookmark(http, watching, eventually)
     await eventually(lambda: told(answer)[-1] == ("ADDED", "b"))
 
 
+async def test_a_streaming_list_without_bookmarks_has_no_end(http, watching, eventually):
+    await http("POST", f"{NS}/configmaps", config_map("a"))
+    answer = watching(f"{NS}/configmaps?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan")
+    await eventually(lambda: told(answer) == [("ADDED", "a")])
+    await http("POST", f"{NS}/configmaps", config_map("b"))
+    await eventually(lambda: told(answer) == [("ADDED", "a"), ("ADDED", "b")])
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
         ("sendInitialEvents=true&allowWatchBookmarks=true", "resourceVersionMatch"),
-        ("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", "allowWatchBookmarks"),
         ("resourceVersionMatch=NotOlderThan&resourceVersion=1", "resourceVersionMatch"),
     ],
 )
