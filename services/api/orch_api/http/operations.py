@@ -196,8 +196,8 @@ class _Paths:
                 about=self._about,
                 parameters=(NAME, *self._shared, *_DELETE),
                 body=Model(DELETE_OPTIONS),
-                # Kubernetes answers with the object while it is still ending, or with a Status.
-                answer=Model(STATUS),
+                # While an object is still ending, it is the answer for all kinds; Kubernetes' documents hide that.
+                answer=self._object if self._resource.returns_deleted else Model(STATUS),
                 accepted=True,
             )
 

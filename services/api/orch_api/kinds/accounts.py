@@ -23,6 +23,7 @@ RESOURCES: Final = (
         singular="serviceaccount",
         kind="ServiceAccount",
         short_names=("sa",),
+        returns_deleted=True,
         strategy=Strategy(),
         columns=(NAME, Column("Secrets", _secrets, type="integer", description="Number of secrets."), AGE),
         subresources={TOKEN: Subresource("TokenRequest", "authentication.k8s.io", verbs=frozenset({"create"}))},

@@ -230,6 +230,7 @@ RESOURCES: Final = (
         singular="csidriver",
         kind="CSIDriver",
         namespaced=False,
+        returns_deleted=True,
         strategy=CSIDriverStrategy(),
         columns=(
             NAME,
@@ -248,6 +249,7 @@ RESOURCES: Final = (
         singular="csinode",
         kind="CSINode",
         namespaced=False,
+        returns_deleted=True,
         strategy=CSINodeStrategy(),
         columns=(NAME, Column("Drivers", _drivers, type="integer", description="Number of drivers."), AGE),
     ),

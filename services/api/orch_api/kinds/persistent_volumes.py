@@ -172,6 +172,7 @@ RESOURCES: Final = (
         kind="PersistentVolume",
         namespaced=False,
         short_names=("pv",),
+        returns_deleted=True,
         strategy=PersistentVolumeStrategy(),
         columns=(
             NAME,

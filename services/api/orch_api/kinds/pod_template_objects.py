@@ -49,6 +49,7 @@ RESOURCES: Final = (
         plural="podtemplates",
         singular="podtemplate",
         kind="PodTemplate",
+        returns_deleted=True,
         strategy=PodTemplateStrategy(),
         columns=(
             NAME,

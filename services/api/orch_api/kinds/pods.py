@@ -264,6 +264,7 @@ RESOURCES: Final = (
         kind="Pod",
         short_names=("po",),
         categories=("all",),
+        returns_deleted=True,
         strategy=PodStrategy(),
         columns=POD_COLUMNS,
         subresources={

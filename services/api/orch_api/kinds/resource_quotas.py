@@ -153,6 +153,7 @@ RESOURCES: Final = (
         singular="resourcequota",
         kind="ResourceQuota",
         short_names=("quota",),
+        returns_deleted=True,
         strategy=ResourceQuotaStrategy(),
         columns=(
             NAME,

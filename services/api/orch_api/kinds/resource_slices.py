@@ -258,6 +258,7 @@ RESOURCES: Final = (
         singular="resourceslice",
         kind="ResourceSlice",
         namespaced=False,
+        returns_deleted=True,
         strategy=ResourceSliceStrategy(),
         columns=(
             NAME,

@@ -415,6 +415,7 @@ RESOURCES: Final = (
         kind="Service",
         short_names=("svc",),
         categories=("all",),
+        returns_deleted=True,
         strategy=ServiceStrategy(),
         columns=(
             NAME,

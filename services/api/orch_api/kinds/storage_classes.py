@@ -137,6 +137,7 @@ RESOURCES: Final = (
         kind="StorageClass",
         namespaced=False,
         short_names=("sc",),
+        returns_deleted=True,
         strategy=StorageClassStrategy(),
         columns=(
             Column("Name", _name, format="name", description=NAME.description),
@@ -154,6 +155,7 @@ RESOURCES: Final = (
         kind="VolumeAttributesClass",
         namespaced=False,
         short_names=("vac",),
+        returns_deleted=True,
         strategy=VolumeAttributesClassStrategy(),
         columns=(NAME, Column("DriverName", text("driverName"), description="Who sets the attributes."), AGE),
     ),

@@ -93,6 +93,7 @@ RESOURCES: Final = (
         singular="volumeattachment",
         kind="VolumeAttachment",
         namespaced=False,
+        returns_deleted=True,
         strategy=VolumeAttachmentStrategy(),
         columns=(
             NAME,

@@ -287,6 +287,7 @@ RESOURCES: Final = (
         singular="persistentvolumeclaim",
         kind="PersistentVolumeClaim",
         short_names=("pvc",),
+        returns_deleted=True,
         strategy=VolumeClaimStrategy(),
         columns=(
             NAME,

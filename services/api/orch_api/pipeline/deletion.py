@@ -28,7 +28,7 @@ from orch_api.auth.identity import Caller
 from orch_api.pipeline.parts import Document, Outcome, Parts, WriteOptions
 from orch_api.registry import Resource
 from orch_api.storage.commit import Verdict
-from orch_api.storage.objects import Cached, Encoded, encode, to_document
+from orch_api.storage.objects import Cached, Encoded, encode, to_document, to_json
 from orch_api.storage.selection import selection
 from orch_api.storage.versions import served_json
 from orch_api.strategy import FOREGROUND_FINALIZER, ORPHAN_FINALIZER, section
@@ -182,6 +182,11 @@ class Deletion:
         strategy = resource.storage.strategy
         if strategy.allocates and not dry_run:
             await parts.claims.release(resource.storage, strategy.claims(to_document(done.before.json)))
+        if resource.returns_deleted:
+            document = to_document(done.before.json)
+            document["metadata"]["resourceVersion"] = str(done.version)
+            (json,) = await served_json(resource, (to_json(document),))
+            return Outcome(json, done.version)
         details = StatusDetails(name=name, group=resource.group, kind=resource.plural, uid=done.before.uid)
         return Outcome(success(details), done.version, deleted=True)
 

@@ -38,8 +38,12 @@ async def test_an_object_that_nothing_holds_is_gone_at_once(driver):
 
 
 async def test_a_pod_without_a_node_is_gone_at_once(driver, make_pod):
-    await driver.create("pods", make_pod("a"))
-    assert (await driver.delete("pods", "a")).deleted
+    made = await driver.create("pods", make_pod("a"))
+    outcome = await driver.delete("pods", "a")
+    assert not await driver.exists("pods", "a")
+    shown = json.loads(outcome.json)
+    assert shown["metadata"]["uid"] == made["metadata"]["uid"]
+    assert shown["metadata"]["resourceVersion"] == str(outcome.version) > made["metadata"]["resourceVersion"]
 
 
 async def test_a_bound_pod_gets_its_grace_period(driver, make_pod):
@@ -68,7 +72,8 @@ async def test_no_grace_period_removes_a_bound_pod(driver, make_pod):
     await driver.create("pods", make_pod("a"))
     await bind(driver, "a")
     await driver.delete("pods", "a")
-    assert (await driver.delete("pods", "a", {"gracePeriodSeconds": 0})).deleted
+    await driver.delete("pods", "a", {"gracePeriodSeconds": 0})
+    assert not await driver.exists("pods", "a")
 
 
 async def test_a_finalizer_holds_the_object_until_it_is_removed(driver):
