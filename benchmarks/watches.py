@@ -176,9 +176,5 @@ def measure(kubeconfig: Path, *, watchers: int = WATCHERS, rate: float = RATE, s
 
 def show(result: Result) -> None:
     """Print what came of it."""
-    print(
-        f"{result.watchers:,} watches, {result.rate:.0f} changes a second, {result.delivered:.0%} of the events arrived:"
-    )
-    print(
-        f"  p50 {result.p50:.0f} ms, p99 {result.p99:.0f} ms, slowest {result.slowest:.0f} ms after the write was sent"
-    )
+    print(f"{result.watchers:,} watches, {result.rate:.0f} changes a second: {result.delivered:.0%} of them came,")
+    print(f"p50 {result.p50:.0f} ms, p99 {result.p99:.0f} ms, slowest {result.slowest:.0f} ms after the write was sent")

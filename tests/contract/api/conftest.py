@@ -63,8 +63,10 @@ class Kind:
         if self.resource.kind != "CustomResourceDefinition":
             return made.json
         async with asyncio.timeout(10):  # the api itself writes its status, soon
-            while not (found := (await self.http("GET", self.at(made.json))).json)["status"].get("conditions"):
+            found = made.json
+            while not found["status"].get("conditions"):  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0.005)
+                found = (await self.http("GET", self.at(made.json))).json
         return found
 
     def at(self, document: dict[str, Any]) -> str:

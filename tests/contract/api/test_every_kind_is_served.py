@@ -224,8 +224,8 @@ async def test_watches_tell_of_its_life(kind: Any, eventually: Any) -> None:
         return [event["type"] for event in found.events if event["object"]["metadata"].get("name") == own]
 
     last = "MODIFIED" if kind.resource.kind == "Namespace" else "DELETED"
+    expected = list(dict.fromkeys(("ADDED", "MODIFIED", last)))
     for found in (answer, metadata):
-        expected = list(dict.fromkeys(("ADDED", "MODIFIED", last)))
         await eventually(lambda found=found: list(dict.fromkeys(seen(found))) == expected)
     assert all(event["object"]["apiVersion"] == kind.resource.api_version for event in answer.events)
     assert all(event["object"]["kind"] == "PartialObjectMetadata" for event in metadata.events)
