@@ -64,7 +64,7 @@ class Kind:
             return made.json
         async with asyncio.timeout(10):  # the api itself writes its status, soon
             found = made.json
-            while not found["status"].get("conditions"):  # noqa: ASYNC110 - what is waited for has no event
+            while not found["status"].get("conditions"):
                 await asyncio.sleep(0.005)
                 found = (await self.http("GET", self.at(made.json))).json
         return found
