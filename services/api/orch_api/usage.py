@@ -46,11 +46,16 @@ class Usage:
                 self._samples[message.subject] = (before, message.data)
 
     def get(self, resource: Resource, namespace: str, name: str) -> bytes:
-        """Return the NodeMetrics or PodMetrics of one object in JSON. Raises NotFoundError."""
+        """Return the NodeMetrics or PodMetrics of one object in JSON.
+
+        Raises NotFoundError, worded as metrics-server does: for the object, or else for what is known of its use.
+        """
         for item, document in self.documents(resource, namespace):
             if item.key.name == name:
                 return msgspec.json.encode(document)
-        raise NotFoundError.of(resource.plural, resource.group, name)
+        if self._cache.get(ObjectKey("", resource.plural, namespace, name)) is None:
+            raise NotFoundError.of(resource.plural, "", name)
+        raise NotFoundError.of(resource.kind.lower(), resource.group, f"{namespace}/{name}" if namespace else name)
 
     def documents(self, resource: Resource, namespace: str) -> Iterator[tuple[Cached, dict[str, Any]]]:
         """Yield each measured node, or pod of a namespace or ("") all, with what it uses; in order of their names."""

@@ -56,7 +56,17 @@ async def test_use_is_the_difference_of_two_samples(http: Any, measured: str) ->
     assert pod["containers"] == [{"name": "main", "usage": {"cpu": f"{SECOND // 2}n", "memory": "65536Ki"}}]
     assert (await http("GET", f"{PODS}/web")).json == pod
     missing = await http("GET", f"{PODS}/gone")
-    assert (missing.status, missing.json["message"]) == (404, 'pods.metrics.k8s.io "gone" not found')
+    assert (missing.status, missing.json["message"]) == (404, 'pods "gone" not found')
+
+
+async def test_what_is_not_measured_yet_is_told_apart_from_what_is_not_there(http: Any, measured: str) -> None:
+    _ = measured
+    body = {"metadata": {"name": "new"}, "spec": {"containers": [{"name": "main", "image": "x"}]}}
+    await http("POST", "/api/v1/namespaces/default/pods", body)
+    await http("POST", "/api/v1/nodes", {"metadata": {"name": "two"}})
+    pod, node = await http("GET", f"{PODS}/new"), await http("GET", f"{NODES}/two")
+    assert (pod.status, pod.json["message"]) == (404, 'podmetrics.metrics.k8s.io "default/new" not found')
+    assert (node.status, node.json["message"]) == (404, 'nodemetrics.metrics.k8s.io "two" not found')
 
 
 async def test_selectors_and_tables(http: Any, measured: str) -> None:
