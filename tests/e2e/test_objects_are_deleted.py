@@ -89,6 +89,50 @@ def test_a_selection_and_all_of_a_kind(kubectl: Any, items: Any) -> None:
     assert kubectl("delete", "configmap", "c0", "--ignore-not-found") == ""
 
 
+def test_ways_to_choose_what_goes(kubectl: Any, items: Any) -> None:
+    for name in ("one", "two", "three"):
+        kubectl("run", name, "--image=a", "--restart=Never", "--env=SIMULATED_RUN_SECONDS=0")
+    kubectl("run", "four", "--image=a")
+    kubectl("wait", "pod/one", "pod/two", "pod/three", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    for side in ("client", "server"):
+        told = kubectl("delete", "pod", "one", f"--dry-run={side}")
+        assert told.startswith('pod "one" deleted')
+        assert len(items("pods")) == 4
+    assert kubectl("delete", "pod/one", "-o", "name") == "pod/one\n"
+    kubectl("delete", "pods", "--field-selector=status.phase=Succeeded")
+    assert [pod["metadata"]["name"] for pod in items("pods")] == ["four"]
+    kubectl("wait", "pod/four", "--for=condition=Ready", "--timeout=60s")
+    kubectl("delete", "pod", "four", "--now")
+    assert items("pods") == []
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "f"},
+        "spec": {"containers": [{"name": "a", "image": "a"}]},
+    }
+    manifest = json.dumps(pod)
+    kubectl("create", "-f", "-", stdin=manifest)
+    assert kubectl("delete", "-f", "-", "--wait=false", stdin=manifest).startswith('pod "f" deleted')
+    kubectl("wait", "pod/f", "--for=delete", "--timeout=60s")
+    assert 'pods "f" not found' in kubectl("delete", "-f", "-", stdin=manifest, check=False)
+
+
+def test_what_cannot_be_deleted(kubectl: Any) -> None:
+    for command, said in (
+        (("pod", "none"), 'Error from server (NotFound): pods "none" not found\n'),
+        (("pods", "--all", "--field-selector=status.phase=Failed"), "found a non empty selector"),
+        (("configmaps",), "error: resource(s) were provided, but no name was specified\n"),
+        (("nothing", "x"), 'error: the server doesn\'t have a resource type "nothing"\n'),
+        (("pods", "-l", "a=b"), "No resources found\n"),
+        (("pod", "none", "--grace-period=-2"), "not found"),
+        (
+            ("pod", "none", "--now", "--grace-period=5"),
+            "--now and --grace-period cannot be specified together",
+        ),
+    ):
+        assert said in kubectl("delete", *command, check=False)
+
+
 def test_a_namespace_goes_with_all_that_is_in_it(simulated: LocalCluster) -> None:
     simulated.kubectl("create", "namespace", "doomed")
     simulated.wait(lambda: simulated.get("-n", "doomed", "serviceaccounts"), what="the default service account")
