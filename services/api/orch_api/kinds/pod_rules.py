@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from orch.errors import Cause
 from orch_api import validation
 from orch_api.kinds import quantities
@@ -21,8 +23,28 @@ _PREEMPTION_POLICIES: Final = ("Never", "PreemptLowerPriority")
 _MAX_SECONDS: Final = 2**31 - 1
 
 
+_MAX_SOUND: Final = 2048
+_sound: dict[bytes, None] = {}
+
+
 def pod_spec(field: str, spec: Document) -> list[Cause]:
-    """Return what is wrong with a pod spec that was defaulted; `field` is its path."""
+    """Return what is wrong with a pod spec that was defaulted; `field` is its path.
+
+    Pods of one template have the same spec, and it does not change while they live: specs in which nothing was wrong
+    are remembered.
+    """
+    encoded = msgspec.json.encode(spec)
+    if encoded in _sound:
+        return []
+    causes = _problems(field, spec)
+    if not causes:
+        if len(_sound) >= _MAX_SOUND:
+            del _sound[next(iter(_sound))]
+        _sound[encoded] = None
+    return causes
+
+
+def _problems(field: str, spec: Document) -> list[Cause]:
     causes, names = volumes(f"{field}.volumes", spec.get("volumes") or [])
     causes += containers(field, spec, names)
     causes += ephemeral_containers(field, spec, names)
