@@ -30,7 +30,7 @@ from orch_api.schema import KindSchema
 from orch_api.storage.claims import NOTHING, Holding
 from orch_api.storage.commit import Verdict
 from orch_api.storage.objects import Cached, Encoded, encode, to_document, to_json
-from orch_api.storage.versions import as_served, as_stored, served_json
+from orch_api.storage.versions import as_judged, as_served, as_stored, judge_of, served_json
 from orch_api.strategy import restore_meta, section, validate_meta, validate_meta_update
 
 PatchKind = Literal["merge", "strategic", "json"]
@@ -156,7 +156,7 @@ class Changing:
             holding = await self._prepare(request, new, old)
             if new == old:
                 return Verdict.KEEP
-            _validate(request, new, old)
+            _validate(request, await as_judged(resource, new), await as_judged(resource, old))
             await parts.admission.validate(self._admission(request, new, old))
             return Verdict.REMOVE if may_be_removed(stored, new) else encode(new, options.origin())
 
@@ -255,7 +255,8 @@ def _check_name(metadata: Document, name: str) -> None:
 
 def _validate(request: ChangeRequest, new: Document, old: Document) -> None:
     """Raise InvalidError for what breaks a rule."""
-    resource, strategy = request.resource.storage, request.resource.storage.strategy
+    resource = judge_of(request.resource)
+    strategy = resource.strategy
     causes: list[Cause] = [*validate_meta(new, resource), *validate_meta_update(new, old)]
     if request.subresource in {"", SCALE}:
         causes += strategy.validate_changed(new, old)

@@ -26,7 +26,7 @@ from orch_api.pipeline.parts import (
 from orch_api.registry import Resource
 from orch_api.storage.claims import NOTHING
 from orch_api.storage.objects import Encoded, encode, to_json
-from orch_api.storage.versions import as_stored, served_json
+from orch_api.storage.versions import as_judged, as_stored, judge_of, served_json
 from orch_api.strategy import validate_meta
 
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
@@ -123,7 +123,7 @@ class Creation:
         if strategy.allocates:
             holding = await parts.claims.hold(resource.storage, document, None, dry_run=options.dry_run)
         try:
-            refuse_invalid(resource, name, [*validate_meta(document, resource.storage), *strategy.validate(document)])
+            await _judge(resource, name, document)
             await parts.admission.validate(request)
             encoded = encode(document, options.origin())
             version = await self._commit(resource, namespace, name, encoded, options)
@@ -144,6 +144,13 @@ class Creation:
         if await self._parts.committer.read(key) is not None:
             raise AlreadyExistsError.of(resource.plural, resource.group, name)
         return 0
+
+
+async def _judge(resource: Resource, name: str, document: Document) -> None:
+    """Raise InvalidError for what breaks a rule of the version in which the kind is validated."""
+    judge = judge_of(resource)
+    judged = await as_judged(resource, document)
+    refuse_invalid(resource, name, [*validate_meta(judged, judge), *judge.strategy.validate(judged)])
 
 
 def generate_name(prefix: str) -> str:

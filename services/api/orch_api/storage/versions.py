@@ -27,6 +27,16 @@ async def as_served(resource: Resource, document: Document) -> Document:
     return converted
 
 
+def judge_of(resource: Resource) -> Resource:
+    """Return in which version documents are validated: a user-defined kind's in that of the request."""
+    return resource if resource.schema is not None else resource.storage
+
+
+async def as_judged(resource: Resource, document: Document) -> Document:
+    """Return a stored document in the version in which it is validated. Raises ApiError."""
+    return document if resource.schema is None else await as_served(resource, document)
+
+
 async def served_json(resource: Resource, stored: Sequence[bytes]) -> Sequence[bytes]:
     """Return stored documents in JSON in the version that is served, all converted at once. Raises ApiError."""
     if resource.conversion is None or not stored:

@@ -82,6 +82,21 @@ async def test_without_a_webhook_only_the_version_changes(api: Extended) -> None
     assert (await api.http("GET", api.path("a", "v1"))).json["spec"]["port"] == 2
 
 
+async def test_what_is_written_is_judged_by_the_version_of_the_request(api: Extended) -> None:
+    few = {"count": {"type": "integer", "maximum": 3}}
+    many = {"count": {"type": "integer", "maximum": 9}}
+    await api.define(definition(version("v1", many), version("v1beta1", few, storage=False)))
+    refused = await write(api, "a", "v1beta1", {"count": 5})
+    assert refused.status == 422
+    assert "spec.count in body should be less than or equal to 3" in refused.json["message"]
+    assert (await write(api, "a", "v1", {"count": 5})).status == 201
+    old = api.path("a", "v1beta1")
+    refused = await api.http("PATCH", old, {"spec": {"count": 6}}, **MERGE)
+    assert refused.status == 422
+    assert (await api.http("PATCH", old, {"spec": {"count": 2}}, **MERGE)).json["spec"]["count"] == 2
+    assert (await api.http("PATCH", api.path("a", "v1"), {"spec": {"count": 7}}, **MERGE)).status == 200
+
+
 async def test_a_version_that_is_stored_but_not_served(api: Extended) -> None:
     both = definition(version("v1", SPLIT, storage=False), version("v1alpha1", SPLIT, served=False))
     await api.define(both)
