@@ -43,5 +43,6 @@ def test_one_file(space: Space, tmp_path: Path) -> None:
     space.kubectl("cp", str(tmp_path / "one"), f"{space.name}/keeper:/renamed")
     space.kubectl("cp", "keeper:renamed", str(tmp_path / "two"))
     assert (tmp_path / "two").read_text() == "one"
-    said = space.kubectl("cp", "keeper:/none", str(tmp_path / "none"), check=False)
-    assert "No such file or directory" in said
+    # What tar says of a file that is not there may come too late for kubectl to show it.
+    space.kubectl("cp", "keeper:/none", str(tmp_path / "none"), check=False)
+    assert not (tmp_path / "none").exists()
