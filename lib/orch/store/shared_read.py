@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
 from orch.errors import UnavailableError
@@ -19,7 +19,7 @@ class SharedRead(Generic[ValueT]):
 
     def __init__(self, read: Callable[[], Awaitable[ValueT]]) -> None:
         self._read = read
-        self._next: asyncio.Future[ValueT] | None = None
+        self._waiting: list[asyncio.Future[ValueT]] = []
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -27,11 +27,12 @@ class SharedRead(Generic[ValueT]):
         """Return the result of a read that began after this call; raise what it raised."""
         if self._closed:
             raise UnavailableError("the store is closed")
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-            if self._task is None:
-                self._task = asyncio.get_running_loop().create_task(self._serve(), name="shared-read")
-        return await asyncio.shield(self._next)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[ValueT] = loop.create_future()
+        self._waiting.append(answer)
+        if self._task is None:
+            self._task = loop.create_task(self._serve(), name="shared-read")
+        return await answer
 
     async def close(self) -> None:
         """Fail whoever waits with UnavailableError."""
@@ -39,22 +40,24 @@ class SharedRead(Generic[ValueT]):
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._next is not None:
-            _fail(self._next, UnavailableError("the store was closed"))
+        _fail(self._waiting, UnavailableError("the store was closed"))
 
     async def _serve(self) -> None:
-        while self._next is not None:
-            waiting, self._next = self._next, None
+        while self._waiting:
+            asked, self._waiting = self._waiting, []
             try:
-                waiting.set_result(await self._read())
+                value = await self._read()
+                for answer in asked:
+                    if not answer.done():
+                        answer.set_result(value)
             except Exception as error:  # noqa: BLE001 - it is raised to those who wait
-                _fail(waiting, error)
+                _fail(asked, error)
             finally:
-                _fail(waiting, UnavailableError("the store was closed"))
+                _fail(asked, UnavailableError("the store was closed"))
         self._task = None
 
 
-def _fail(waiting: asyncio.Future[ValueT], error: Exception) -> None:
-    if not waiting.done():
-        waiting.set_exception(error)
-        waiting.exception()  # counts as seen, even when everyone who waited has gone
+def _fail(waiting: Iterable[asyncio.Future[ValueT]], error: Exception) -> None:
+    for answer in waiting:
+        if not answer.done():
+            answer.set_exception(error)
