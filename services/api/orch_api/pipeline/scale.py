@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from orch.errors import BadRequestError
+import msgspec
+
+from orch.errors import BadRequestError, InternalError
 from orch_api.registry import Resource
 from orch_api.resource import ScalePaths
 from orch_api.strategy import Document, section
@@ -15,6 +17,14 @@ VERSION: Final = "v1"
 KIND: Final = "Scale"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
+_GO_TYPES: Final[Mapping[type, str]] = {
+    bool: "bool",
+    int: "int64",
+    float: "float64",
+    str: "string",
+    list: "[]interface {}",
+    dict: "map[string]interface {}",
+}
 _META: Final = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
@@ -22,8 +32,8 @@ def render(resource: Resource, document: Document) -> Document:
     """Return the Scale of an object."""
     paths = _paths(resource)
     metadata = document["metadata"]
-    status: Document = {"replicas": _at(document, paths.status_replicas) or 0}
-    selector = _at(document, paths.selector) if paths.selector else None
+    status: Document = {"replicas": _at(document, paths.status_replicas, int) or 0}
+    selector = _at(document, paths.selector, str, dict) if paths.selector else None
     if paths.plain_selector:
         selector = {"matchLabels": selector}
     if text := selector if isinstance(selector, str) else selector_text(selector or {}):
@@ -32,17 +42,19 @@ def render(resource: Resource, document: Document) -> Document:
         "kind": KIND,
         "apiVersion": API_VERSION,
         "metadata": {name: metadata[name] for name in _META if name in metadata},
-        "spec": {"replicas": _at(document, paths.spec_replicas) or 0},
+        "spec": {"replicas": _at(document, paths.spec_replicas, int) or 0},
         "status": status,
     }
 
 
 def apply(resource: Resource, document: Document, scale: Document) -> Document:
     """Return the object as `scale` wants it: other replicas, and the identity that it names as precondition."""
-    *parents, field = _paths(resource).spec_replicas
+    path = _paths(resource).spec_replicas
+    *parents, field = path
     changed = dict(document)
     inner = changed
-    for name in parents:
+    for depth, name in enumerate(parents, 1):
+        _at(document, path[:depth], dict)
         copied: Document = dict(inner.get(name) or {})
         inner[name] = copied
         inner = copied
@@ -88,9 +100,19 @@ def _paths(resource: Resource) -> ScalePaths:
     return resource.scale
 
 
-def _at(document: Document, path: tuple[str, ...]) -> Any:
-    *parents, field = path
-    inner = document
-    for name in parents:
-        inner = section(inner, name)
-    return inner.get(field)
+def _at(document: Document, path: tuple[str, ...], *expected: type) -> Any:
+    """Return what is at a path, None when nothing is. Raises InternalError, as Kubernetes does, for other types.
+
+    A user-defined kind may say that its scale is where its schema allows anything.
+    """
+    inner: Any = document
+    for depth, name in enumerate(path, 1):
+        inner = inner.get(name)
+        known = expected if depth == len(path) else (dict,)
+        if inner is None:
+            return None
+        if not isinstance(inner, known) or isinstance(inner, bool):
+            found, wanted = _GO_TYPES[inner.__class__], _GO_TYPES[known[0]]
+            shown = msgspec.json.encode(inner).decode()
+            raise InternalError(f".{'.'.join(path)} accessor error: {shown} is of the type {found}, expected {wanted}")
+    return inner

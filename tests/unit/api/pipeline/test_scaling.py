@@ -2,7 +2,10 @@ import json
 
 import pytest
 
-from orch.errors import ConflictError, InvalidError, NotFoundError
+from orch.errors import ConflictError, InternalError, InvalidError, NotFoundError
+from orch_api.pipeline import scale as scales
+from orch_api.resource import Resource, ScalePaths
+from orch_api.strategy import Strategy
 
 
 @pytest.fixture
@@ -69,3 +72,23 @@ async def test_negative_replicas_are_refused(driver, deployment):
 async def test_what_has_no_scale_is_not_found(driver):
     with pytest.raises(NotFoundError):
         await driver.core.pipeline.get_subresource(driver.resource("pods"), "default", "d", "scale")
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"spec": True}, ".spec.replicas accessor error: true is of the type bool, expected map[string]interface {}"),
+        ({"spec": {"replicas": "3"}}, '.spec.replicas accessor error: "3" is of the type string, expected int64'),
+        ({"status": {"replicas": 1.5}}, ".status.replicas accessor error: 1.5 is of the type float64, expected int64"),
+        ({"status": {"selector": 7}}, ".status.selector accessor error: 7 is of the type int64, expected string"),
+    ],
+)
+def test_a_kind_that_keeps_other_things_where_its_scale_is(document, problem):
+    paths = ScalePaths(selector=("status", "selector"))
+    kind = Resource(plural="xs", singular="x", kind="X", strategy=Strategy(), scale=paths)
+    with pytest.raises(InternalError) as refused:
+        scales.render(kind, {"metadata": {"name": "x"}, **document})
+    assert refused.value.message == problem
+    if document.get("spec") is True:
+        with pytest.raises(InternalError):
+            scales.apply(kind, {"metadata": {"name": "x"}, **document}, {"spec": {"replicas": 1}})
