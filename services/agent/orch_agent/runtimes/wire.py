@@ -89,8 +89,8 @@ class Wire:
             try:
                 stream, length = _FRAME_HEADER.unpack(await self._reader.readexactly(_FRAME_HEADER.size))
                 data = await self._reader.readexactly(length)
-            except asyncio.IncompleteReadError:
-                return
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return  # a command that ends while its input still comes resets the connection; its exit code tells
             except OSError as error:
                 raise UnavailableError(f"the stream broke: {error}") from error
             yield (STDERR if stream == STDERR else STDOUT), data
@@ -122,6 +122,8 @@ class Wire:
     async def _read(self) -> bytes:
         try:
             return await self._reader.read(_CHUNK)
+        except ConnectionError:
+            return b""
         except OSError as error:
             raise UnavailableError(f"the stream broke: {error}") from error
 

@@ -10,6 +10,7 @@ MASTERS: Final = "system:masters"
 NODES: Final = "system:nodes"
 MONITORING: Final = "system:monitoring"
 AUTHENTICATED: Final = "system:authenticated"
+UNAUTHENTICATED: Final = "system:unauthenticated"
 SERVICE_ACCOUNTS: Final = "system:serviceaccounts"
 APISERVER_USER: Final = "system:apiserver"
 
@@ -25,6 +26,8 @@ class Caller(msgspec.Struct, frozen=True):
     uid: str = ""
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """What else is known, such as the pod that a service account's token was made for."""
+    impersonator: Caller | None = None
+    """Who really asks, when this identity is only assumed."""
 
     @property
     def node(self) -> str:

@@ -32,6 +32,8 @@ _TYPES: Final[Mapping[str, str]] = {
     "list": "array",
 }
 _NOWHERE: Final = "<nil>"  # what Kubernetes shows in place of the field when a combination of schemas fails
+_NEARLY: Final = 1e-12
+"""What a remainder may be beside its number: 0.3 is three times 0.1, though not in binary."""
 
 
 def value_problems(value: Any, props: Props, old: Any = ABSENT, path: str = "") -> list[Cause]:
@@ -103,8 +105,7 @@ def _text(value: str, props: Props, path: str) -> Iterable[Cause]:
 
 def _number(value: float, props: Props, path: str) -> Iterable[Cause]:
     if props.multiple_of:
-        factor = value / props.multiple_of
-        if not math.isclose(factor, round(factor), rel_tol=1e-12, abs_tol=1e-12):
+        if abs(math.remainder(value, props.multiple_of)) > _NEARLY * max(abs(value), abs(props.multiple_of)):
             yield invalid(path, value, f"{path} in body should be a multiple of {_plain(props.multiple_of)}")
     if (most := props.maximum) is not None and (value > most or (props.exclusive_maximum and value == most)):
         bound = "less than" if props.exclusive_maximum else "less than or equal to"

@@ -23,6 +23,7 @@ from orch_api.auth import issuer
 from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
+from orch_api.auth.impersonation import assumed
 from orch_api.auth.tokens import ServiceAccountTokens
 from orch_api.http import openapi_protobuf
 from orch_api.http.audit import Auditor, Entry
@@ -226,7 +227,8 @@ class Site:
 
     async def _authorize(self, request: AnyRequest) -> None:
         peer = cast("Mapping[str, Any]", request.scope).get(PEER)
-        caller = await self._authenticator.identify(peer, request.headers.get("authorization", ""))
+        known = await self._authenticator.identify(peer, request.headers.get("authorization", ""))
+        caller = assumed(known, request.scope["headers"], self._authorizer)
         self._authorizer.authorize_path(caller, request.method.lower(), request.scope["path"])
 
     async def _check(self, health: Health, request: AnyRequest, name: str) -> Response[str]:

@@ -22,6 +22,7 @@ from orch.bus.subjects import AUDIT, audit_subject
 from orch.clock import Clock
 from orch.errors import BusError, OrchError
 from orch_api import wire
+from orch_api.auth.identity import Caller
 from orch_api.http.audit import Content, ObjectReference, Record
 from orch_api.http.yaml_documents import yaml_to_json
 from orch_pb.v1.audit_pb2 import AuditEvent
@@ -59,6 +60,7 @@ class _Event(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw
     request_uri: str = msgspec.field(name="requestURI")
     verb: str
     user: _User
+    impersonated_user: _User | None = None
     source_ips: Sequence[str] = msgspec.field(default=(), name="sourceIPs")
     user_agent: str = ""
     object_ref: ObjectReference | None = None
@@ -109,7 +111,8 @@ def _event(record: Record, *, objects: bool) -> _Event:
         stage=record.stage,
         request_uri=record.uri,
         verb=asked.verb,
-        user=_User(caller.user, caller.uid, caller.groups, dict(caller.extra)),
+        user=_user(caller.impersonator or caller),
+        impersonated_user=_user(caller) if caller.impersonator is not None else None,
         source_ips=record.source_ips,
         user_agent=record.user_agent,
         object_ref=_reference(record, request) if asked.resource else None,
@@ -120,6 +123,10 @@ def _event(record: Record, *, objects: bool) -> _Event:
         stage_timestamp=record.at,
         annotations=annotations,
     )
+
+
+def _user(caller: Caller) -> _User:
+    return _User(caller.user, caller.uid, caller.groups, dict(caller.extra))
 
 
 def _json_of(content: Content) -> bytes:

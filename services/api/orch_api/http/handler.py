@@ -12,6 +12,7 @@ from orch.errors import MethodNotAllowedError, NotFoundError
 from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
+from orch_api.auth.impersonation import assumed
 from orch_api.extensions.follower import DefinitionFollower
 from orch_api.http.aggregation import Aggregation
 from orch_api.http.care import NOBODY, Care
@@ -122,7 +123,8 @@ class ObjectsApplication:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            caller = await self._authenticator.identify(scope.get(PEER), take_authorization(scope))
+            known = await self._authenticator.identify(scope.get(PEER), take_authorization(scope))
+            caller = assumed(known, scope["headers"], self._authorizer)
             target, resource = self.resolve(scope["path"])
             query = parse_query(scope["query_string"])
             if verb_of("GET", target, query) == "watch":
@@ -141,8 +143,9 @@ class ObjectsApplication:
             await refuse_websocket(send, error)
 
     async def caller(self, exchange: Exchange) -> Caller:
-        """Return who sends the request. Raises UnauthorizedError."""
-        return await self._authenticator.identify(exchange.scope.get(PEER), exchange.header(b"authorization"))
+        """Return as whom the request is to be served. Raises UnauthorizedError and ForbiddenError."""
+        known = await self._authenticator.identify(exchange.scope.get(PEER), exchange.header(b"authorization"))
+        return assumed(known, exchange.scope["headers"], self._authorizer)
 
     def resolve(self, path: str) -> tuple[Target, Resource]:
         """Return what a path names. Raises NotFoundError when nothing is served there."""

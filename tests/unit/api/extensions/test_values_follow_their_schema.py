@@ -200,3 +200,9 @@ def test_patterns_are_those_of_go_and_take_linear_time() -> None:
     assert problems({"type": "string", "pattern": "^[[:alpha:]]+$"}, "abc") == []
     assert problems({"type": "string", "pattern": r"\bword\z"}, "a word") == []
     assert problems({"type": "string", "pattern": "^(a+)+$"}, "a" * 5000 + "b") != []
+
+
+@pytest.mark.parametrize(("value", "fits"), [(0.3, True), (0.35, False), (1e308, True), (-0.7, True), (0, True)])
+def test_multiples_of_fractions_and_of_numbers_beyond_counting(value: float, fits: bool) -> None:
+    schema = {"type": "number", "multipleOf": 0.1}
+    assert (problems(schema, value) == []) == fits

@@ -447,3 +447,11 @@ async def test_settings_have_to_fit_together(api, policy, tmp_path):
     assert len(audit_queues(api.core, both)) == 2
     with pytest.raises(ConfigError, match="cannot be read"):
         application(api.core, msgspec.structs.replace(both, audit_policy_file="nowhere"))
+
+
+async def test_who_is_asked_as_stands_beside_who_asks(audited):
+    http, kept = audited("rules:\n- level: Metadata\n  omitStages: [RequestReceived]\n")
+    await http("GET", MAPS, impersonate_user="jane")
+    (event,) = kept.take()
+    assert event["user"]["username"] == "orch:admin"
+    assert event["impersonatedUser"] == {"username": "jane", "groups": ["system:authenticated"]}
