@@ -104,9 +104,9 @@ def _text(value: str, props: Props, path: str) -> Iterable[Cause]:
 
 
 def _number(value: float, props: Props, path: str) -> Iterable[Cause]:
-    if props.multiple_of:
-        if abs(math.remainder(value, props.multiple_of)) > _NEARLY * max(abs(value), abs(props.multiple_of)):
-            yield invalid(path, value, f"{path} in body should be a multiple of {_plain(props.multiple_of)}")
+    factor = props.multiple_of
+    if factor and abs(math.remainder(value, factor)) > _NEARLY * max(abs(value), abs(factor)):
+        yield invalid(path, value, f"{path} in body should be a multiple of {_plain(factor)}")
     if (most := props.maximum) is not None and (value > most or (props.exclusive_maximum and value == most)):
         bound = "less than" if props.exclusive_maximum else "less than or equal to"
         yield invalid(path, value, f"{path} in body should be {bound} {_plain(most)}")
