@@ -291,4 +291,12 @@ RESOURCES: Final = (
             "status.nominatedNodeName": field("status", "nominatedNodeName"),
         },
     ),
+    Resource(
+        plural="bindings",
+        singular="binding",
+        kind="Binding",
+        verbs=frozenset({"create"}),
+        strategy=Strategy(),
+        stored=False,
+    ),
 )

@@ -43,12 +43,15 @@ class Binder:
         return replies
 
     async def bind_one(self, caller: Caller, namespace: str, name: str, body: bytes, options: WriteOptions) -> Outcome:
-        """Bind one pod as a Binding document says. Raises ApiError."""
+        """Bind one pod as a Binding document says; without a name, the pod that it names. Raises ApiError."""
         schema = self._parts.schemas.of("", "v1", "Binding")
         document, warnings = schema.decode(body, options.field_validation)
         check_kind(document, "v1", "Binding")
         metadata = metadata_of(document)
         check_namespace(metadata, self._pods, namespace)
+        name = name or metadata.get("name") or ""
+        if not name:
+            raise BadRequestError("name is required for binding")
         if metadata.get("name", name) != name:
             raise BadRequestError("name in URL does not match name in Binding object")
         target: dict[str, Any] = document.get("target") or {}

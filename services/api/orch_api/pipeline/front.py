@@ -75,6 +75,8 @@ class Pipeline:
     ) -> Outcome:
         """Create an object, answer a question, bind or evict the pod `name`, or make a token of the account `name`."""
         if not subresource and not name:
+            if resource.kind == "Binding" and self._binder is not None:
+                return await self._binder.bind_one(caller, namespace, "", body, options)
             if not resource.stored:
                 return await self._reviews.answer(caller, resource, namespace, body, options)
             return await self._creation.create(caller, resource, namespace, body, options)

@@ -223,3 +223,15 @@ async def test_large_lists_come_in_pieces_that_add_up(http):
     assert (head.body, head.headers["content-length"]) == (b"", listed.headers["content-length"])
     packed = await http("GET", "/api/v1/namespaces/default/configmaps", accept_encoding="gzip")
     assert gzip.decompress(packed.body) == listed.body
+
+
+async def test_a_binding_may_name_its_pod_itself(http):
+    pods = "/api/v1/namespaces/default/pods"
+    pod = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    await http("POST", pods, pod)
+    binding = {"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "one"}}
+    bound = await http("POST", "/api/v1/namespaces/default/bindings", binding)
+    assert (bound.status, bound.json["status"]) == (201, "Success")
+    assert (await http("GET", f"{pods}/a")).json["spec"]["nodeName"] == "one"
+    nameless = await http("POST", "/api/v1/namespaces/default/bindings", {"target": {"name": "one"}})
+    assert nameless.status == 400
