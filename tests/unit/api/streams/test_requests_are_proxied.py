@@ -91,6 +91,7 @@ async def test_what_reaches_the_pod(http: Connection, web: Pod) -> None:
         "host": "api:6443",
         "authorization": "Bearer of secrets",
         "impersonate-user": "x",
+        "impersonate-group": "system:masters",
         "connection": "close, x-hop",
         "x-hop": "1",
         "te": "trailers",
