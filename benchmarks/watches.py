@@ -53,7 +53,7 @@ class _Follower(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self.begun.done():
-            self.begun.set_result(data[9:12] == b"200")
+            self.begun.set_result(b"" if data[9:12] == b"200" else data)
         first = data.find(_MARK)
         if first < 0:
             return
@@ -81,8 +81,8 @@ async def _follow(access: Access, version: str, watchers: int, pipe: Connection)
             )
         )
         followers += [follower for _, follower in made]
-    if not all(await asyncio.gather(*(follower.begun for follower in followers))):
-        raise RuntimeError("a watch was refused")
+    if refused := [answer for answer in await asyncio.gather(*(one.begun for one in followers)) if answer]:
+        raise RuntimeError(f"a watch was refused: {refused[0].decode()}")
     pipe.send("ready")
     await loop.run_in_executor(None, pipe.recv)
     ages.sort()
@@ -147,6 +147,7 @@ def measure(kubeconfig: Path, *, watchers: int = WATCHERS, rate: float = RATE, s
     """Measure a running cluster's api."""
     with tempfile.TemporaryDirectory() as folder:
         access = Access.of(kubeconfig, Path(folder))
+        time.sleep(3)  # an api process that has just started knows no versions from before
         fill(access, _NAMESPACE, _PODS)
         version = uvloop.run(_version(access))
         spawn = multiprocessing.get_context("spawn")

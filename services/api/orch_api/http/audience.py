@@ -133,7 +133,7 @@ class Audience:
         begun = loop.time()
         told = await self._script.render(batch)
         await self._tell(told, batch[-1].item.version)
-        self._pause = min(loop.time() - begun, _LONGEST_PAUSE) if len(self._members) > 1 else 0.0
+        self._pause = min((loop.time() - begun) / 4, _LONGEST_PAUSE) if len(self._members) > 1 else 0.0
 
     async def _tell(self, told: Sequence[Told], version: int) -> None:
         """Write the events to every watch that has not been told them; all are told up to `version` then."""
