@@ -85,10 +85,11 @@ def push_chunk(cycle: RequestResponseCycle, chunk: bytes) -> bool:
 class Audience:
     """The watches that are told the same."""
 
-    def __init__(self, subscription: Subscription, script: Script, ended: Callable[[], object]) -> None:
+    def __init__(self, subscription: Subscription, script: Script, ended: Callable[[Audience], None]) -> None:
         self._subscription = subscription
         self._script = script
         self._ended = ended
+        self._over = False
         self._members: dict[Member, None] = {}
         self._pause = 0.0
         self._task = asyncio.get_running_loop().create_task(self._run(), name="watch audience")
@@ -104,9 +105,17 @@ class Audience:
             del self._members[member]
             MEMBERS.dec()
         if not self._members:
-            self._ended()
             self._task.cancel()
+            self._dissolve()
+
+    def _dissolve(self) -> None:
+        """Take nobody in any more, and let those who are here go on by themselves."""
+        if not self._over:
+            self._over = True
+            self._ended(self)
             self._subscription.close()
+        for member in list(self._members):
+            member.release()
 
     async def _run(self) -> None:
         try:
@@ -114,9 +123,10 @@ class Audience:
                 await self._listen()
         except OrchError as error:
             log.info("an audience is dissolved, its watches go on by themselves: %s", error)
+        except Exception:  # noqa: BLE001 - whatever it is, the watches must not wait here for ever
+            log.exception("an audience is dissolved, its watches go on by themselves")
         finally:
-            for member in list(self._members):
-                member.release()
+            self._dissolve()
 
     async def _listen(self) -> None:
         """Wait for changes and tell them. After a pass it waits as long as that took: what happens is told together."""
@@ -179,5 +189,9 @@ class Audiences:
         """Return the audience of a key, made if there is none."""
         audience = self._by_key.get(key)
         if audience is None:
-            audience = self._by_key[key] = Audience(subscribe(), script, lambda: self._by_key.pop(key, None))
+            audience = self._by_key[key] = Audience(subscribe(), script, lambda over: self._forget(key, over))
         return audience
+
+    def _forget(self, key: Hashable, audience: Audience) -> None:
+        if self._by_key.get(key) is audience:
+            del self._by_key[key]
