@@ -33,6 +33,7 @@ _SECONDS: Final = Histogram(
 _ACTIVE: Final = Gauge("controller_runtime_active_workers", "Reconciliations under way.", ["controller"])
 
 _SYNC_PATIENCE: Final = 30.0
+_WHILE_AWAY: Final = 1.0
 
 
 class Watch(msgspec.Struct, frozen=True):
@@ -188,7 +189,8 @@ class Controller:
             self._results["error"].inc()
             if trace is not None:
                 self._traces.setdefault(key, trace)  # the retry is still about the change that asked for it
-            queue.add_rate_limited(key)
+            # While the api is away every key fails, again and again; none should have to wait long when it is back.
+            queue.add_rate_limited(key, most=_WHILE_AWAY if isinstance(error, UnavailableError) else None)
         else:
             queue.forget(key)
             if result.requeue_after is None:

@@ -87,12 +87,13 @@ class WorkQueue:
         if self._delayed[0][1] == ticket[1]:
             self._wake_timekeeper()
 
-    def add_rate_limited(self, key: Key) -> None:
-        """Queue the key after the delay that its failures so far ask for, and count this one."""
+    def add_rate_limited(self, key: Key, *, most: float | None = None) -> None:
+        """Queue the key after the delay that its failures so far ask for, `most` seconds if given; count this one."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         self._retries_metric.inc()
-        self.add_after(key, min(self._base * 2 ** min(failures, _MAX_DOUBLINGS), self._maximum))
+        longest = self._maximum if most is None else most
+        self.add_after(key, min(self._base * 2 ** min(failures, _MAX_DOUBLINGS), longest))
 
     def failures(self, key: Key) -> int:
         """Return how often the key was added rate-limited since it was last forgotten."""

@@ -192,3 +192,11 @@ async def test_the_queue_is_measured(queue: WorkQueue, clock: ManualClock) -> No
     queue.done(A)
     queue.add_rate_limited(A)
     assert [metric(name) - old for name, old in zip(names, before, strict=True)] == pytest.approx([1, 2, 1, 3, 4])
+
+
+async def test_a_failure_may_bound_its_own_delay(queue: WorkQueue, clock: ManualClock) -> None:
+    for _ in range(20):
+        queue.add_rate_limited(A, most=1.0)
+    assert queue.failures(A) == 20
+    await clock.advance(1.0)
+    assert await queue.get() == A
