@@ -123,7 +123,7 @@ class Audience:
                 await self._listen()
         except OrchError as error:
             log.info("an audience is dissolved, its watches go on by themselves: %s", error)
-        except Exception:  # noqa: BLE001 - whatever it is, the watches must not wait here for ever
+        except Exception:
             log.exception("an audience is dissolved, its watches go on by themselves")
         finally:
             self._dissolve()
