@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from litestar import Litestar, MediaType, Request, Response, get  # pyright: ignore[reportUnknownVariableType]
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.params import FromPath
@@ -159,7 +160,21 @@ class Site:
 
     def app(self) -> Litestar:
         """Return the routes as a Litestar application."""
+        return Litestar(
+            [*self._health_routes(), *self._document_routes(), *self._token_routes()],
+            exception_handlers={Exception: _answer_failure},
+            openapi_config=OpenAPIConfig(
+                title="orch",
+                version=server_version()["gitVersion"],
+                description="What the api serves beside Kubernetes' objects; theirs are at /openapi/v2 and v3.",
+                path="/docs",
+                render_plugins=[SwaggerRenderPlugin(), JsonRenderPlugin()],
+            ),
+            logging_config=None,
+            debug=False,
+        )
 
+    def _health_routes(self) -> list[HTTPRouteHandler]:
         @get(["/livez", "/livez/{name:path}"], media_type=MediaType.TEXT, summary="Whether this process runs")
         async def live(request: AnyRequest, name: FromPath[str] = "") -> Response[str]:
             return await self._check(self._alive, request, name)
@@ -181,6 +196,9 @@ class Site:
             await self._authorize(request)
             return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST.removesuffix(_CHARSET))
 
+        return [live, ready, healthy, version, metrics]
+
+    def _document_routes(self) -> list[HTTPRouteHandler]:
         @get("/openapi/v2", summary="Kubernetes' OpenAPI 2 document of everything below /api and /apis")
         async def openapi_v2(request: AnyRequest) -> Response[bytes]:
             await self._authorize(request)
@@ -201,6 +219,9 @@ class Site:
                 raise NotFoundError.path()
             return await _document(request, document)
 
+        return [openapi_v2, openapi_index, openapi_v3]
+
+    def _token_routes(self) -> list[HTTPRouteHandler]:
         @get(issuer.CONFIGURATION_PATH, summary="Who issues service accounts' tokens, and where the keys are")
         async def token_issuer(request: AnyRequest) -> dict[str, Any]:
             await self._authorize(request)
@@ -211,19 +232,7 @@ class Site:
             await self._authorize(request)
             return self._tokens.keys.jwks()
 
-        return Litestar(
-            [live, ready, healthy, version, metrics, token_issuer, token_keys, openapi_v2, openapi_index, openapi_v3],
-            exception_handlers={Exception: _answer_failure},
-            openapi_config=OpenAPIConfig(
-                title="orch",
-                version=server_version()["gitVersion"],
-                description="What the api serves beside Kubernetes' objects; theirs are at /openapi/v2 and v3.",
-                path="/docs",
-                render_plugins=[SwaggerRenderPlugin(), JsonRenderPlugin()],
-            ),
-            logging_config=None,
-            debug=False,
-        )
+        return [token_issuer, token_keys]
 
     async def _authorize(self, request: AnyRequest) -> None:
         peer = cast("Mapping[str, Any]", request.scope).get(PEER)
