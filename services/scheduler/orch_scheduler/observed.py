@@ -1,0 +1,126 @@
+"""What informers tell: columns follow the cluster, and pods come to the queue or are woken in it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from orch.clock import Clock
+from orch.objects.cluster import Namespace, Node
+from orch.objects.pods import Pod
+from orch.objects.scheme import NAMESPACES, NODES, PODS
+from orch.runtime.informer import Change, Informers, Item
+from orch_scheduler.columns import Columns
+from orch_scheduler.config import SchedulerConfig
+from orch_scheduler.demand import Demands
+from orch_scheduler.filters.protocol import Wake
+from orch_scheduler.queue import PodQueue, Waiting
+
+log = logging.getLogger(__name__)
+
+_FINISHED: Final = frozenset({"Succeeded", "Failed"})
+
+
+class Observed:
+    """The cluster as the informers show it: columns are kept and the queue is told, whoever leads."""
+
+    def __init__(
+        self, informers: Informers, columns: Columns, queue: PodQueue, clock: Clock, config: SchedulerConfig
+    ) -> None:
+        self._columns = columns
+        self._queue = queue
+        self._clock = clock
+        self._config = config
+        self._demands = Demands()
+        self._pods = informers.of(PODS)
+        informers.of(NODES).on_change(self._on_node)
+        informers.of(NAMESPACES).on_change(self._on_namespace)
+        self._pods.on_change(self._on_pod)
+
+    def bound(self, namespace: str, name: str, uid: str) -> bool:
+        """Return whether the pod has been seen on a node."""
+        item = self._pods.get(namespace, name)
+        return item is not None and item.uid == uid and bool(item.object.spec.node_name)
+
+    def _on_pod(self, change: Change[Pod]) -> None:
+        old, new = change.old, change.new
+        if old is not None and (new is None or new.uid != old.uid):
+            self._forget(old.uid)
+        if new is None:
+            return
+        pod = new.object
+        if pod.status.phase in _FINISHED:
+            self._forget(new.uid)
+        elif pod.spec.node_name:
+            self._queue.remove(new.uid)
+            self._place(new)
+            if old is None or not old.object.spec.node_name or old.labels != new.labels:
+                self._queue.woken(Wake.POD_ADDED)
+        elif pod.metadata.deletion_timestamp or pod.spec.scheduler_name != self._config.scheduler_name:
+            self._queue.remove(new.uid)
+        else:
+            self._enqueue(new)
+
+    def _forget(self, uid: str) -> None:
+        self._queue.remove(uid)
+        if self._columns.remove(uid):
+            self._queue.woken(Wake.POD_REMOVED)
+
+    def _place(self, item: Item[Pod]) -> None:
+        try:
+            demand = self._demands.of(item.object)
+        except ValueError as error:
+            log.error("pod %s/%s on a node cannot be counted: %s", item.namespace, item.name, error)
+            return
+        self._columns.place(item.uid, item.object.spec.node_name, demand)
+
+    def _enqueue(self, item: Item[Pod]) -> None:
+        try:
+            demand = self._demands.of(item.object)
+        except ValueError as error:
+            log.error("pod %s/%s cannot be scheduled: %s", item.namespace, item.name, error)
+            return
+        waiting = Waiting(
+            uid=item.uid,
+            namespace=item.namespace,
+            name=item.name,
+            revision=item.revision,
+            demand=demand,
+            trace=item.trace,
+            since=self._clock.monotonic(),
+        )
+        self._queue.put(waiting)
+
+    def _on_namespace(self, change: Change[Namespace]) -> None:
+        new = change.new
+        self._columns.set_namespace(change.item.name, new.labels if new is not None else None)
+        if new is not None and (change.old is None or change.old.labels != new.labels):
+            self._queue.woken(Wake.POD_ADDED)  # pods that were there before may be meant now
+
+    def _on_node(self, change: Change[Node]) -> None:
+        if change.new is None:
+            if change.old is not None:
+                self._columns.remove_node(change.old.name)
+            return
+        try:
+            self._columns.set_node(change.new.object)
+        except ValueError as error:
+            log.error("node %s cannot be used: %s", change.new.name, error)
+            return
+        woken = _woken(change.old.object if change.old else None, change.new.object)
+        if woken:
+            self._queue.woken(woken)
+
+
+def _woken(old: Node | None, new: Node) -> Wake:
+    """Return what a node's change may make possible."""
+    if old is None:
+        return Wake.NODE_ADDED
+    wake = Wake(0)
+    if old.status.allocatable != new.status.allocatable:
+        wake |= Wake.NODE_ALLOCATABLE
+    if old.metadata.labels != new.metadata.labels:
+        wake |= Wake.NODE_LABELS
+    if old.spec.taints != new.spec.taints or old.spec.unschedulable != new.spec.unschedulable:
+        wake |= Wake.NODE_TAINTS
+    return wake
