@@ -5,7 +5,7 @@ Informer events update the columns in place; a `Snapshot` is what the engine dec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -18,6 +18,16 @@ from orch_scheduler.neighbours import Neighbours
 from orch_scheduler.terms import NamespaceLabels
 
 KeyT = TypeVar("KeyT")
+
+
+class Placed(msgspec.Struct, frozen=True, gc=False):
+    """A pod that is counted on a node. `started`: status.startTime, empty while it has not begun."""
+
+    uid: str
+    demand: Demand
+    priority: int
+    started: str
+
 
 Amounts = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -81,6 +91,24 @@ class Snapshot(msgspec.Struct, frozen=True):
     node_labels: Sequence[Mapping[str, str]]
     neighbours: Neighbours
     namespaces: NamespaceLabels
+    placed: Sequence[Mapping[str, Placed]]
+    revision: int
+
+    def pods_on(self, row: int) -> tuple[Placed, ...]:
+        """Return the pods that are counted on a row, in the order in which they came."""
+        return tuple(self.placed[row].values())
+
+    def less(self, row: int, uids: Collection[str]) -> Snapshot:
+        """Return the snapshot as it would be were these pods of a row gone."""
+        requested, non_zero, neighbours = self.requested.copy(), self.non_zero.copy(), self.neighbours.copied()
+        for pod in self.pods_on(row):
+            if pod.uid in uids:
+                vector = self.vector(pod.demand)
+                if vector is not None:
+                    requested[row] -= vector
+                non_zero[row] -= pod.demand.non_zero
+                neighbours.remove(pod.demand, row)
+        return msgspec.structs.replace(self, requested=requested, non_zero=non_zero, neighbours=neighbours)
 
     @property
     def size(self) -> int:
@@ -116,8 +144,10 @@ class Columns:
         self._taints: RowIndex[Taint] = RowIndex()
         self._row_labels: list[Mapping[str, str]] = []
         self._row_taints: list[tuple[Taint, ...]] = []
-        self._pods: dict[str, tuple[str, Demand]] = {}  # uid → (node, demand)
-        self._waiting: dict[str, dict[str, Demand]] = {}  # node not known yet → uid → demand
+        self._nodes_of: dict[str, str] = {}  # uid → node
+        self._placed: list[dict[str, Placed]] = []
+        self._waiting: dict[str, dict[str, Placed]] = {}  # node not known yet → uid → pod
+        self._revision = 0
         self._neighbours = Neighbours()
         self._namespaces: dict[str, Mapping[str, str]] = {}
 
@@ -142,9 +172,9 @@ class Columns:
         self._unschedulable[row] = node.spec.unschedulable
         self._set_labels(row, node.metadata.labels)
         self._set_taints(row, node.spec.taints)
-        for uid, demand in self._waiting.pop(name, {}).items():
-            self._add(row, demand, 1)
-            self._pods[uid] = (name, demand)
+        for uid, pod in self._waiting.pop(name, {}).items():
+            self._count(pod, row)
+            self._nodes_of[uid] = name
 
     def remove_node(self, name: str) -> None:
         """Forget a node; its pods count again if it returns before they are gone."""
@@ -159,29 +189,31 @@ class Columns:
         self._non_zero[row] = 0
         self._names[row] = ""
         self._free.append(row)
-        for uid, (node, demand) in list(self._pods.items()):
-            if node == name:
-                del self._pods[uid]
-                self._neighbours.remove(demand, row)
-                self._waiting.setdefault(name, {})[uid] = demand
+        pods, self._placed[row] = self._placed[row], {}
+        for uid, pod in pods.items():
+            del self._nodes_of[uid]
+            self._neighbours.remove(pod.demand, row)
+            self._waiting.setdefault(name, {})[uid] = pod
 
-    def place(self, uid: str, node: str, demand: Demand) -> None:
+    def place(self, uid: str, node: str, demand: Demand, started: str = "") -> None:
         """Count a pod on a node; placing it again as it is where it is changes nothing."""
-        known = self._pods.get(uid)
+        pod = Placed(uid, demand, demand.priority, started)
+        known = self._nodes_of.get(uid)
+        row = self._rows.get(node)
         if known is not None:
-            if known == (node, demand):
+            if known == node and row is not None and self._placed[row][uid].demand is demand:
+                self._placed[row][uid] = pod
                 return
             self.remove(uid)
-        row = self._rows.get(node)
         if row is None:
-            self._waiting.setdefault(node, {})[uid] = demand
+            self._waiting.setdefault(node, {})[uid] = pod
             return
-        self._pods[uid] = (node, demand)
-        self._add(row, demand, 1)
+        self._nodes_of[uid] = node
+        self._count(pod, row)
 
     def remove(self, uid: str) -> bool:
         """Stop counting a pod; return whether it was counted."""
-        known = self._pods.pop(uid, None)
+        known = self._nodes_of.pop(uid, None)
         if known is None:
             for node, pods in self._waiting.items():
                 if pods.pop(uid, None) is not None:
@@ -189,9 +221,17 @@ class Columns:
                         del self._waiting[node]
                     break
             return False
-        node, demand = known
-        self._add(self._rows[node], demand, -1)
+        row = self._rows[known]
+        self._add(row, self._placed[row].pop(uid).demand, -1)
         return True
+
+    def seen(self, revision: int) -> None:
+        """Remember up to which version of the cluster the columns go."""
+        self._revision = max(self._revision, revision)
+
+    def _count(self, pod: Placed, row: int) -> None:
+        self._placed[row][pod.uid] = pod
+        self._add(row, pod.demand, 1)
 
     def snapshot(self) -> Snapshot:
         """Return the columns as they are now."""
@@ -211,6 +251,8 @@ class Columns:
             node_labels=self._row_labels,
             neighbours=self._neighbours,
             namespaces=self._namespaces,
+            placed=self._placed,
+            revision=self._revision,
         )
 
     def set_namespace(self, name: str, labels: Mapping[str, str] | None) -> None:
@@ -248,6 +290,7 @@ class Columns:
             self._names.append(name)
             self._row_labels.append({})
             self._row_taints.append(())
+            self._placed.append({})
             if row == len(self._live):
                 self._grow()
         self._rows[name] = row

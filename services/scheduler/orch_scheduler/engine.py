@@ -7,19 +7,19 @@ is checked and scored again. Equal scores are decided by a fixed shuffle of the 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from orch_scheduler.columns import Amounts, Mask, Snapshot
+from orch_scheduler.columns import Amounts, Mask, Rows, Snapshot
 from orch_scheduler.demand import Demand
-from orch_scheduler.explain import Explanation, explain
+from orch_scheduler.explain import Explanation, Refusal, explain
 from orch_scheduler.filters.affinity import NodeAffinity
 from orch_scheduler.filters.fit import NodeResourcesFit
 from orch_scheduler.filters.neighbours import InterPodAffinity, concerned
-from orch_scheduler.filters.protocol import Filter
+from orch_scheduler.filters.protocol import Filter, Wake
 from orch_scheduler.filters.taints import TaintToleration
 from orch_scheduler.filters.unschedulable import NodeUnschedulable
 from orch_scheduler.scores.balanced import BalancedAllocation
@@ -39,6 +39,33 @@ SCORES: tuple[Score, ...] = (LeastAllocated(), BalancedAllocation())
 """Every preference."""
 
 
+class RuleCount(msgspec.Struct, frozen=True, gc=False):
+    """A rule that refused `nodes` nodes for `reason`; `names`: the first three of them."""
+
+    rule: str
+    reason: str
+    nodes: int
+    names: tuple[str, ...]
+
+
+class NodeScore(msgspec.Struct, frozen=True, gc=False):
+    """A node's score and, by the score's name, what made it up, weighted."""
+
+    node: str
+    total: float
+    parts: tuple[tuple[str, float], ...]
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """How a class of pods was judged when the first of a run of them was placed: shared by them all.
+
+    `refused`: every node counts for the first rule that refuses it. `best`: the three nodes with the highest scores.
+    """
+
+    refused: tuple[RuleCount, ...] = ()
+    best: tuple[NodeScore, ...] = ()
+
+
 class Placement(msgspec.Struct, frozen=True, gc=False):
     """Where one pod of a plan goes; `node` is empty when `refusal` says why nowhere. `feasible`: how many would do."""
 
@@ -46,6 +73,7 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
     feasible: int = 0
     score: float = 0.0
     refusal: Explanation | None = None
+    judgement: Judgement = Judgement()
 
 
 class Engine:
@@ -80,10 +108,58 @@ class Engine:
             start = end
         return placements
 
+    def judge(self, snapshot: Snapshot, demand: Demand, row: int) -> tuple[Refusal, ...]:
+        """Return every rule that refuses the node of this row, with its reasons; none: the pod may run there."""
+        one = np.asarray((row,), np.int64)
+        refusals: list[Refusal] = []
+        for rule in self._filters:
+            allowed = rule.allowed(snapshot, demand)
+            if allowed is not None and not allowed[row]:
+                refusals += [Refusal(rule.name, reason, 1) for reason in rule.reasons(snapshot, demand, one)]
+        return tuple(refusals)
+
+    def without(self, snapshot: Snapshot, demand: Demand, row: int, uids: Collection[str]) -> bool:
+        """Return whether the pod could run on this row were those pods of the row gone."""
+        return not self.judge(snapshot.less(row, uids), demand, row)
+
+    def candidates(self, snapshot: Snapshot, demand: Demand) -> Mask:
+        """Return the rows that refuse the pod, all for reasons which may vanish when pods of theirs go."""
+        mask = snapshot.live.copy()
+        for rule in self._filters:
+            if not rule.wake & Wake.POD_REMOVED:
+                allowed = rule.allowed(snapshot, demand)
+                if allowed is not None:
+                    mask &= allowed
+        return mask & ~self._allowed(snapshot, demand)
+
+    def _judgement(self, snapshot: Snapshot, demand: Demand, rows: NDArray[np.int64]) -> Judgement:
+        remaining = snapshot.live.copy()
+        refused: list[RuleCount] = []
+        for rule in self._filters:
+            allowed = rule.allowed(snapshot, demand)
+            if allowed is not None and (remaining & ~allowed).any():
+                failed: Rows = np.flatnonzero(remaining & ~allowed)
+                names = tuple(snapshot.names[row] for row in failed[:3].tolist())
+                counted = rule.reasons(snapshot, demand, failed)
+                refused += [RuleCount(rule.name, reason, count, names) for reason, count in counted.items()]
+                remaining &= allowed
+        parts = [(score.name, score.weight * score.scores(snapshot, demand, rows)) for score in self._scores]
+        totals = np.sum([values for _, values in parts], axis=0) if parts else np.zeros(len(rows))
+        best = tuple(
+            NodeScore(
+                snapshot.names[int(rows[place])],
+                float(totals[place]),
+                tuple((name, float(values[place])) for name, values in parts),
+            )
+            for place in np.argsort(-totals, kind="stable")[:3].tolist()
+        )
+        return Judgement(tuple(refused), best)
+
     def _place_class(self, working: Snapshot, demand: Demand, count: int) -> list[Placement]:
         """Place `count` pods of one class, updating what the working snapshot has free."""
         vector = working.vector(demand)
         rows = np.flatnonzero(self._allowed(working, demand))
+        judgement = self._judgement(working, demand, rows)
         placements: list[Placement] = []
         if vector is not None and len(rows):
             totals = self._totals(working, demand, rows)
@@ -93,7 +169,7 @@ class Engine:
             while heap and len(placements) < count:
                 feasible = len(heap)
                 negative, tie, row = heap[0]
-                placements.append(Placement(working.names[row], feasible, -negative))
+                placements.append(Placement(working.names[row], feasible, -negative, None, judgement))
                 working.requested[row] += vector
                 working.non_zero[row] += demand.non_zero
                 working.neighbours.add(demand, row)
@@ -103,7 +179,7 @@ class Engine:
                 else:
                     heapq.heappop(heap)
         if len(placements) < count:
-            refused = Placement("", refusal=explain(working, demand, self._filters))
+            refused = Placement("", refusal=explain(working, demand, self._filters), judgement=judgement)
             placements += [refused] * (count - len(placements))
         return placements
 

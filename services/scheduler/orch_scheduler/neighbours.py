@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 
 from orch_scheduler.demand import Demand
 
@@ -36,13 +36,24 @@ class Neighbours:
         """Return what can be added to without changing this one."""
         return Neighbours(self)
 
-    def classes(self) -> Iterator[tuple[Demand, Iterable[int]]]:
+    def copied(self) -> Neighbours:
+        """Return what can be added to and taken from without changing this one."""
+        copy = Neighbours()
+        for demand, rows in self.classes():
+            counted = copy._rows.setdefault(demand, {})
+            for row, count in rows.items():
+                counted[row] = counted.get(row, 0) + count
+            if demand.away:
+                copy._guarded[demand] = None
+        return copy
+
+    def classes(self) -> Iterator[tuple[Demand, Mapping[int, int]]]:
         """Yield every class with the rows that have some of it; a class may come twice."""
         if self._base is not None:
             yield from self._base.classes()
         yield from self._rows.items()
 
-    def guarded(self) -> Iterator[tuple[Demand, Iterable[int]]]:
+    def guarded(self) -> Iterator[tuple[Demand, Mapping[int, int]]]:
         """Yield, of the classes, those that refuse neighbours."""
         if self._base is not None:
             yield from self._base.guarded()

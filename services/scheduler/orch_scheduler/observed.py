@@ -44,6 +44,7 @@ class Observed:
 
     def _on_pod(self, change: Change[Pod]) -> None:
         old, new = change.old, change.new
+        self._columns.seen(change.item.revision)
         if old is not None and (new is None or new.uid != old.uid):
             self._forget(old.uid)
         if new is None:
@@ -72,7 +73,7 @@ class Observed:
         except ValueError as error:
             log.error("pod %s/%s on a node cannot be counted: %s", item.namespace, item.name, error)
             return
-        self._columns.place(item.uid, item.object.spec.node_name, demand)
+        self._columns.place(item.uid, item.object.spec.node_name, demand, item.object.status.start_time)
 
     def _enqueue(self, item: Item[Pod]) -> None:
         try:
@@ -93,11 +94,13 @@ class Observed:
 
     def _on_namespace(self, change: Change[Namespace]) -> None:
         new = change.new
+        self._columns.seen(change.item.revision)
         self._columns.set_namespace(change.item.name, new.labels if new is not None else None)
         if new is not None and (change.old is None or change.old.labels != new.labels):
             self._queue.woken(Wake.POD_ADDED)  # pods that were there before may be meant now
 
     def _on_node(self, change: Change[Node]) -> None:
+        self._columns.seen(change.item.revision)
         if change.new is None:
             if change.old is not None:
                 self._columns.remove_node(change.old.name)
