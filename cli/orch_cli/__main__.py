@@ -11,6 +11,7 @@ from typing import get_args
 
 from orch.errors import OrchError
 from orch_cli.commands import down, enter, status
+from orch_cli.explain import add_explain, explain
 from orch_cli.layout import Layout
 from orch_cli.prepare import Plan, prepare
 from orch_cli.state import Runtime, Wishes
@@ -45,6 +46,7 @@ def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
         "nats": lambda: nats_arguments(layout),
         "prepare": lambda: _prepare(parsed, layout),
         "enter": lambda: enter(layout, parsed.node, parsed.argv),
+        "explain": lambda: explain(parsed, layout),
     }
     return commands[parsed.command]()
 
@@ -109,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_state(command)
     command.add_argument("node", help="the node's name, such as node-1")
     command.add_argument("argv", nargs="*", metavar="ARGUMENT", help="the command, after -- (default: a shell)")
+
+    command = commands.add_parser("explain", help="say why something is as it is")
+    _add_state(command)
+    add_explain(command)
     return parser
 
 

@@ -107,9 +107,10 @@ def api() -> Permissions:
 
 
 def scheduler() -> Permissions:
-    """Return the scheduler's: it reads what it decides on, and publishes its decisions."""
+    """Return the scheduler's: it reads what it decides on, and publishes its decisions and their journal."""
     objects = (subjects.objects_of(group, resource) for group, resource in _SCHEDULER_READS)
-    return _service(SCHEDULER, "orch-scheduler", "scheduler", reads=objects)
+    allowed = _service(SCHEDULER, subjects.SCHEDULER_SERVICE, "scheduler", reads=objects)
+    return msgspec.structs.replace(allowed, publish=(*allowed.publish, subjects.journal_of("scheduler")))
 
 
 def controllers() -> Permissions:
@@ -183,6 +184,8 @@ def admin() -> Permissions:
         publish=(
             *_own_inbox(ADMIN),
             "$SRV.>",
+            # What a scheduler would do and why; answering changes nothing.
+            subjects.service_subject(subjects.SCHEDULER_SERVICE, ">"),
             jetstream.ACCOUNT_INFO,
             jetstream.STREAM_NAMES,
             f"{jetstream.PREFIX}.STREAM.LIST",

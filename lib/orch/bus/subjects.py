@@ -44,13 +44,19 @@ DECISIONS: Final = StreamSpec(
     name="DECISIONS", subjects=("orch.decisions.>",), max_per_subject=5, max_age=3600, max_bytes=128 * _MIB
 )
 
+JOURNAL: Final = StreamSpec(name="JOURNAL", subjects=("orch.journal.>",), max_age=3600, max_bytes=512 * _MIB)
+"""What the scheduler decided on, so that its decisions can be computed again."""
+
 AUDIT: Final = StreamSpec(name="AUDIT", subjects=("orch.audit.>",), max_age=86_400, max_bytes=256 * _MIB)
 """What the api records of requests; made only when it is told to."""
 
-STREAMS: Final = (OBJECTS, NODES, REPORTS, HEARTBEATS, METRICS, DECISIONS)
+STREAMS: Final = (OBJECTS, NODES, REPORTS, HEARTBEATS, METRICS, DECISIONS, JOURNAL)
 
 API_SERVICE: Final = "orch-api"
 """The api's NATS micro service."""
+
+SCHEDULER_SERVICE: Final = "orch-scheduler"
+"""The schedulers' NATS micro service."""
 
 
 def _escape_character(match: re.Match[str]) -> str:
@@ -145,6 +151,21 @@ def decision_subject(component: str, namespace: str, name: str) -> str:
 def decisions_of(component: str) -> str:
     """Return the filter orch.decisions.<component>.> for all that a component decides."""
     return f"orch.decisions.{component}.>"
+
+
+def journal_subject(component: str, term: int, number: int) -> str:
+    """Return orch.journal.<component>.<term>.<number>: one chunk of what a leader's term was told and decided."""
+    return f"orch.journal.{component}.{term}.{number}"
+
+
+def journal_of(component: str) -> str:
+    """Return the filter orch.journal.<component>.> for all of a component's journal."""
+    return f"orch.journal.{component}.>"
+
+
+def scheduler_question(scheduler: str, verb: str) -> str:
+    """Return orch.services.orch-scheduler.<scheduler>.<verb>: a question to the scheduler of that name."""
+    return f"orch.services.{SCHEDULER_SERVICE}.{escape(scheduler)}.{verb}"
 
 
 def audit_subject(verb: str, group: str, resource: str, namespace: str) -> str:

@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from orch_pb.v1 import object_pb2 as orch__pb_dot_v1_dot_object__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19orch_pb/v1/decision.proto\x12\x07orch.v1\x1a\x17orch_pb/v1/object.proto\"6\n\x07Refusal\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05nodes\x18\x03 \x01(\r\"|\n\x05Score\x12\x0c\n\x04node\x18\x01 \x01(\t\x12(\n\x05parts\x18\x02 \x03(\x0b\x32\x19.orch.v1.Score.PartsEntry\x12\r\n\x05total\x18\x03 \x01(\x01\x1a,\n\nPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xd9\x01\n\x12SchedulingDecision\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\"\n\x08refusals\x18\x05 \x03(\x0b\x32\x10.orch.v1.Refusal\x12\x1c\n\x04\x62\x65st\x18\x06 \x03(\x0b\x32\x0e.orch.v1.Score\x12\x10\n\x08\x66\x65\x61sible\x18\x07 \x01(\r\x12\r\n\x05nodes\x18\x08 \x01(\r\x12$\n\x05trace\x18\t \x01(\x0b\x32\x15.orch.v1.TraceContextb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19orch_pb/v1/decision.proto\x12\x07orch.v1\x1a\x17orch_pb/v1/object.proto\"E\n\x07Refusal\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05nodes\x18\x03 \x01(\r\x12\r\n\x05names\x18\x04 \x03(\t\"(\n\tScorePart\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\r\n\x05share\x18\x02 \x01(\x01\"M\n\x05Score\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x01\x12!\n\x05parts\x18\x04 \x03(\x0b\x32\x12.orch.v1.ScorePartJ\x04\x08\x02\x10\x03\"H\n\x06Victim\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\x11\"\xbc\x03\n\x12SchedulingDecision\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\"\n\x08refusals\x18\x05 \x03(\x0b\x32\x10.orch.v1.Refusal\x12\x1c\n\x04\x62\x65st\x18\x06 \x03(\x0b\x32\x0e.orch.v1.Score\x12\x10\n\x08\x66\x65\x61sible\x18\x07 \x01(\r\x12\r\n\x05nodes\x18\x08 \x01(\r\x12$\n\x05trace\x18\t \x01(\x0b\x32\x15.orch.v1.TraceContext\x12\x10\n\x08revision\x18\n \x01(\x04\x12\x0f\n\x07profile\x18\x0b \x01(\t\x12\x14\n\x0cprofile_hash\x18\x0c \x01(\t\x12\x0c\n\x04seed\x18\r \x01(\x04\x12\x0c\n\x04term\x18\x0e \x01(\x04\x12\r\n\x05\x62\x61tch\x18\x0f \x01(\x04\x12\r\n\x05place\x18\x10 \x01(\r\x12\r\n\x05score\x18\x11 \x01(\x01\x12\x0f\n\x07message\x18\x12 \x01(\t\x12\x0c\n\x04time\x18\x13 \x01(\x10\x12\x0c\n\x04took\x18\x14 \x01(\r\x12\x10\n\x08\x61ttempts\x18\x15 \x01(\r\x12 \n\x07victims\x18\x16 \x03(\x0b\x32\x0f.orch.v1.Victimb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'orch_pb.v1.decision_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCORE_PARTSENTRY']._loaded_options = None
-  _globals['_SCORE_PARTSENTRY']._serialized_options = b'8\001'
   _globals['_REFUSAL']._serialized_start=63
-  _globals['_REFUSAL']._serialized_end=117
-  _globals['_SCORE']._serialized_start=119
-  _globals['_SCORE']._serialized_end=243
-  _globals['_SCORE_PARTSENTRY']._serialized_start=199
-  _globals['_SCORE_PARTSENTRY']._serialized_end=243
-  _globals['_SCHEDULINGDECISION']._serialized_start=246
-  _globals['_SCHEDULINGDECISION']._serialized_end=463
+  _globals['_REFUSAL']._serialized_end=132
+  _globals['_SCOREPART']._serialized_start=134
+  _globals['_SCOREPART']._serialized_end=174
+  _globals['_SCORE']._serialized_start=176
+  _globals['_SCORE']._serialized_end=253
+  _globals['_VICTIM']._serialized_start=255
+  _globals['_VICTIM']._serialized_end=327
+  _globals['_SCHEDULINGDECISION']._serialized_start=330
+  _globals['_SCHEDULINGDECISION']._serialized_end=774
 # @@protoc_insertion_point(module_scope)

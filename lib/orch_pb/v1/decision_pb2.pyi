@@ -8,34 +8,49 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Refusal(_message.Message):
-    __slots__ = ("rule", "reason", "nodes")
+    __slots__ = ("rule", "reason", "nodes", "names")
     RULE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     rule: str
     reason: str
     nodes: int
-    def __init__(self, rule: _Optional[str] = ..., reason: _Optional[str] = ..., nodes: _Optional[int] = ...) -> None: ...
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, rule: _Optional[str] = ..., reason: _Optional[str] = ..., nodes: _Optional[int] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ScorePart(_message.Message):
+    __slots__ = ("rule", "share")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    share: float
+    def __init__(self, rule: _Optional[str] = ..., share: _Optional[float] = ...) -> None: ...
 
 class Score(_message.Message):
-    __slots__ = ("node", "parts", "total")
-    class PartsEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: float
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    __slots__ = ("node", "total", "parts")
     NODE_FIELD_NUMBER: _ClassVar[int]
-    PARTS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     node: str
-    parts: _containers.ScalarMap[str, float]
     total: float
-    def __init__(self, node: _Optional[str] = ..., parts: _Optional[_Mapping[str, float]] = ..., total: _Optional[float] = ...) -> None: ...
+    parts: _containers.RepeatedCompositeFieldContainer[ScorePart]
+    def __init__(self, node: _Optional[str] = ..., total: _Optional[float] = ..., parts: _Optional[_Iterable[_Union[ScorePart, _Mapping]]] = ...) -> None: ...
+
+class Victim(_message.Message):
+    __slots__ = ("namespace", "name", "uid", "priority")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    uid: str
+    priority: int
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class SchedulingDecision(_message.Message):
-    __slots__ = ("namespace", "name", "uid", "node", "refusals", "best", "feasible", "nodes", "trace")
+    __slots__ = ("namespace", "name", "uid", "node", "refusals", "best", "feasible", "nodes", "trace", "revision", "profile", "profile_hash", "seed", "term", "batch", "place", "score", "message", "time", "took", "attempts", "victims")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +60,19 @@ class SchedulingDecision(_message.Message):
     FEASIBLE_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_HASH_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    TOOK_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    VICTIMS_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
     uid: str
@@ -54,4 +82,17 @@ class SchedulingDecision(_message.Message):
     feasible: int
     nodes: int
     trace: _object_pb2.TraceContext
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., node: _Optional[str] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., best: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., feasible: _Optional[int] = ..., nodes: _Optional[int] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ...) -> None: ...
+    revision: int
+    profile: str
+    profile_hash: str
+    seed: int
+    term: int
+    batch: int
+    place: int
+    score: float
+    message: str
+    time: int
+    took: int
+    attempts: int
+    victims: _containers.RepeatedCompositeFieldContainer[Victim]
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., node: _Optional[str] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., best: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., feasible: _Optional[int] = ..., nodes: _Optional[int] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ..., revision: _Optional[int] = ..., profile: _Optional[str] = ..., profile_hash: _Optional[str] = ..., seed: _Optional[int] = ..., term: _Optional[int] = ..., batch: _Optional[int] = ..., place: _Optional[int] = ..., score: _Optional[float] = ..., message: _Optional[str] = ..., time: _Optional[int] = ..., took: _Optional[int] = ..., attempts: _Optional[int] = ..., victims: _Optional[_Iterable[_Union[Victim, _Mapping]]] = ...) -> None: ...

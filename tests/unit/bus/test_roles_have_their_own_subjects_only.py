@@ -116,3 +116,12 @@ def test_the_administrator_sees_everything_and_changes_nothing() -> None:
 def test_nobody_is_on_the_bus_without_a_role() -> None:
     with pytest.raises(ValueError, match="no role"):
         permissions_of("mallory")
+
+
+def test_the_scheduler_keeps_a_journal_and_the_administrator_asks_it() -> None:
+    assert permissions_of(SCHEDULER).may_publish(subjects.journal_subject("scheduler", 1, 2))
+    assert not permissions_of(CONTROLLERS).may_publish(subjects.journal_subject("scheduler", 1, 2))
+    question = subjects.scheduler_question("default-scheduler", "what-if")
+    assert permissions_of(SCHEDULER).may_subscribe(question)
+    assert permissions_of(ADMIN).may_publish(question)
+    assert permissions_of(ADMIN).may_publish(_creates("JOURNAL", subjects.journal_of("scheduler")))

@@ -1,0 +1,151 @@
+"""`orch explain pod NAME`: why a pod is on its node, or why it is on none and what would change that."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+from urllib.parse import quote
+
+import msgspec
+
+from orch.errors import NotFoundError
+from orch.objects.pods import Pod
+from orch_cli.answers import duration, fields, some
+from orch_cli.judged import (
+    Decision,
+    Remedy,
+    ask,
+    best_lines,
+    check,
+    decision_of,
+    recorded,
+    refused_lines,
+    remedies_of,
+    remedy_lines,
+)
+from orch_cli.session import Session
+from orch_pb.v1 import question_pb2
+
+State = Literal["placed", "pending", "gone"]
+
+_FINISHED: Final = frozenset({"Succeeded", "Failed"})
+
+
+class PodExplanation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Why a pod is where it is. `decision` is the newest on record; `now` how a pending pod would be judged now."""
+
+    namespace: str
+    name: str
+    state: State
+    node: str = ""
+    phase: str = ""
+    queue: str = ""
+    attempts: int = 0
+    waited_seconds: float = 0.0
+    retry_seconds: float = 0.0
+    wakes: tuple[str, ...] = ()
+    nominated: str = ""
+    decision: Decision | None = None
+    now: Decision | None = None
+    remedies: tuple[Remedy, ...] = ()
+
+    def text(self) -> str:
+        """Return it for a person to read."""
+        decision = self.now or self.decision
+        lines = fields(
+            (
+                ("Pod", f"{self.namespace}/{self.name}"),
+                ("State", self._state()),
+                ("Nominated", self.nominated),
+                ("Why", _why(decision) if decision else self._unknown()),
+                ("Decided", _decided(self.decision) if self.decision else ""),
+                ("Preempted", "\n".join(self.decision.victims) if self.decision else ""),
+                ("Recorded", _recorded(self.decision) if self.decision else ""),
+            )
+        )
+        if decision is not None and decision.refused:
+            lines += ["", *refused_lines(decision.refused)]
+        if decision is not None and decision.best:
+            lines += ["", *best_lines(decision.best, decision.node)]
+        if self.remedies:
+            lines += ["", "What would help, one of:", *remedy_lines(self.remedies)]
+        if self.wakes:
+            lines += ["", f"It is tried again when {', or '.join(self.wakes)}{self._again()}."]
+        return "\n".join(lines)
+
+    def _state(self) -> str:
+        if self.state == "gone":
+            where = f"; it was on {self.decision.node}" if self.decision and self.decision.node else ""
+            return f"gone{where}"
+        if self.state == "placed":
+            return f"on {self.node} ({self.phase})" if self.phase else f"on {self.node}"
+        tried = f", tried {self.attempts} time{'' if self.attempts == 1 else 's'}" if self.attempts else ""
+        queue = f"; {self.queue}" if self.queue else ""
+        return f"pending for {duration(self.waited_seconds)}{tried}{queue}"
+
+    def _again(self) -> str:
+        return f", at the latest in {duration(self.retry_seconds)}" if self.retry_seconds else ""
+
+    def _unknown(self) -> str:
+        if self.state == "placed":
+            return "no decision is on record: it was made with spec.nodeName, or its record has expired (after an hour)"
+        return "no decision is on record"
+
+
+async def explain_pod(session: Session, namespace: str, name: str) -> PodExplanation:
+    """Return why a pod is where it is. Raises NotFoundError when there is neither a pod nor a record of one."""
+    try:
+        pod = await session.api.get(f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(name)}", Pod)
+    except NotFoundError:
+        decision = await recorded(session.bus, namespace, name)
+        if decision is None:
+            raise
+        return PodExplanation(namespace, name, "gone", decision=decision)
+    decision = await recorded(session.bus, namespace, name)
+    if decision is not None and decision.uid != pod.metadata.uid:
+        decision = None  # about one of the same name before it
+    if pod.spec.node_name or pod.status.phase in _FINISHED:
+        found = PodExplanation(namespace, name, "placed", node=pod.spec.node_name, phase=pod.status.phase)
+        return msgspec.structs.replace(found, decision=decision)
+    return await _pending(session, pod, decision)
+
+
+async def _pending(session: Session, pod: Pod, decision: Decision | None) -> PodExplanation:
+    """Ask the pod's scheduler how it fares and how it would be judged now."""
+    namespace, name = pod.metadata.namespace, pod.metadata.name
+    request = question_pb2.ExplainRequest(namespace=namespace, name=name)
+    reply = question_pb2.ExplainReply.FromString(await ask(session, pod.spec.scheduler_name, "explain", request))
+    check(reply.status)
+    return PodExplanation(
+        namespace,
+        name,
+        "placed" if reply.node else "pending",
+        node=reply.node,
+        queue=reply.place,
+        attempts=reply.attempts,
+        waited_seconds=reply.waited,
+        retry_seconds=reply.retry,
+        wakes=tuple(reply.wakes),
+        nominated=pod.status.nominated_node_name,
+        decision=decision,
+        now=decision_of(reply.now) if reply.HasField("now") else None,
+        remedies=remedies_of(reply.remedies),
+    )
+
+
+def _why(decision: Decision) -> str:
+    if not decision.node:
+        return decision.message or some((), decision.nodes)
+    if decision.feasible == 1:
+        return f"the only one of {decision.nodes} nodes that would do"
+    return f"the best of {decision.feasible} that would do, of {decision.nodes} nodes"
+
+
+def _decided(decision: Decision) -> str:
+    tried = f", at attempt {decision.attempts}" if decision.attempts > 1 else ""
+    took = f" in {duration(decision.took_microseconds / 1e6)}" if decision.took_microseconds else ""
+    return f"{decision.time}{took}{tried}"
+
+
+def _recorded(decision: Decision) -> str:
+    where = f"place {decision.place} of batch {decision.batch}, term {decision.term}, revision {decision.revision}"
+    return f"{where}; profile {decision.profile} ({decision.profile_hash}), seed {decision.seed}"
