@@ -31,6 +31,13 @@ class NodeAddress(View, frozen=True):
     address: str = ""
 
 
+class ContainerImage(View, frozen=True):
+    """An image that a node has, under all of its names."""
+
+    names: tuple[str, ...] = ()
+    size_bytes: int = 0
+
+
 class NodeStatus(View, frozen=True):
     """What a node says of itself. Quantities as text."""
 
@@ -38,6 +45,7 @@ class NodeStatus(View, frozen=True):
     allocatable: dict[str, str] = {}
     conditions: tuple[Condition, ...] = ()
     addresses: tuple[NodeAddress, ...] = ()
+    images: tuple[ContainerImage, ...] = ()
 
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of that type."""

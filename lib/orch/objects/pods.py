@@ -170,6 +170,8 @@ class PodAffinityTerm(View, frozen=True):
     namespaces: tuple[str, ...] = ()
     namespace_selector: LabelSelector | None = None
     topology_key: str = ""
+    match_label_keys: tuple[str, ...] = ()
+    mismatch_label_keys: tuple[str, ...] = ()
 
 
 class WeightedPodAffinityTerm(View, frozen=True):
@@ -194,6 +196,38 @@ class Affinity(View, frozen=True):
     pod_anti_affinity: PodAffinity | None = None
 
 
+class TopologySpreadConstraint(View, frozen=True):
+    """How evenly the selected pods lie over the values of a label of nodes."""
+
+    max_skew: int = 1
+    topology_key: str = ""
+    when_unsatisfiable: str = "DoNotSchedule"
+    label_selector: LabelSelector | None = None
+    min_domains: int | None = None
+    node_affinity_policy: str = "Honor"
+    node_taints_policy: str = "Ignore"
+    match_label_keys: tuple[str, ...] = ()
+
+
+class ClaimSource(View, frozen=True):
+    """A claim in the pod's namespace."""
+
+    claim_name: str = ""
+    read_only: bool = False
+
+
+class EphemeralSource(View, frozen=True):
+    """A claim that is made for the pod alone, under the pod's name and the volume's."""
+
+
+class Volume(View, frozen=True):
+    """A volume of a pod: of its sources those that have claims."""
+
+    name: str = ""
+    persistent_volume_claim: ClaimSource | None = None
+    ephemeral: EphemeralSource | None = None
+
+
 class PodSpec(View, frozen=True):
     """What a pod shall be."""
 
@@ -202,6 +236,9 @@ class PodSpec(View, frozen=True):
     affinity: Affinity | None = None
     tolerations: tuple[Toleration, ...] = ()
     scheduler_name: str = ""
+    topology_spread_constraints: tuple[TopologySpreadConstraint, ...] = ()
+    resources: ResourceRequirements | None = None
+    volumes: tuple[Volume, ...] = ()
     priority: int = 0
     priority_class_name: str = ""
     preemption_policy: str = ""
@@ -265,6 +302,8 @@ class ContainerStatus(View, frozen=True):
     image_id: str = msgspec.field(default="", name="imageID")
     container_id: str = msgspec.field(default="", name="containerID")
     started: bool | None = None
+    allocated_resources: dict[str, str] = {}
+    resources: ResourceRequirements | None = None
 
 
 class PodIP(View, frozen=True):
