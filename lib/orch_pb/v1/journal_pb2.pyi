@@ -45,18 +45,16 @@ class JournalEntry(_message.Message):
     def __init__(self, began: _Optional[_Union[Began, _Mapping]] = ..., told: _Optional[_Union[Told, _Mapping]] = ..., template: _Optional[_Union[Template, _Mapping]] = ..., placed: _Optional[_Union[Placements, _Mapping]] = ..., removed: _Optional[str] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ...) -> None: ...
 
 class Began(_message.Message):
-    __slots__ = ("resources", "rows", "free", "profiles", "revision")
+    __slots__ = ("resources", "rows", "free", "profiles")
     RESOURCES_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     FREE_FIELD_NUMBER: _ClassVar[int]
     PROFILES_FIELD_NUMBER: _ClassVar[int]
-    REVISION_FIELD_NUMBER: _ClassVar[int]
     resources: _containers.RepeatedScalarFieldContainer[str]
     rows: _containers.RepeatedScalarFieldContainer[str]
     free: _containers.RepeatedScalarFieldContainer[int]
     profiles: _containers.RepeatedCompositeFieldContainer[Profile]
-    revision: int
-    def __init__(self, resources: _Optional[_Iterable[str]] = ..., rows: _Optional[_Iterable[str]] = ..., free: _Optional[_Iterable[int]] = ..., profiles: _Optional[_Iterable[_Union[Profile, _Mapping]]] = ..., revision: _Optional[int] = ...) -> None: ...
+    def __init__(self, resources: _Optional[_Iterable[str]] = ..., rows: _Optional[_Iterable[str]] = ..., free: _Optional[_Iterable[int]] = ..., profiles: _Optional[_Iterable[_Union[Profile, _Mapping]]] = ...) -> None: ...
 
 class Profile(_message.Message):
     __slots__ = ("name", "hash", "config")
@@ -87,39 +85,45 @@ class Template(_message.Message):
     def __init__(self, id: _Optional[int] = ..., pod: _Optional[bytes] = ...) -> None: ...
 
 class Placements(_message.Message):
-    __slots__ = ("uids", "nodes", "templates", "names")
+    __slots__ = ("uids", "nodes", "templates")
     UIDS_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     TEMPLATES_FIELD_NUMBER: _ClassVar[int]
-    NAMES_FIELD_NUMBER: _ClassVar[int]
     uids: _containers.RepeatedScalarFieldContainer[str]
-    nodes: _containers.RepeatedScalarFieldContainer[int]
+    nodes: _containers.RepeatedScalarFieldContainer[str]
     templates: _containers.RepeatedScalarFieldContainer[int]
-    names: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, uids: _Optional[_Iterable[str]] = ..., nodes: _Optional[_Iterable[int]] = ..., templates: _Optional[_Iterable[int]] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, uids: _Optional[_Iterable[str]] = ..., nodes: _Optional[_Iterable[str]] = ..., templates: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Batch(_message.Message):
-    __slots__ = ("head", "templates", "uids", "judgements", "judgement", "pods", "profile", "seed", "number", "time", "revision")
+    __slots__ = ("head", "templates", "judgements", "judged", "pods", "time", "revision", "profile", "seed", "number", "nodes")
     HEAD_FIELD_NUMBER: _ClassVar[int]
     TEMPLATES_FIELD_NUMBER: _ClassVar[int]
-    UIDS_FIELD_NUMBER: _ClassVar[int]
     JUDGEMENTS_FIELD_NUMBER: _ClassVar[int]
-    JUDGEMENT_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_FIELD_NUMBER: _ClassVar[int]
     PODS_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
-    TIME_FIELD_NUMBER: _ClassVar[int]
-    REVISION_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
     head: bytes
     templates: _containers.RepeatedScalarFieldContainer[int]
-    uids: _containers.RepeatedScalarFieldContainer[str]
     judgements: _containers.RepeatedScalarFieldContainer[bytes]
-    judgement: _containers.RepeatedScalarFieldContainer[int]
+    judged: _containers.RepeatedScalarFieldContainer[int]
     pods: _containers.RepeatedScalarFieldContainer[bytes]
+    time: int
+    revision: int
     profile: str
     seed: int
     number: int
-    time: int
-    revision: int
-    def __init__(self, head: _Optional[bytes] = ..., templates: _Optional[_Iterable[int]] = ..., uids: _Optional[_Iterable[str]] = ..., judgements: _Optional[_Iterable[bytes]] = ..., judgement: _Optional[_Iterable[int]] = ..., pods: _Optional[_Iterable[bytes]] = ..., profile: _Optional[str] = ..., seed: _Optional[int] = ..., number: _Optional[int] = ..., time: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+    nodes: int
+    def __init__(self, head: _Optional[bytes] = ..., templates: _Optional[_Iterable[int]] = ..., judgements: _Optional[_Iterable[bytes]] = ..., judged: _Optional[_Iterable[int]] = ..., pods: _Optional[_Iterable[bytes]] = ..., time: _Optional[int] = ..., revision: _Optional[int] = ..., profile: _Optional[str] = ..., seed: _Optional[int] = ..., number: _Optional[int] = ..., nodes: _Optional[int] = ...) -> None: ...
+
+class Recording(_message.Message):
+    __slots__ = ("chunks", "decisions")
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    chunks: _containers.RepeatedCompositeFieldContainer[JournalChunk]
+    decisions: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, chunks: _Optional[_Iterable[_Union[JournalChunk, _Mapping]]] = ..., decisions: _Optional[_Iterable[bytes]] = ...) -> None: ...

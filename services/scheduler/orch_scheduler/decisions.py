@@ -1,47 +1,155 @@
-"""Decisions on the bus, for whoever asks why."""
+"""Decisions on the bus, for whoever asks why, and in the journal, for whoever computes them again.
+
+Nothing here holds scheduling back: a batch's records are made at once, at some microseconds a pod, and put into a
+bounded queue. What does not fit, or what the bus does not take, is dropped and counted.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from prometheus_client import Counter
 
 from orch.bus.protocol import Bus
 from orch.bus.subjects import decision_subject
+from orch.clock import Clock
 from orch.errors import OrchError
-from orch_pb.v1.decision_pb2 import Refusal, SchedulingDecision
+from orch_pb.v1.decision_pb2 import SchedulingDecision, Victim
+from orch_pb.v1.journal_pb2 import Batch
+from orch_scheduler.columns import Snapshot
 from orch_scheduler.engine import Placement
 from orch_scheduler.queue import Waiting
+from orch_scheduler.records import Asked, encode
+from orch_scheduler.replay.journal import Journal
+from orch_scheduler.replay.recorded import RecordedDemands
 
 log = logging.getLogger(__name__)
 
+DROPPED: Final = Counter("scheduler_decisions_dropped", "Decisions that were not published, by reason", ("reason",))
+PUBLISHED: Final = Counter("scheduler_decisions_published", "Decisions that were published")
+
+_WAITING: Final = 65_536
+"""Records that may wait to be published: some 40 MB."""
+_AT_ONCE: Final = 128
+"""After so many, others get their turn."""
+_AFTER_FAILURE: Final = 1.0
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """One call of the engine: what was asked of it, on what, and what it answered. `took`: seconds."""
+
+    pods: Sequence[Waiting]
+    placements: Sequence[Placement]
+    snapshot: Snapshot
+    nodes: int
+    profile: str
+    profile_hash: str
+    seed: int
+    took: float
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    """A refused pod's record, until it is known what its event says."""
+
+    record: bytes
+    pod: Waiting
+
 
 class Decisions:
-    """Puts decisions on the bus; nobody waits for them."""
+    """Makes records of what was decided and publishes them from a queue of its own."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, clock: Clock, journal: Journal, demands: RecordedDemands) -> None:
         self._bus = bus
+        self._clock = clock
+        self._journal = journal
+        self._demands = demands
+        self._waiting: deque[tuple[str, bytes]] = deque()
+        self._refused: dict[str, _Refused] = {}
+        self._more = asyncio.Event()
+        self._batch = 0
 
-    async def publish(self, pod: Waiting, placement: Placement, nodes: int) -> None:
-        """Publish one decision about a cluster of `nodes` nodes; a failure is logged and forgotten."""
-        refusal = placement.refusal
-        decision = SchedulingDecision(
-            namespace=pod.namespace,
-            name=pod.name,
-            uid=pod.uid,
-            node=placement.node,
-            feasible=placement.feasible,
-            nodes=refusal.nodes if refusal else nodes,
-            refusals=_refusals(placement),
-            trace=pod.trace,
-        )
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Begin a leader's term: record and publish until the tasks are cancelled."""
+        self._batch = 0
+        self._journal.begin()
+        tasks.create_task(self._journal.run(), name="journal of decisions")
+        tasks.create_task(self._publish(), name="decisions")
+
+    def planned(self, plan: Plan) -> None:
+        """Take down a plan, before anything of it is counted in the columns. Refused pods wait for `refused`."""
+        self._batch += 1
+        self._refused.clear()
+        moment = round(self._clock.now().timestamp() * 1e6)
+        head = SchedulingDecision(
+            revision=plan.snapshot.revision,
+            profile=plan.profile,
+            profile_hash=plan.profile_hash,
+            seed=plan.seed,
+            term=self._journal.term,
+            batch=self._batch,
+        ).SerializeToString()
+        asked = [Asked(pod.namespace, pod.name, pod.uid) for pod in plan.pods]
+        records = encode(asked, plan.placements, plan.nodes)
+        share = round(plan.took / len(plan.pods) * 1e9) if plan.pods else 0
+        trail = SchedulingDecision(time=moment, took=min(share, 0xFFFF_FFFF)).SerializeToString()
+        shared = [head + judgement + trail for judgement in records.judgements]
+        for pod, placement, judged, own in zip(plan.pods, plan.placements, records.judged, records.pods, strict=True):
+            record = shared[judged] + own
+            if placement.node:
+                self._put(pod, record, "", ())
+            else:
+                self._refused[pod.uid] = _Refused(record, pod)
+        if self._journal.recording:
+            templates = [self._demands.template(pod.demand) for pod in plan.pods]
+            self._journal.batch(
+                Batch(
+                    head=head,
+                    templates=templates,
+                    judgements=records.judgements,
+                    judged=records.judged,
+                    pods=records.pods,
+                    time=moment,
+                    revision=plan.snapshot.revision,
+                    profile=plan.profile,
+                    seed=plan.seed,
+                    number=self._batch,
+                    nodes=plan.nodes,
+                )
+            )
+
+    def refused(self, uid: str, message: str, victims: Sequence[Victim] = ()) -> None:
+        """Publish that a pod of the last plan was refused, with its event's message and whom it preempts."""
+        found = self._refused.pop(uid, None)
+        if found is not None:
+            self._put(found.pod, found.record, message, victims)
+
+    def _put(self, pod: Waiting, record: bytes, message: str, victims: Sequence[Victim]) -> None:
+        if len(self._waiting) >= _WAITING:
+            DROPPED.labels("queue full").inc()
+            return
+        own = SchedulingDecision(trace=pod.trace, attempts=pod.attempts, message=message, victims=victims)
         subject = decision_subject("scheduler", pod.namespace, pod.name)
-        try:
-            await self._bus.publish(subject, decision.SerializeToString())
-        except OrchError as error:
-            log.debug("a decision was not published: %s", error)
+        self._waiting.append((subject, record + own.SerializeToString()))
+        self._more.set()
 
-
-def _refusals(placement: Placement) -> Sequence[Refusal]:
-    if placement.refusal is None:
-        return ()
-    return [Refusal(rule=each.rule, reason=each.reason, nodes=each.nodes) for each in placement.refusal.refusals]
+    async def _publish(self) -> None:
+        while True:
+            await self._more.wait()
+            for _ in range(min(_AT_ONCE, len(self._waiting))):
+                subject, record = self._waiting.popleft()
+                try:
+                    await self._bus.publish(subject, record)
+                except OrchError as error:
+                    DROPPED.labels("bus").inc()
+                    log.warning("a decision was not published: %s", error)
+                    await self._clock.sleep(_AFTER_FAILURE)
+                else:
+                    PUBLISHED.inc()
+            if not self._waiting:
+                self._more.clear()
+            await asyncio.sleep(0)

@@ -28,7 +28,7 @@ def amount(resource: str, text: str) -> int:
     return quantity.milli(text) if resource == CPU else quantity.value(text)
 
 
-class Demand(msgspec.Struct, frozen=True, eq=False):
+class Demand(msgspec.Struct, frozen=True, eq=False, weakref=True):
     """A class of pods that are alike to the scheduler. Compared by identity; `demand_of` interns by content.
 
     `requests`: amounts by resource, with 1 of "pods". `non_zero`: (milli-cpu, bytes) with defaults filled in.

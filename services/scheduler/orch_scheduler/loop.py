@@ -18,14 +18,15 @@ from orch.runtime.client import Client
 from orch.runtime.events import EventRecorder, ObjectReference
 from orch.runtime.informer import Informers
 from orch_scheduler.binder import Bind, Binder
-from orch_scheduler.columns import Columns
 from orch_scheduler.config import SchedulerConfig
-from orch_scheduler.decisions import Decisions
+from orch_scheduler.decisions import Decisions, Plan
 from orch_scheduler.engine import FILTERS, Engine, Placement
 from orch_scheduler.filters.neighbours import InterPodAffinity
 from orch_scheduler.filters.protocol import Wake
 from orch_scheduler.observed import Observed
 from orch_scheduler.queue import PodQueue, Waiting
+from orch_scheduler.replay.journal import Journal
+from orch_scheduler.replay.recorded import RecordedColumns, RecordedDemands
 
 log = logging.getLogger(__name__)
 
@@ -59,17 +60,19 @@ class Scheduler:
         config: SchedulerConfig,
     ) -> None:
         self._client = client
-        self._decisions = Decisions(bus)
         self._recorder = recorder
         self._clock = clock
         self._config = config
-        self._columns = Columns()
+        journal = Journal(bus, clock)
+        demands = RecordedDemands(journal)
+        self._columns = RecordedColumns(journal, demands, ())
+        self._decisions = Decisions(bus, clock, journal, demands)
         filters = [rule for rule in FILTERS if config.pod_affinity or not isinstance(rule, InterPodAffinity)]
         self._engine = Engine(filters)
         self._queue = PodQueue(clock, by_priority=config.pod_priority)
         self._binder = Binder(client, self._on_bound, self._on_bind_failed)
         self._report_slots = asyncio.Semaphore(_REPORTS)
-        self._observed = Observed(informers, self._columns, self._queue, clock, config)
+        self._observed = Observed(informers, self._columns, demands, self._queue, clock, config)
 
     async def lead(self) -> None:
         """Schedule until cancelled; what that interrupts is begun anew by the next term.
@@ -80,6 +83,7 @@ class Scheduler:
         for pod in self._queue.reclaim():
             self._columns.remove(pod.uid)
         async with asyncio.TaskGroup() as tasks:
+            self._decisions.start(tasks)
             while True:
                 await self._queue.wait()
                 await self._step(tasks)
@@ -89,8 +93,22 @@ class Scheduler:
         if not batch:
             return
         started = self._clock.monotonic()
-        placements = self._engine.plan(self._columns.snapshot(), [pod.demand for pod in batch])
-        each = (self._clock.monotonic() - started) / len(batch)
+        snapshot = self._columns.snapshot()
+        placements = self._engine.plan(snapshot, [pod.demand for pod in batch])
+        took = self._clock.monotonic() - started
+        each = took / len(batch)
+        self._decisions.planned(
+            Plan(
+                pods=batch,
+                placements=placements,
+                snapshot=snapshot,
+                nodes=self._columns.nodes,
+                profile=self._config.scheduler_name,
+                profile_hash="",
+                seed=0,
+                took=took,
+            )
+        )
         binds: list[Bind] = []
         for pod, placement in zip(batch, placements, strict=True):
             result = "scheduled" if placement.node else "unschedulable"
@@ -101,7 +119,6 @@ class Scheduler:
                 binds.append(self._decided(pod, placement))
             else:
                 self._refuse(pod, placement, tasks)
-            await self._decisions.publish(pod, placement, self._columns.nodes)
         await self._binder.bind(binds, tasks)
 
     def _decided(self, pod: Waiting, placement: Placement) -> Bind:
@@ -137,6 +154,7 @@ class Scheduler:
             raise ValueError("a placement has neither a node nor a refusal")
         message, told = refusal.message, pod.message
         self._queue.park(pod, refusal.wake, message)
+        self._decisions.refused(pod.uid, message)
         self._recorder.event(_reference(pod), "Warning", "FailedScheduling", message)
         if message != told:
             tasks.create_task(self._report(pod, message))

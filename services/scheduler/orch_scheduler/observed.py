@@ -25,13 +25,19 @@ class Observed:
     """The cluster as the informers show it: columns are kept and the queue is told, whoever leads."""
 
     def __init__(
-        self, informers: Informers, columns: Columns, queue: PodQueue, clock: Clock, config: SchedulerConfig
+        self,
+        informers: Informers,
+        columns: Columns,
+        demands: Demands,
+        queue: PodQueue,
+        clock: Clock,
+        config: SchedulerConfig,
     ) -> None:
         self._columns = columns
         self._queue = queue
         self._clock = clock
         self._config = config
-        self._demands = Demands()
+        self._demands = demands
         self._pods = informers.of(PODS)
         informers.of(NODES).on_change(self._on_node)
         informers.of(NAMESPACES).on_change(self._on_namespace)
