@@ -55,6 +55,7 @@ class Cluster:
         self.becomes_ready: Callable[[Pod], bool] = lambda _: True
         self.stops: Callable[[Pod], bool] = lambda _: True
         self.processes: list[tuple[Process, asyncio.Task[None]]] = []
+        self._addresses: dict[str, int] = {}
         self._turn = 0
         self._steps = 0
 
@@ -241,10 +242,16 @@ class Cluster:
         ]
         patch = {
             "metadata": {"uid": pod.metadata.uid},
-            "status": {"phase": phase, "startTime": now, "conditions": conditions},
+            "status": {"phase": phase, "startTime": now, "conditions": conditions, **self._address(pod)},
         }
         meta = pod.metadata
         await self.client.patch(PODS, meta.namespace, meta.name, patch, subresource="status", strategic=True)
+
+    def _address(self, pod: Pod) -> dict[str, Any]:
+        """Return the pod's address, always the same one."""
+        number = self._addresses.setdefault(pod.metadata.uid, len(self._addresses) + 1)
+        address = f"10.244.{number >> 8}.{number & 255}"
+        return {"podIP": address, "podIPs": [{"ip": address}]}
 
     async def _bind(self, pod: Pod) -> None:
         nodes = [name for name in self.nodes if name not in self.silent]

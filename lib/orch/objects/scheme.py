@@ -6,7 +6,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from orch.objects import apps, cluster, meta, pods
+from orch.objects import apps, batch, cluster, discovery, meta, networking, pods, policy, storage
 
 ObjectT = TypeVar("ObjectT", bound=meta.Object)
 
@@ -42,12 +42,32 @@ NAMESPACES: Final = Kind("", "v1", "namespaces", "Namespace", False, cluster.Nam
 CONFIG_MAPS: Final = Kind("", "v1", "configmaps", "ConfigMap", True, cluster.ConfigMap)
 SECRETS: Final = Kind("", "v1", "secrets", "Secret", True, cluster.Secret)
 SERVICE_ACCOUNTS: Final = Kind("", "v1", "serviceaccounts", "ServiceAccount", True, cluster.ServiceAccount)
-SERVICES: Final = Kind("", "v1", "services", "Service", True, meta.Object)
-ENDPOINTS: Final = Kind("", "v1", "endpoints", "Endpoints", True, meta.Object)
+SERVICES: Final = Kind("", "v1", "services", "Service", True, networking.Service)
+ENDPOINTS: Final = Kind("", "v1", "endpoints", "Endpoints", True, discovery.Endpoints)
+ENDPOINT_SLICES: Final = Kind(
+    "discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", True, discovery.EndpointSlice
+)
+SERVICE_CIDRS: Final = Kind("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", False, networking.ServiceCIDR)
+PERSISTENT_VOLUME_CLAIMS: Final = Kind(
+    "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, storage.PersistentVolumeClaim
+)
 EVENTS: Final = Kind("", "v1", "events", "Event", True, meta.Object)
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease", True, meta.Object)
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", "Deployment", True, apps.Deployment)
 REPLICA_SETS: Final = Kind("apps", "v1", "replicasets", "ReplicaSet", True, apps.ReplicaSet)
+STATEFUL_SETS: Final = Kind("apps", "v1", "statefulsets", "StatefulSet", True, apps.StatefulSet)
+DAEMON_SETS: Final = Kind("apps", "v1", "daemonsets", "DaemonSet", True, apps.DaemonSet)
+CONTROLLER_REVISIONS: Final = Kind(
+    "apps", "v1", "controllerrevisions", "ControllerRevision", True, apps.ControllerRevision
+)
+REPLICATION_CONTROLLERS: Final = Kind(
+    "", "v1", "replicationcontrollers", "ReplicationController", True, apps.ReplicationController
+)
+JOBS: Final = Kind("batch", "v1", "jobs", "Job", True, batch.Job)
+CRON_JOBS: Final = Kind("batch", "v1", "cronjobs", "CronJob", True, batch.CronJob)
+DISRUPTION_BUDGETS: Final = Kind(
+    "policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", True, policy.DisruptionBudget
+)
 
 KINDS: Final[tuple[Kind[Any], ...]] = (
     PODS,
@@ -58,9 +78,19 @@ KINDS: Final[tuple[Kind[Any], ...]] = (
     SERVICE_ACCOUNTS,
     SERVICES,
     ENDPOINTS,
+    ENDPOINT_SLICES,
+    SERVICE_CIDRS,
+    PERSISTENT_VOLUME_CLAIMS,
     EVENTS,
     LEASES,
     DEPLOYMENTS,
     REPLICA_SETS,
+    STATEFUL_SETS,
+    DAEMON_SETS,
+    CONTROLLER_REVISIONS,
+    REPLICATION_CONTROLLERS,
+    JOBS,
+    CRON_JOBS,
+    DISRUPTION_BUDGETS,
 )
 """All of them."""

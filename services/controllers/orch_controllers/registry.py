@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from orch.objects.scheme import DEPLOYMENTS, NAMESPACES, NODES, PODS, REPLICA_SETS, SERVICE_ACCOUNTS, Kind
+from orch.objects.scheme import (
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    ENDPOINTS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    REPLICA_SETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    Kind,
+)
 from orch.runtime.controller import Controller, Watch, own_key
 from orch.runtime.reconcile import Reconciler
 from orch_controllers.context import Context
 from orch_controllers.deployment.reconciler import DeploymentReconciler
+from orch_controllers.endpoint_slices.mirroring import MirroringReconciler
+from orch_controllers.endpoint_slices.reconciler import EndpointSliceReconciler
+from orch_controllers.endpoint_slices.writing import index_slices
+from orch_controllers.endpoints.reconciler import EndpointsReconciler
 from orch_controllers.garbage.graph import Graph
 from orch_controllers.garbage.reconciler import GarbageReconciler
 from orch_controllers.namespace.reconciler import NamespaceReconciler
@@ -17,6 +32,7 @@ from orch_controllers.node_lifecycle.eviction import EvictionReconciler
 from orch_controllers.node_lifecycle.reconciler import NodeLifecycleReconciler
 from orch_controllers.replicaset.reconciler import ReplicaSetReconciler
 from orch_controllers.service_account.reconciler import ServiceAccountReconciler
+from orch_controllers.service_pods import Selections
 
 _COLLECTORS: Final = 20
 """Workers of the garbage collector, as many as kube-controller-manager's."""
@@ -117,6 +133,44 @@ def _garbage(context: Context) -> Sequence[Controller]:
     return [controller]
 
 
+def _endpoints(context: Context) -> Sequence[Controller]:
+    selections = Selections(context.informers)
+    index_slices(context.informers)
+    endpoints = EndpointsReconciler(context, selections)
+    slices = EndpointSliceReconciler(context, selections)
+    mirroring = MirroringReconciler(context)
+    return [
+        _controller(
+            context,
+            "endpoint",
+            endpoints,
+            Watch(SERVICES, own_key),
+            Watch(PODS, selections.keys_of_pod),
+            Watch(ENDPOINTS, endpoints.keys_of_endpoints),
+            resync=_RARE,
+        ),
+        _controller(
+            context,
+            "endpointslice",
+            slices,
+            Watch(SERVICES, own_key),
+            Watch(PODS, selections.keys_of_pod),
+            Watch(NODES, slices.keys_of_node),
+            Watch(ENDPOINT_SLICES, slices.keys_of_slice),
+            resync=_RARE,
+        ),
+        _controller(
+            context,
+            "endpointslice-mirroring",
+            mirroring,
+            Watch(ENDPOINTS, own_key),
+            Watch(SERVICES, mirroring.keys_of_service),
+            Watch(ENDPOINT_SLICES, mirroring.keys_of_slice),
+            resync=_RARE,
+        ),
+    ]
+
+
 CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _deployment,
     _replicaset,
@@ -124,6 +178,7 @@ CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _namespace,
     _garbage,
     _service_account,
+    _endpoints,
 )
 """Each entry makes the controllers of one topic."""
 
