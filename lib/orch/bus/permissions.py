@@ -120,6 +120,13 @@ def controllers() -> Permissions:
         allowed,
         publish=(
             *allowed.publish,
+            subjects.decisions_of("autoscaler"),
+            subjects.RECOMMENDATIONS_OF_ALL,
+            # A new leader goes on from what the one before it decided and learned.
+            jetstream.create_consumer(subjects.DECISIONS.name, "*", subjects.decisions_of("autoscaler")),
+            jetstream.create_consumer(subjects.RECOMMENDATIONS.name, "*", subjects.RECOMMENDATIONS_OF_ALL),
+            jetstream.flow_control(subjects.DECISIONS.name),
+            jetstream.flow_control(subjects.RECOMMENDATIONS.name),
             jetstream.create_consumer(subjects.OBJECTS.name, "*"),
             # To tell silent nodes from a bus that was away, they look at the newest heartbeat.
             jetstream.stream_request("INFO", subjects.HEARTBEATS.name),

@@ -37,8 +37,9 @@ HEARTBEATS: Final = StreamSpec(
 )
 
 METRICS: Final = StreamSpec(
-    name="METRICS", subjects=("orch.metrics.*",), storage="memory", max_per_subject=30, max_age=600
+    name="METRICS", subjects=("orch.metrics.*",), storage="memory", max_per_subject=3, max_age=600
 )
+"""What each node and its pods use, every second while that changes."""
 
 DECISIONS: Final = StreamSpec(
     name="DECISIONS", subjects=("orch.decisions.>",), max_per_subject=5, max_age=3600, max_bytes=128 * _MIB
@@ -47,10 +48,19 @@ DECISIONS: Final = StreamSpec(
 JOURNAL: Final = StreamSpec(name="JOURNAL", subjects=("orch.journal.>",), max_age=3600, max_bytes=512 * _MIB)
 """What the scheduler decided on, so that its decisions can be computed again."""
 
+RECOMMENDATIONS: Final = StreamSpec(
+    name="RECOMMENDATIONS",
+    subjects=("orch.recommendations.>",),
+    max_per_subject=1,
+    max_age=8 * 86_400,
+    max_bytes=64 * _MIB,
+)
+"""What is known of each workload's use, so that it outlives the process that learned it."""
+
 AUDIT: Final = StreamSpec(name="AUDIT", subjects=("orch.audit.>",), max_age=86_400, max_bytes=256 * _MIB)
 """What the api records of requests; made only when it is told to."""
 
-STREAMS: Final = (OBJECTS, NODES, REPORTS, HEARTBEATS, METRICS, DECISIONS, JOURNAL)
+STREAMS: Final = (OBJECTS, NODES, REPORTS, HEARTBEATS, METRICS, DECISIONS, JOURNAL, RECOMMENDATIONS)
 
 API_SERVICE: Final = "orch-api"
 """The api's NATS micro service."""
@@ -166,6 +176,14 @@ def journal_of(component: str) -> str:
 def scheduler_question(scheduler: str, verb: str) -> str:
     """Return orch.services.orch-scheduler.<scheduler>.<verb>: a question to the scheduler of that name."""
     return f"orch.services.{SCHEDULER_SERVICE}.{escape(scheduler)}.{verb}"
+
+
+def recommendation_subject(namespace: str, kind: str, name: str) -> str:
+    """Return orch.recommendations.<namespace>.<kind>.<name>: what a workload's containers should request."""
+    return f"orch.recommendations.{escape(namespace)}.{escape(kind)}.{escape(name)}"
+
+
+RECOMMENDATIONS_OF_ALL: Final = "orch.recommendations.>"
 
 
 def audit_subject(verb: str, group: str, resource: str, namespace: str) -> str:

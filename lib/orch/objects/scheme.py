@@ -6,7 +6,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from orch.objects import apps, batch, cluster, discovery, meta, networking, pods, policy, storage
+from orch.objects import apps, autoscaling, batch, cluster, discovery, meta, networking, pods, policy, storage
 
 ObjectT = TypeVar("ObjectT", bound=meta.Object)
 
@@ -68,6 +68,14 @@ CRON_JOBS: Final = Kind("batch", "v1", "cronjobs", "CronJob", True, batch.CronJo
 DISRUPTION_BUDGETS: Final = Kind(
     "policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", True, policy.DisruptionBudget
 )
+HORIZONTAL_POD_AUTOSCALERS: Final = Kind(
+    "autoscaling",
+    "v2",
+    "horizontalpodautoscalers",
+    "HorizontalPodAutoscaler",
+    True,
+    autoscaling.HorizontalPodAutoscaler,
+)
 
 KINDS: Final[tuple[Kind[Any], ...]] = (
     PODS,
@@ -92,5 +100,6 @@ KINDS: Final[tuple[Kind[Any], ...]] = (
     JOBS,
     CRON_JOBS,
     DISRUPTION_BUDGETS,
+    HORIZONTAL_POD_AUTOSCALERS,
 )
 """All of them."""

@@ -32,8 +32,8 @@ class Client(Protocol):
     The trace context of the current span travels with every request.
     """
 
-    async def get(self, kind: Kind[ObjectT], namespace: str, name: str) -> ObjectT:
-        """Return the object, read consistently."""
+    async def get(self, kind: Kind[ObjectT], namespace: str, name: str, *, subresource: str = "") -> ObjectT:
+        """Return the object or a subresource of it, read consistently."""
         ...
 
     async def list(
@@ -123,9 +123,9 @@ class BusClient:
         self._fence = fence
         self._timeout = timeout
 
-    async def get(self, kind: Kind[ObjectT], namespace: str, name: str) -> ObjectT:
-        """Return the object, read consistently."""
-        request = rpc_pb2.GetRequest(ref=_ref(kind, namespace, name), trace=current_trace())
+    async def get(self, kind: Kind[ObjectT], namespace: str, name: str, *, subresource: str = "") -> ObjectT:
+        """Return the object or a subresource of it, read consistently."""
+        request = rpc_pb2.GetRequest(ref=_ref(kind, namespace, name, subresource), trace=current_trace())
         reply = await rpc.call(self._bus, "get", request, rpc_pb2.WriteReply, timeout=self._timeout)
         return _decode(kind, _checked(reply).json)
 

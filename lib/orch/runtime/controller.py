@@ -116,6 +116,11 @@ class Controller:
                 stop()
         self.watches = tuple(watch for watch in self.watches if watch.kind != kind)
 
+    def enqueue(self, key: Key) -> None:
+        """Have a key reconciled for a reason that no watch sees; nothing while this controller does not run."""
+        if self._queue is not None:
+            self._queue.add(key)
+
     def _begin(self, watch: Watch, informers: Informers, queue: WorkQueue) -> None:
         self._stops[watch] = informers.of(watch.kind).on_change(self._handler(watch, queue))
 
