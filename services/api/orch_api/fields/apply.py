@@ -106,7 +106,7 @@ class _Application:
 
     def _pruned(self, merged: Document, before: Entry, owners: Ownership) -> Document:
         """Return the object without what the manager applied before and nobody wants any more."""
-        wanted = self._applied
+        wanted = sets.union(self._applied, UNOWNED)  # what nobody owns, the metadata itself above all, stays
         for entry in owners.entries.values():
             if entry is not before:
                 wanted = sets.union(wanted, entry.fields)

@@ -157,22 +157,24 @@ def merge(kind: FieldType, live: Any, applied: Any) -> Any:
 
 
 def _merge_lists(kind: FieldType, live: Sequence[Any], applied: Sequence[Any]) -> list[Any]:
-    """Return the items of both lists: in the applied order, and those that only live has after what they followed."""
+    """Return the items of both lists: in the applied order, with those that only live has before what they preceded."""
     mine, theirs = items_by_element(kind, live), items_by_element(kind, applied)
-    merged = {element: merge(kind.item, mine.get(element), item) for element, item in theirs.items()}
     result: list[Any] = []
-    waiting = iter(mine.items())
-    done: set[str] = set()
-    for element, item in merged.items():
-        if element in mine and element not in done:
-            for other, kept in waiting:
-                done.add(other)
-                if other == element:
-                    break
-                if other not in merged:
-                    result.append(kept)
-        result.append(item)
-    result.extend(kept for other, kept in waiting if other not in merged)
+    waiting = list(mine.items())
+    place = 0
+    shared = [element for element in theirs if element in mine]
+    for element, item in theirs.items():
+        # An item of the applied list alone follows what live has before the next item that both have.
+        until = shared[0] if shared else None
+        while place < len(waiting) and waiting[place][0] != until:
+            if waiting[place][0] not in theirs:
+                result.append(waiting[place][1])
+            place += 1
+        if element == until:
+            shared.pop(0)
+            place += place < len(waiting)
+        result.append(merge(kind.item, mine.get(element), item))
+    result.extend(kept for other, kept in waiting[place:] if other not in theirs)
     return result
 
 

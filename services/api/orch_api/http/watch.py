@@ -21,6 +21,7 @@ from orch_api.http.metrics import REQUESTS
 from orch_api.http.render import Renderer
 from orch_api.registry import Resource
 from orch_api.storage.cache import Cached, CacheEvent, ObjectCache, Subscription
+from orch_api.storage.objects import with_version
 from orch_api.storage.versions import served_json
 
 _MIN_TIMEOUT: Final = 1800.0
@@ -206,7 +207,7 @@ class Watcher:
 
     async def _told(self, batch: Sequence[CacheEvent]) -> list[Told]:
         """Return what changes are to this watch."""
-        return await self._lines([(kind, event.item) for event in batch if (kind := self._kind(event))])
+        return await self._lines([(kind, _shown(kind, event)) for event in batch if (kind := self._kind(event))])
 
     async def _lines(self, told: Sequence[tuple[str, Cached]]) -> list[Told]:
         """Return the events as they are sent, their objects in the version that is watched."""
@@ -230,3 +231,12 @@ class Watcher:
 
     def _render_bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
         return self._renderer.bookmark(version, {_INITIAL_EVENTS_END: "true"} if initial_end else {})
+
+
+def _shown(kind: str, event: CacheEvent) -> Cached:
+    """Return the state that an event shows: of an object that stops matching, the last one that did."""
+    previous = event.previous
+    if kind != "DELETED" or event.type == "DELETED" or previous is None:
+        return event.item
+    version = event.item.version
+    return msgspec.structs.replace(previous, json=with_version(previous.json, version), version=version)
