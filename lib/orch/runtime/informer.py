@@ -170,7 +170,9 @@ class Informer(Generic[T]):
         return list(self._indexes[index].get(value, {}).values())
 
     def add_index(self, name: str, indexer: Indexer[T]) -> None:
-        """Keep an index of that name. Raises ValueError when the name is taken."""
+        """Keep an index of that name. Raises ValueError when another indexer has the name."""
+        if self._indexers.get(name) is indexer:
+            return
         if name in self._indexers:
             raise ValueError(f"{self.kind.resource} already has an index {name!r}")
         self._indexers[name] = indexer

@@ -7,13 +7,14 @@ did not come may or may not have happened: it is looked up before anything else 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from orch.clock import Clock
 from orch.errors import BusError, InternalError, NotFoundError, ServiceUnavailableError, UnavailableError
 from orch.errors import TimeoutError as ApiTimeoutError
+from orch.objects.meta import Object
 from orch.objects.pods import Pod
 from orch.objects.scheme import PODS
 from orch.runtime.client import Client
@@ -103,3 +104,34 @@ class Expectations:
         if expected is None:
             expected = self._expected[key] = _Expected(self._clock.monotonic())
         return expected
+
+
+class Written:
+    """The newest version of any of one kind's objects that each key's reconciliations wrote.
+
+    Who has written decides again only when its informer has shown that.
+    """
+
+    def __init__(self, informer: Informer[Any]) -> None:
+        self._informer = informer
+        self._versions: dict[Key, int] = {}
+
+    def note(self, key: Key, written: Object) -> None:
+        """Expect to see what was written, as the api answered it."""
+        version = int(written.metadata.resource_version)
+        if version > self._versions.get(key, 0):
+            self._versions[key] = version
+
+    def shown(self, key: Key) -> bool:
+        """Return whether the informer has shown everything that was written."""
+        version = self._versions.get(key)
+        if version is None:
+            return True
+        if version > self._informer.revision:
+            return False
+        del self._versions[key]
+        return True
+
+    def forget(self, key: Key) -> None:
+        """Drop what was written for a key that is gone."""
+        self._versions.pop(key, None)

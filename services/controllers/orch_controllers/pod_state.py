@@ -74,14 +74,3 @@ def node_of(item: Item[Pod]) -> tuple[str, ...]:
     """Index pods by their node."""
     node = item.object.spec.node_name
     return (node,) if node else ()
-
-
-def controller_of(item: Item[Pod]) -> tuple[str, ...]:
-    """Index pods by the uid of their controller, those without one by `orphans_in` their namespace."""
-    owner = item.object.metadata.controller
-    return (owner.uid if owner is not None else orphans_in(item.namespace),)
-
-
-def orphans_in(namespace: str) -> str:
-    """Return under what `controller_of` lists the pods of a namespace that nobody controls."""
-    return f"orphans/{namespace}"

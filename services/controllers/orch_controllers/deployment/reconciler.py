@@ -17,10 +17,17 @@ from orch_controllers.context import Context
 from orch_controllers.deployment import conditions, revisions, scaling
 from orch_controllers.deployment.rollout import Rollout
 from orch_controllers.documents import is_namespace_terminating
-from orch_controllers.ownership import Claims, concerns_adopters
-from orch_controllers.pod_state import controller_of, is_finished
+from orch_controllers.expectations import Written
+from orch_controllers.ownership import (
+    Claims,
+    claimable,
+    concerns_adopters,
+    controlled,
+    index_by_controller,
+    owner_keys,
+)
+from orch_controllers.pod_state import is_finished
 
-_BY_CONTROLLER: Final = "deployment/controller"
 _AWAIT_INFORMER: Final = 0.5
 
 
@@ -34,16 +41,13 @@ class DeploymentReconciler:
         self._deployments = context.informers.of(DEPLOYMENTS)
         self._sets = context.informers.of(REPLICA_SETS)
         self._pods = context.informers.of(PODS)
-        context.informers.index(PODS, _BY_CONTROLLER, controller_of)
-        self._written: dict[Key, int] = {}
+        index_by_controller(context.informers, PODS)
+        index_by_controller(context.informers, REPLICA_SETS)
+        self._written = Written(self._sets)
 
     def keys_of_set(self, change: Change[ReplicaSet]) -> Iterable[Key]:
         """Return the deployments that a replica set's change concerns: its controllers, or who could adopt it."""
-        keys: set[Key] = set()
-        for item in (change.old, change.new):
-            owner = item.object.metadata.controller if item is not None else None
-            if item is not None and owner is not None and owner.kind == DEPLOYMENTS.name:
-                keys.add(Key(item.namespace, owner.name))
+        keys = owner_keys(change, DEPLOYMENTS)
         if concerns_adopters(change):
             for each in self._deployments.items(change.item.namespace):
                 if _selector(each.object).matches(change.item.labels):
@@ -66,9 +70,9 @@ class DeploymentReconciler:
         """Take the next step of one deployment's rollout."""
         item = self._deployments.get(key.namespace, key.name)
         if item is None:
-            self._written.pop(key, None)
+            self._written.forget(key)
             return DONE
-        if self._written.get(key, 0) > self._sets.revision:
+        if not self._written.shown(key):
             return Result(_AWAIT_INFORMER)  # its own last writes are not shown yet; their events bring it back
         deployment = item.object
         if _selector(deployment).everything:
@@ -79,13 +83,13 @@ class DeploymentReconciler:
         try:
             return await self._advance(rollout)
         finally:
-            if rollout.written:
-                self._written[key] = rollout.written
+            for written in rollout.written:
+                self._written.note(key, written)
 
     async def _begin(self, item: Item[Deployment]) -> Rollout:
         deployment = item.object
         claims = Claims(self._client, REPLICA_SETS, DEPLOYMENTS, deployment, _selector(deployment))
-        sets = await claims.claim([each.object for each in self._sets.items(item.namespace)])
+        sets = await claims.claim(claimable(self._sets, item.namespace, item.uid))
         new, old = revisions.new_and_old(deployment, sets)
         return Rollout(self._client, self._recorder, deployment, new, old)
 
@@ -167,8 +171,7 @@ class DeploymentReconciler:
     def _may_have_pods(self, replica_set: ReplicaSet) -> bool:
         if replica_set.status.replicas > 0 or not scaling.is_observed(replica_set):
             return True
-        pods = self._pods.indexed(_BY_CONTROLLER, replica_set.metadata.uid)
-        return any(not is_finished(pod.object) for pod in pods)
+        return any(not is_finished(pod) for pod in controlled(self._pods, replica_set.metadata.uid))
 
     async def _finish(self, rollout: Rollout) -> None:
         status = conditions.counts(rollout.deployment, rollout.new, rollout.all_sets)

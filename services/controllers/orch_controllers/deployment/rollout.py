@@ -39,8 +39,8 @@ class Rollout:
         self.old = old
         self.status: DeploymentStatus = deployment.status
         self.revision = deployment.metadata.annotations.get(revisions.REVISION, "")
-        self.written = 0
-        """The newest version of a replica set that was written."""
+        self.written: list[ReplicaSet] = []
+        """The replica sets that were written, as the api answered them."""
 
     @property
     def all_sets(self) -> list[ReplicaSet]:
@@ -126,4 +126,4 @@ class Rollout:
         return {"annotations": {revisions.REVISION: self.revision}}
 
     def _take(self, written: ReplicaSet) -> None:
-        self.written = max(self.written, int(written.metadata.resource_version))
+        self.written.append(written)

@@ -11,6 +11,7 @@ import msgspec
 
 from orch.objects.apps import Deployment, ReplicaSet
 from orch_controllers.deployment.revisions import DESIRED, MAX
+from orch_controllers.shares import resolve
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -43,15 +44,6 @@ def available(replica_set: ReplicaSet) -> int:
 def is_observed(replica_set: ReplicaSet) -> bool:
     """Return whether the replica set's status speaks of its present size."""
     return replica_set.metadata.generation <= replica_set.status.observed_generation
-
-
-def resolve(value: int | str | None, total: int, default: str, *, up: bool) -> int:
-    """Return a count that is given as such or as a percentage of `total`."""
-    given = default if value is None else value
-    if isinstance(given, int):
-        return given
-    share = int(given.removesuffix("%")) * total
-    return -(-share // 100) if up else share // 100
 
 
 def bounds(deployment: Deployment) -> Bounds:

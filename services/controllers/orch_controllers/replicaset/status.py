@@ -64,12 +64,14 @@ def _conditions(before: Sequence[Condition], outcome: Outcome, now: datetime) ->
 
 def as_patch(status: ReplicaSetStatus) -> dict[str, Any]:
     """Return the status as a merge patch: zeroes are written, not left out."""
-    return {
+    patch: dict[str, Any] = {
         "replicas": status.replicas,
         "fullyLabeledReplicas": status.fully_labeled_replicas,
         "readyReplicas": status.ready_replicas,
         "availableReplicas": status.available_replicas,
-        "terminatingReplicas": status.terminating_replicas,
         "observedGeneration": status.observed_generation,
         "conditions": [condition_document(condition) for condition in status.conditions],
     }
+    if status.terminating_replicas is not None:
+        patch["terminatingReplicas"] = status.terminating_replicas
+    return patch
