@@ -225,6 +225,38 @@ class Columns:
         self._add(row, self._placed[row].pop(uid).demand, -1)
         return True
 
+    def pods_on(self, row: int) -> tuple[Placed, ...]:
+        """Return the pods that are counted on a row now."""
+        return tuple(self._placed[row].values())
+
+    def free(self, row: int) -> tuple[int, ...]:
+        """Return what a row has free now, by column; negative where it is overcommitted."""
+        left: list[int] = (self._allocatable[row] - self._requested[row]).tolist()
+        return tuple(left)
+
+    def amounts(self, demand: Demand) -> tuple[int, ...]:
+        """Return what such a pod takes, by column."""
+        taken = [0] * len(self._resources)
+        for resource, value in demand.requests.items():
+            column = self._resources.get(resource)
+            if column is not None:
+                taken[column] = value
+        return tuple(taken)
+
+    def needed(self, demand: Demand) -> tuple[tuple[int, int], ...] | None:
+        """Return the columns that the demand asks something of, with how much; None: no node has such a resource."""
+        asked = [(self._resources.get(resource), value) for resource, value in demand.requests.items() if value]
+        found = tuple((column, value) for column, value in asked if column is not None)
+        return found if len(found) == len(asked) else None
+
+    def room(self, node: str, demand: Demand) -> bool:
+        """Return whether a node has what the demand requests free now."""
+        row, needed = self._rows.get(node), self.needed(demand)
+        if row is None or needed is None:
+            return False
+        free = self.free(row)
+        return all(free[column] >= value for column, value in needed)
+
     def seen(self, revision: int) -> None:
         """Remember up to which version of the cluster the columns go."""
         self._revision = max(self._revision, revision)

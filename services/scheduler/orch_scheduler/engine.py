@@ -132,6 +132,24 @@ class Engine:
                     mask &= allowed
         return mask & ~self._allowed(snapshot, demand)
 
+    def short(self, snapshot: Snapshot, demand: Demand) -> Mask:
+        """Return the rows to which no rule objects, but for what they have free."""
+        mask = snapshot.live.copy()
+        for rule in self._filters:
+            if not isinstance(rule, NodeResourcesFit):
+                allowed = rule.allowed(snapshot, demand)
+                if allowed is not None:
+                    mask &= allowed
+        return mask
+
+    def touchy(self, snapshot: Snapshot, demand: Demand) -> bool:
+        """Return whether it matters to the demand who goes, and not only how much room that leaves."""
+        return any(
+            rule.wake & Wake.POD_REMOVED and rule.allowed(snapshot, demand) is not None
+            for rule in self._filters
+            if not isinstance(rule, NodeResourcesFit)
+        )
+
     def _judgement(self, snapshot: Snapshot, demand: Demand, rows: NDArray[np.int64]) -> Judgement:
         remaining = snapshot.live.copy()
         refused: list[RuleCount] = []
