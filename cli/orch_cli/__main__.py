@@ -14,6 +14,7 @@ from orch_cli.commands import down, enter, status
 from orch_cli.explain import add_explain, explain
 from orch_cli.layout import Layout
 from orch_cli.prepare import Plan, prepare
+from orch_cli.replay import add_replay, replay
 from orch_cli.state import Runtime, Wishes
 from orch_cli.tap import events, nats_arguments
 from orch_cli.up import up, up_detached
@@ -47,6 +48,7 @@ def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
         "prepare": lambda: _prepare(parsed, layout),
         "enter": lambda: enter(layout, parsed.node, parsed.argv),
         "explain": lambda: explain(parsed, layout),
+        "replay": lambda: replay(parsed, layout),
     }
     return commands[parsed.command]()
 
@@ -115,6 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("explain", help="say why something is as it is")
     _add_state(command)
     add_explain(command)
+
+    command = commands.add_parser("replay", help="compute recorded decisions again and compare them byte for byte")
+    _add_state(command)
+    add_replay(command)
     return parser
 
 

@@ -1,0 +1,251 @@
+"""Recorded decisions, computed again from a journal and compared byte for byte."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import msgspec
+from google.protobuf.message import DecodeError
+
+from orch.errors import OrchError
+from orch.objects.cluster import Node
+from orch.objects.pods import Pod
+from orch_pb.v1.decision_pb2 import SchedulingDecision
+from orch_pb.v1.journal_pb2 import Batch, Began, JournalChunk, JournalEntries, JournalEntry, Told
+from orch_scheduler.columns import Columns, Snapshot
+from orch_scheduler.demand import Demand, Demands
+from orch_scheduler.engine import Engine
+from orch_scheduler.records import Asked, Records, encode
+from orch_scheduler.replay.recorded import NAMESPACE, NAMESPACE_GONE, NODE, NODE_GONE
+
+_NODES: Final = msgspec.json.Decoder(Node)
+_PODS: Final = msgspec.json.Decoder(Pod)
+_LABELS: Final = msgspec.json.Decoder(dict[str, str])
+
+
+class JournalError(OrchError):
+    """A journal that cannot be read, or an entry that does not fit what came before it."""
+
+
+class Difference(msgspec.Struct, frozen=True, rename="camel"):
+    """The first decision that came out otherwise. Both sides are the decisions as protobuf prints them."""
+
+    term: int
+    batch: int
+    place: int
+    namespace: str
+    name: str
+    recorded: str
+    computed: str
+
+
+class Report(msgspec.Struct, rename="camel"):
+    """What replaying came to. Times are microseconds since 1970; `gaps` says where entries were missing."""
+
+    decisions: int = 0
+    batches: int = 0
+    terms: int = 0
+    checkpoints: int = 0
+    published: int = 0
+    """Decisions as they were published that were compared as well."""
+    first: int = 0
+    last: int = 0
+    gaps: list[str] = []
+    difference: Difference | None = None
+
+    @property
+    def identical(self) -> bool:
+        """Whether every decision came out as it was recorded."""
+        return self.difference is None
+
+
+class Replay:
+    """Takes chunks in order. `since` and `until`: microseconds between which decisions are compared."""
+
+    def __init__(self, *, since: int = 0, until: int = 1 << 62, published: Mapping[_Key, bytes] | None = None) -> None:
+        self.report = Report()
+        self._since = since
+        self._until = until
+        self._published = published or {}
+        self._columns: Columns | None = None
+        self._demands: dict[int, Demand] = {}
+        self._engines: dict[tuple[str, int], Engine] = {}
+        self._position = (0, 0)
+        self._apply: Mapping[str, Callable[[Columns, JournalEntry], None]] = {
+            "told": lambda columns, entry: _tell(columns, entry.told),
+            "template": lambda _, entry: self._learn(entry.template.id, entry.template.pod),
+            "placed": self._place,
+            "removed": lambda columns, entry: _forget(columns, entry.removed),
+            "batch": lambda columns, entry: self._batch(columns, entry.batch),
+        }
+
+    def run(self, chunks: Iterable[JournalChunk]) -> Report:
+        """Replay until the end, or to the first difference. Raises JournalError for a journal that cannot be read."""
+        for chunk in chunks:
+            if chunk.time > self._until and self.report.decisions:
+                break
+            self.take(chunk)
+            if self.report.difference is not None:
+                break
+        return self.report
+
+    def take(self, chunk: JournalChunk) -> None:
+        """Apply one chunk; one that does not follow the last is of no use before the next checkpoint."""
+        term, number = self._position
+        where = f"chunk {chunk.number} of term {chunk.term}"
+        if not chunk.checkpoint and (chunk.term, chunk.number) != (term, number + 1) and self._columns is not None:
+            self.report.gaps.append(f"{where} does not follow chunk {number} of term {term}")
+            self._columns = None
+        self.report.terms += chunk.term != term
+        self._position = (chunk.term, chunk.number)
+        if self._columns is None and not chunk.checkpoint:
+            return
+        self.report.checkpoints += chunk.checkpoint
+        for entry in _entries(chunk, where):
+            kind = entry.WhichOneof("entry")
+            try:
+                if kind == "began":
+                    self._begin(entry.began)
+                elif kind is not None and self._columns is not None:
+                    self._apply[kind](self._columns, entry)
+            except (KeyError, ValueError) as error:
+                raise JournalError(f"{where}: an entry of kind {kind} cannot be applied: {error!r}") from error
+            if self.report.difference is not None:
+                return
+
+    def _begin(self, began: Began) -> None:
+        self._demands.clear()
+        self._engines.clear()
+        self._columns = laid_out(began)
+
+    def _learn(self, number: int, pod: bytes) -> None:
+        # Demands of equal content stay apart, as they were: the engine tells classes apart by identity.
+        self._demands[number] = Demands().of(_PODS.decode(pod))
+
+    def _place(self, columns: Columns, entry: JournalEntry) -> None:
+        placed = entry.placed
+        for uid, node, template in zip(placed.uids, placed.nodes, placed.templates, strict=True):
+            columns.place(uid, node, self._demands[template])
+
+    def _batch(self, columns: Columns, batch: Batch) -> None:
+        if not self._since <= batch.time <= self._until:
+            return
+        columns.seen(batch.revision)
+        engine = self._engine(batch)
+        recorded = Records(list(batch.judgements), list(batch.judged), list(batch.pods))
+        asked = [_asked(pod) for pod in recorded.pods]
+        snapshot: Snapshot = columns.snapshot()
+        placements = engine.plan(snapshot, [self._demands[template] for template in batch.templates])
+        self._compare(batch, recorded, encode(asked, placements, batch.nodes), asked)
+
+    def _engine(self, batch: Batch) -> Engine:
+        key = (batch.profile, batch.seed)
+        found = self._engines.get(key)
+        if found is None:
+            found = self._engines[key] = Engine(seed=batch.seed)
+        return found
+
+    def _compare(self, batch: Batch, recorded: Records, computed: Records, asked: list[Asked]) -> None:
+        report = self.report
+        report.batches += 1
+        report.decisions += len(asked)
+        report.first = report.first or batch.time
+        report.last = batch.time
+        same = recorded == computed
+        if same and not self._published:
+            return
+        for place, pod in enumerate(asked):
+            before = batch.head + recorded.judgements[recorded.judged[place]] + recorded.pods[place]
+            now = batch.head + computed.judgements[computed.judged[place]] + computed.pods[place]
+            if before == now and (said := self._published.get((self._position[0], batch.number, place))) is not None:
+                report.published += 1
+                before = said
+            if before != now:
+                self._differ(batch, place, pod, before, now)
+                return
+
+    def _differ(self, batch: Batch, place: int, pod: Asked, recorded: bytes, computed: bytes) -> None:
+        self.report.difference = Difference(
+            self._position[0],
+            batch.number,
+            place,
+            pod.namespace,
+            pod.name,
+            str(SchedulingDecision.FromString(recorded)),
+            str(SchedulingDecision.FromString(computed)),
+        )
+
+
+_Key = tuple[int, int, int]
+"""A decision's term, batch and place in it."""
+
+
+def core(published: bytes) -> tuple[_Key, bytes]:
+    """Return which decision a published one is, and the part of it that replay repeats. Raises JournalError."""
+    try:
+        record = SchedulingDecision.FromString(published)
+    except DecodeError as error:
+        raise JournalError(f"a published decision cannot be read: {error}") from error
+    head = SchedulingDecision(
+        revision=record.revision,
+        profile=record.profile,
+        profile_hash=record.profile_hash,
+        seed=record.seed,
+        term=record.term,
+        batch=record.batch,
+    )
+    shared = SchedulingDecision(nodes=record.nodes, refusals=record.refusals, best=record.best)
+    own = SchedulingDecision(
+        namespace=record.namespace,
+        name=record.name,
+        uid=record.uid,
+        node=record.node,
+        feasible=record.feasible,
+        place=record.place,
+        score=record.score,
+    )
+    joined = b"".join(part.SerializeToString() for part in (head, shared, own))
+    return (record.term, record.batch, record.place), joined
+
+
+def laid_out(began: Began) -> Columns:
+    """Return empty columns whose resources and rows lie as those did that were recorded."""
+    columns = Columns()
+    nothing = dict.fromkeys(began.resources, "0")
+    names = [name or f"\0{row}" for row, name in enumerate(began.rows)]
+    for name in names:
+        columns.set_node(msgspec.convert({"metadata": {"name": name}, "status": {"allocatable": nothing}}, Node))
+    for row in began.free:
+        columns.remove_node(names[row])
+    return columns
+
+
+def _entries(chunk: JournalChunk, where: str) -> Iterable[JournalEntry]:
+    try:
+        return JournalEntries.FromString(zlib.decompress(chunk.entries)).entries
+    except (zlib.error, DecodeError) as error:
+        raise JournalError(f"{where} cannot be read: {error}") from error
+
+
+def _tell(columns: Columns, told: Told) -> None:
+    if told.what == NODE:
+        columns.set_node(_NODES.decode(told.json))
+    elif told.what == NODE_GONE:
+        columns.remove_node(told.name)
+    elif told.what == NAMESPACE:
+        columns.set_namespace(told.name, _LABELS.decode(told.json))
+    elif told.what == NAMESPACE_GONE:
+        columns.set_namespace(told.name, None)
+    else:
+        raise JournalError(f"it tells of {told.what!r}, which this version does not know")
+
+
+def _forget(columns: Columns, uid: str) -> None:
+    columns.remove(uid)
+
+
+def _asked(record: bytes) -> Asked:
+    pod = SchedulingDecision.FromString(record)
+    return Asked(pod.namespace, pod.name, pod.uid)
