@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -15,10 +15,11 @@ import msgspec
 from orch.bus import subjects
 from orch.bus.protocol import Bus
 from orch.clock import Clock
+from orch.objects.pods import Pod
 from orch.objects.scheme import PODS
 from orch.runtime.client import BusClient, Client
 from orch.runtime.events import EventRecorder
-from orch.runtime.informer import Informer
+from orch.runtime.informer import Change, Informer
 from orch_agent.config import AgentConfig, FleetSettings
 from orch_agent.network.addresses import AddressBook
 from orch_agent.network.sandbox import NetnsSandboxes, Sandboxes
@@ -100,9 +101,15 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
         heartbeat_interval=intervals.heartbeat,
         node_interval=intervals.node,
         usage_interval=intervals.usage,
+        quiet_interval=max(intervals.usage_quiet, intervals.usage),
     )
     subject = subjects.node_pods(single) if single else subjects.NODE_PODS_OF_ALL
     informer = Informer(bus, PODS, stream=subjects.NODES.name, subject=subject)
+    simulated = {
+        place.node.settings.name: place.runtime for place in places if isinstance(place.runtime, SimulatedRuntime)
+    }
+    if simulated:
+        informer.on_change(lambda change: _follow_script(simulated, change))
     hosts = {place.node.settings.name: _host(config, place, client, reporter, clock) for place in places}
     nodes = {place.node.settings.name: place.node for place in places}
     assignments = Assignments(informer, hosts)
@@ -139,6 +146,12 @@ def simulated_places(config: AgentConfig, clock: Clock) -> list[Place]:
             )
         )
     return places
+
+
+def _follow_script(runtimes: Mapping[str, SimulatedRuntime], change: Change[Pod]) -> None:
+    runtime = runtimes.get(change.item.object.spec.node_name)
+    if runtime is not None:
+        runtime.follow_script(change)
 
 
 def _fleet(fleet: FleetSettings) -> list[tuple[str, str, str]]:

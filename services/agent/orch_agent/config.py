@@ -38,11 +38,12 @@ class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Intervals(msgspec.Struct, frozen=True, kw_only=True):
-    """How often the node says what."""
+    """How often the node says what: `usage` while its use changes, `usage_quiet` while that is steady."""
 
     heartbeat: Duration = 1.0
     node: Duration = 300.0
-    usage: Duration = 10.0
+    usage: Duration = 1.0
+    usage_quiet: Duration = 10.0
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -148,6 +148,10 @@ class Node:
             }
         )
 
+    def usage_moves(self) -> bool:
+        """Return whether a sample may say something else than the last one."""
+        return self._runtime.usage_moves()
+
     async def sample(self) -> node_pb2.UsageSample:
         """Return what the node and its containers have used. A runtime that does not answer makes it not ready."""
         try:

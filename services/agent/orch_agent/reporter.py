@@ -24,6 +24,7 @@ from orch.objects.scheme import PODS
 from orch.runtime.events import EventRecorder, ObjectReference
 from orch_agent.node import Node
 from orch_agent.pods.host import EventType
+from orch_agent.usage import Pulse
 from orch_pb.v1 import node_pb2, object_pb2
 
 _LOG: Final = logging.getLogger(__name__)
@@ -32,7 +33,11 @@ _RETRIED: Final = Counter("orch_agent_report_retries_total", "Reports that were 
 _WAITING: Final = Gauge("orch_agent_reports_waiting", "Pods whose newest state was not sent yet.")
 _HEARTBEAT_FAILURES: Final = Counter("orch_agent_heartbeat_failures_total", "Heartbeats that could not be sent.")
 
+_UNSENT: Final = Counter("orch_agent_usage_failures_total", "Samples of use that could not be taken or sent.")
+
 _SENDERS: Final = 32
+_NODES_PER_TURN: Final = 64
+_SHORTEST_PAUSE: Final = 0.05
 _LINGER: Final = 0.02
 """Seconds for which a report waits for a newer one of the same pod."""
 _FIRST_RETRY: Final = 0.2
@@ -52,7 +57,8 @@ class Reporter:
         *,
         heartbeat_interval: float = 1.0,
         node_interval: float = 300.0,
-        usage_interval: float = 10.0,
+        usage_interval: float = 1.0,
+        quiet_interval: float = 10.0,
     ) -> None:
         self._bus = bus
         self._clock = clock
@@ -60,6 +66,7 @@ class Reporter:
         self._heartbeat_interval = heartbeat_interval
         self._node_interval = node_interval
         self._usage_interval = usage_interval
+        self._quiet_interval = quiet_interval
         self._boot_id = str(uuid.uuid4())
         self._sequence = itertools.count(1)
         self._waiting: dict[str, tuple[str, node_pb2.PodReport]] = {}
@@ -179,7 +186,7 @@ class Reporter:
             everyone = list(nodes.items())
             for first in range(0, len(everyone), _SENDERS):
                 await asyncio.gather(*(tell(name, node) for name, node in everyone[first : first + _SENDERS]))
-            await self._clock.sleep(self._usage_interval if len(told) == len(nodes) else _NODE_RETRY)
+            await self._clock.sleep(self._quiet_interval if len(told) == len(nodes) else _NODE_RETRY)
 
     async def _beat(self, nodes: Mapping[str, Node]) -> None:
         while True:
@@ -197,14 +204,29 @@ class Reporter:
             await self._clock.sleep(max(self._heartbeat_interval - (self._clock.monotonic() - begun), 0.05))
 
     async def _sample(self, nodes: Mapping[str, Node]) -> None:
+        """Tell what the nodes use as often as it changes; see orch_agent.usage."""
+        begun = self._clock.monotonic()
+        share = self._quiet_interval / max(len(nodes), 1)
+        pulses = {name: Pulse(self._quiet_interval, begun - place * share) for place, name in enumerate(nodes)}
         while True:
-            await self._clock.sleep(self._usage_interval)
-            for name, node in nodes.items():
-                try:
-                    sample = await node.sample()
-                    await self._bus.publish(subjects.metrics_subject(name), sample.SerializeToString())
-                except OrchError as error:
-                    _LOG.warning("usage of node %s was not sent: %s", name, error)
+            took = self._clock.monotonic() - begun
+            await self._clock.sleep(max(self._usage_interval - took, _SHORTEST_PAUSE))
+            begun = self._clock.monotonic()
+            for place, (name, node) in enumerate(nodes.items()):
+                if place % _NODES_PER_TURN == 0:
+                    await asyncio.sleep(0)
+                # Asked in any case: the answer is about the time since it was asked last.
+                if node.usage_moves() or pulses[name].due(begun):
+                    await self._sample_one(name, node, pulses[name])
+
+    async def _sample_one(self, name: str, node: Node, pulse: Pulse) -> None:
+        try:
+            sample = await node.sample()
+            for each in pulse.take(sample, self._clock.monotonic()):
+                await self._bus.publish(subjects.metrics_subject(name), each.SerializeToString())
+        except OrchError as error:
+            _UNSENT.inc()
+            _LOG.warning("usage of node %s was not sent: %s", name, error)
 
 
 def _field_of(pod: Pod, container: str) -> str:

@@ -288,6 +288,10 @@ class PodmanRuntime:
 
     # -- how -----------------------------------------------------------------------------------------------------
 
+    def usage_moves(self) -> bool:
+        """Return True: what runs for real uses now more, now less."""
+        return True
+
     def _usage_of(self, running: Sequence[ContainerInfo]) -> list[Usage]:
         measured = ((info, usage(self._group_of(info.id))) for info in running)
         return [Usage(info.identity, *amounts) for info, amounts in measured if amounts is not None]

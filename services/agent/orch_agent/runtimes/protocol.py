@@ -296,3 +296,7 @@ class Runtime(Protocol):
     async def usage(self) -> Sequence[Usage]:
         """Return what the running containers have used."""
         ...
+
+    def usage_moves(self) -> bool:
+        """Return whether the containers may use more or less than when this was asked last."""
+        ...

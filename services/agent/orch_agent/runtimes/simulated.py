@@ -4,7 +4,7 @@ What a container does is chosen by its environment: SIMULATED_RUN_SECONDS (it en
 it, it runs until it is stopped, or not at all if it is meant to run to completion), SIMULATED_EXIT_CODE (of such an
 end), SIMULATED_STOP_SECONDS (how long it takes after its stop signal), SIMULATED_START_ERROR (it cannot be started),
 SIMULATED_OOM (its end is an OOM kill). A container that has an input writes what comes there, and ends with it. An
-image whose tag is `missing` cannot be pulled.
+image whose tag is `missing` cannot be pulled. What it uses is scripted by annotations: see simulated_usage.py.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Final
 import msgspec
 
 from orch.clock import Clock, rfc3339_micro
+from orch.objects.pods import Pod
+from orch.runtime.informer import Change
 from orch_agent.runtimes.protocol import (
     STDERR,
     STDOUT,
@@ -34,13 +36,12 @@ from orch_agent.runtimes.protocol import (
     State,
     Usage,
 )
+from orch_agent.runtimes.simulated_usage import UsageScripts
 
 _FOLLOW_INTERVAL: Final = 0.25
 _LOG_LINES: Final = 1000
 """Lines of a container's log that are kept, from its beginning."""
 _QUEUED: Final = 64
-_MEMORY: Final = 16 << 20
-_CPU_SHARE: Final = 0.01
 
 
 class _Container:
@@ -68,6 +69,11 @@ class SimulatedRuntime:
         self._containers: dict[str, _Container] = {}
         self._by_uid: dict[str, dict[str, _Container]] = {}
         self._on_change: ChangeHandler = _ignore
+        self._scripts = UsageScripts()
+
+    def follow_script(self, change: Change[Pod]) -> None:
+        """Let the containers of a pod use what its annotations say."""
+        self._scripts.take(change, self._clock.now())
 
     async def run(self, on_change: ChangeHandler) -> None:
         """Report changes until cancelled, then leave no timer behind."""
@@ -125,7 +131,9 @@ class SimulatedRuntime:
             await self._clock.sleep(self._start_seconds)
         if "SIMULATED_START_ERROR" in record.behaviour:
             raise ContainerError(record.behaviour["SIMULATED_START_ERROR"])
-        record.info = msgspec.structs.replace(record.info, state=State.RUNNING, started_at=self._clock.now())
+        now, identity = self._clock.now(), record.info.identity
+        record.info = msgspec.structs.replace(record.info, state=State.RUNNING, started_at=now)
+        self._scripts.start(identity.uid, record.info.id, identity.container, now)
         self._write(record, STDOUT, f"{record.info.identity.container} started\n".encode())
         seconds = record.behaviour.get("SIMULATED_RUN_SECONDS")
         if seconds is not None or record.spec.runs_to_completion:
@@ -152,6 +160,7 @@ class SimulatedRuntime:
         if record.ending is not None:
             record.ending.cancel()
         record.info = msgspec.structs.replace(record.info, state=State.EXITED)
+        self._scripts.end(record.info.identity.uid, container)
         for attached in record.attached:
             attached.wake.set()
         siblings = self._by_uid[record.info.identity.uid]
@@ -210,17 +219,17 @@ class SimulatedRuntime:
             self._write(record, STDOUT, data)
 
     async def usage(self) -> Sequence[Usage]:
-        """Return a steady, small use."""
+        """Return what the scripts say; a steady, small use when there is none."""
         now = self._clock.now()
         return [
-            Usage(
-                record.info.identity,
-                int((now - record.info.started_at).total_seconds() * _CPU_SHARE * 1e9),
-                _MEMORY,
-            )
+            Usage(record.info.identity, *self._scripts.read(record.info.identity.uid, record.info.id, now))
             for record in self._containers.values()
-            if record.info.state is State.RUNNING and record.info.started_at is not None
+            if record.info.state is State.RUNNING
         ]
+
+    def usage_moves(self) -> bool:
+        """Return whether a container started, ended or is scripted."""
+        return self._scripts.moves()
 
     def _require(self, container: str) -> _Container:
         record = self._containers.get(container)
@@ -250,6 +259,7 @@ class SimulatedRuntime:
         if record.ending is not None:
             record.ending.cancel()
             record.ending = None
+        self._scripts.end(record.info.identity.uid, record.info.id)
         oom = "SIMULATED_OOM" in record.behaviour
         record.info = msgspec.structs.replace(
             record.info,
