@@ -67,6 +67,7 @@ class Claims(Generic[ObjectT]):
     """Claims objects of one kind for one owner (k8s.io/kubernetes pkg/controller ControllerRefManager).
 
     `accepts` says which names the owner's objects can have; what has another name is treated as not selected.
+    `finalizer`, if given, comes with ownership and goes with it.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Claims(Generic[ObjectT]):
         owner: Object,
         selector: Selector,
         accepts: Callable[[str], bool] = _any_name,
+        finalizer: str = "",
     ) -> None:
         self._client = client
         self._owned = owned
@@ -84,6 +86,7 @@ class Claims(Generic[ObjectT]):
         self._owner = owner.metadata
         self._selector = selector
         self._accepts = accepts
+        self._finalizer = finalizer
         self._may_adopt: bool | None = None
 
     async def claim(self, candidates: Iterable[ObjectT]) -> list[ObjectT]:
@@ -111,12 +114,21 @@ class Claims(Generic[ObjectT]):
             if matches:
                 return candidate
             if not leaving:
-                await self._patch(meta, without_owners(meta.uid, [self._owner.uid]))
+                await self._patch(meta, self._release(meta.uid))
             return None
         if not matches or leaving or meta.deletion_timestamp or not await self._owner_stands():
             return None
         reference = controller_reference(self._owner_kind, self._owner)
-        return await self._patch(meta, {"metadata": {"uid": meta.uid, "ownerReferences": [reference]}})
+        metadata: dict[str, Any] = {"uid": meta.uid, "ownerReferences": [reference]}
+        if self._finalizer:
+            metadata["finalizers"] = [self._finalizer]
+        return await self._patch(meta, {"metadata": metadata})
+
+    def _release(self, uid: str) -> dict[str, Any]:
+        patch = without_owners(uid, [self._owner.uid])
+        if self._finalizer:
+            patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = [self._finalizer]
+        return patch
 
     def _belongs(self, meta: ObjectMeta) -> bool:
         return self._selector.matches(meta.labels) and self._accepts(meta.name)

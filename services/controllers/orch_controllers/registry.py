@@ -9,6 +9,7 @@ from orch.objects.scheme import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
     ENDPOINTS,
+    JOBS,
     NAMESPACES,
     NODES,
     PODS,
@@ -27,6 +28,8 @@ from orch_controllers.endpoint_slices.writing import index_slices
 from orch_controllers.endpoints.reconciler import EndpointsReconciler
 from orch_controllers.garbage.graph import Graph
 from orch_controllers.garbage.reconciler import GarbageReconciler
+from orch_controllers.job.orphans import JobOrphanReconciler
+from orch_controllers.job.reconciler import JobReconciler
 from orch_controllers.namespace.reconciler import NamespaceReconciler
 from orch_controllers.node_lifecycle.eviction import EvictionReconciler
 from orch_controllers.node_lifecycle.reconciler import NodeLifecycleReconciler
@@ -171,6 +174,21 @@ def _endpoints(context: Context) -> Sequence[Controller]:
     ]
 
 
+def _job(context: Context) -> Sequence[Controller]:
+    reconciler, orphans = JobReconciler(context), JobOrphanReconciler(context)
+    return [
+        _controller(context, "job", reconciler, Watch(JOBS, own_key), Watch(PODS, reconciler.keys_of_pod)),
+        _controller(
+            context,
+            "job-orphans",
+            orphans,
+            Watch(PODS, orphans.keys_of_pod),
+            Watch(JOBS, orphans.keys_of_job),
+            resync=_RARE,
+        ),
+    ]
+
+
 CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _deployment,
     _replicaset,
@@ -179,6 +197,7 @@ CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _garbage,
     _service_account,
     _endpoints,
+    _job,
 )
 """Each entry makes the controllers of one topic."""
 
