@@ -95,7 +95,7 @@ class Placements(_message.Message):
     def __init__(self, uids: _Optional[_Iterable[str]] = ..., nodes: _Optional[_Iterable[str]] = ..., templates: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Batch(_message.Message):
-    __slots__ = ("head", "templates", "judgements", "judged", "pods", "time", "revision", "profile", "seed", "number", "nodes")
+    __slots__ = ("head", "templates", "judgements", "judged", "pods", "time", "revision", "profile", "seed", "number", "nodes", "preferred")
     HEAD_FIELD_NUMBER: _ClassVar[int]
     TEMPLATES_FIELD_NUMBER: _ClassVar[int]
     JUDGEMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +107,7 @@ class Batch(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
+    PREFERRED_FIELD_NUMBER: _ClassVar[int]
     head: bytes
     templates: _containers.RepeatedScalarFieldContainer[int]
     judgements: _containers.RepeatedScalarFieldContainer[bytes]
@@ -118,7 +119,8 @@ class Batch(_message.Message):
     seed: int
     number: int
     nodes: int
-    def __init__(self, head: _Optional[bytes] = ..., templates: _Optional[_Iterable[int]] = ..., judgements: _Optional[_Iterable[bytes]] = ..., judged: _Optional[_Iterable[int]] = ..., pods: _Optional[_Iterable[bytes]] = ..., time: _Optional[int] = ..., revision: _Optional[int] = ..., profile: _Optional[str] = ..., seed: _Optional[int] = ..., number: _Optional[int] = ..., nodes: _Optional[int] = ...) -> None: ...
+    preferred: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, head: _Optional[bytes] = ..., templates: _Optional[_Iterable[int]] = ..., judgements: _Optional[_Iterable[bytes]] = ..., judged: _Optional[_Iterable[int]] = ..., pods: _Optional[_Iterable[bytes]] = ..., time: _Optional[int] = ..., revision: _Optional[int] = ..., profile: _Optional[str] = ..., seed: _Optional[int] = ..., number: _Optional[int] = ..., nodes: _Optional[int] = ..., preferred: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Recording(_message.Message):
     __slots__ = ("chunks", "decisions")

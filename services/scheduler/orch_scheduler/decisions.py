@@ -41,7 +41,10 @@ _AFTER_FAILURE: Final = 1.0
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One call of the engine: what was asked of it, on what, and what it answered. `took`: seconds."""
+    """One call of the engine: what was asked of it, on what, and what it answered. `took`: seconds.
+
+    `preferred` gives for each pod the node for which it is nominated, "" for none; empty: nobody is.
+    """
 
     pods: Sequence[Waiting]
     placements: Sequence[Placement]
@@ -51,6 +54,7 @@ class Plan(msgspec.Struct, frozen=True):
     profile_hash: str
     seed: int
     took: float
+    preferred: Sequence[str] = ()
 
 
 class _Refused(msgspec.Struct, frozen=True):
@@ -119,6 +123,7 @@ class Decisions:
                     seed=plan.seed,
                     number=self._batch,
                     nodes=plan.nodes,
+                    preferred=plan.preferred,
                 )
             )
 

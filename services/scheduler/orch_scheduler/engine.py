@@ -86,8 +86,11 @@ class Engine:
         self._random = np.random.default_rng(seed)
         self._shuffle: NDArray[np.int64] = np.empty(0, np.int64)
 
-    def plan(self, snapshot: Snapshot, demands: Sequence[Demand]) -> list[Placement]:
-        """Place pods in the given order; each placement counts for the next. The snapshot is left as it is."""
+    def plan(self, snapshot: Snapshot, demands: Sequence[Demand], preferred: Sequence[str] = ()) -> list[Placement]:
+        """Place pods in the given order; each placement counts for the next. The snapshot is left as it is.
+
+        `preferred` gives for each pod the node that it goes to if that will do at all, "" for none.
+        """
         if len(self._shuffle) < snapshot.size:
             self._shuffle = self._random.permutation(snapshot.size * 2)
         working = msgspec.structs.replace(
@@ -99,14 +102,30 @@ class Engine:
         placements: list[Placement] = []
         start = 0
         while start < len(demands):
+            nominated = self._at(working, demands[start], preferred[start]) if preferred else None
+            if nominated is not None:
+                placements.append(nominated)
+                start += 1
+                continue
             end = start + 1
-            while end < len(demands) and demands[end] is demands[start]:
+            while end < len(demands) and demands[end] is demands[start] and not (preferred and preferred[end]):
                 end += 1
             if self._neighbourly and concerned(working, demands[start]):
                 end = start + 1  # the next of the class may be allowed on other nodes
             placements += self._place_class(working, demands[start], end - start)
             start = end
         return placements
+
+    def _at(self, working: Snapshot, demand: Demand, node: str) -> Placement | None:
+        """Place a pod on one node; None when that node will not do."""
+        row = working.rows.get(node)
+        vector = working.vector(demand)
+        if row is None or vector is None or not working.live[row] or self.judge(working, demand, row):
+            return None
+        working.requested[row] += vector
+        working.non_zero[row] += demand.non_zero
+        working.neighbours.add(demand, row)
+        return Placement(node, 1)
 
     def judge(self, snapshot: Snapshot, demand: Demand, row: int) -> tuple[Refusal, ...]:
         """Return every rule that refuses the node of this row, with its reasons; none: the pod may run there."""

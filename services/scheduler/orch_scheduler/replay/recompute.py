@@ -137,7 +137,7 @@ class Replay:
         recorded = Records(list(batch.judgements), list(batch.judged), list(batch.pods))
         asked = [_asked(pod) for pod in recorded.pods]
         snapshot: Snapshot = columns.snapshot()
-        placements = engine.plan(snapshot, [self._demands[template] for template in batch.templates])
+        placements = engine.plan(snapshot, [self._demands[template] for template in batch.templates], batch.preferred)
         self._compare(batch, recorded, encode(asked, placements, batch.nodes), asked)
 
     def _engine(self, batch: Batch) -> Engine:
