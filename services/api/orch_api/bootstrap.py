@@ -8,12 +8,14 @@ from typing import Final
 
 from orch.errors import AlreadyExistsError
 from orch.store.keys import ObjectKey
+from orch_api.addresses.holders import GROUP as NETWORKING
+from orch_api.addresses.ranges import ServiceRanges
+from orch_api.addresses.setting import default_cidr
 from orch_api.admission.namespaces import SYSTEM_NAMESPACES
 from orch_api.auth.identity import APISERVER
 from orch_api.kinds import flow_objects
 from orch_api.kinds.flow_control import GROUP as FLOW_CONTROL
 from orch_api.kinds.pod_defaults import SYSTEM_PRIORITIES
-from orch_api.kinds.services import SERVICE_RANGE
 from orch_api.pipeline import Pipeline, WriteOptions
 from orch_api.registry import Registry
 from orch_api.storage.cache import ObjectCache
@@ -23,7 +25,9 @@ from orch_api.strategy import Document
 _HTTPS: Final = 443
 
 
-async def create_system_objects(pipeline: Pipeline, cache: ObjectCache, registry: Registry, port: int) -> None:
+async def create_system_objects(
+    pipeline: Pipeline, cache: ObjectCache, registry: Registry, ranges: ServiceRanges, port: int
+) -> None:
     """Create what is missing. Raises ApiError or UnavailableError; it may be called again.
 
     The cache is asked first: creating the Service again would be refused for its address, which it holds itself.
@@ -39,7 +43,8 @@ async def create_system_objects(pipeline: Pipeline, cache: ObjectCache, registry
 
     for name in SYSTEM_NAMESPACES:
         await create("", "namespaces", "", {"metadata": {"name": name}})
-    await create("", "services", "default", _service(port))
+    await create(NETWORKING, "servicecidrs", "", default_cidr(ranges))
+    await create("", "services", "default", _service(str(ranges.default[1]), port))
     for name, value in SYSTEM_PRIORITIES.items():
         await create("scheduling.k8s.io", "priorityclasses", "", {"metadata": {"name": name}, "value": value})
     levels = (create(FLOW_CONTROL, "prioritylevelconfigurations", "", one) for one in flow_objects.PRIORITY_LEVELS)
@@ -47,11 +52,11 @@ async def create_system_objects(pipeline: Pipeline, cache: ObjectCache, registry
     await asyncio.gather(*levels, *schemas)  # so that they share a commit
 
 
-def _service(port: int) -> Document:
+def _service(address: str, port: int) -> Document:
     return {
         "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {
-            "clusterIP": str(SERVICE_RANGE[1]),
+            "clusterIP": address,
             "ports": [{"name": "https", "port": _HTTPS, "protocol": "TCP", "targetPort": port}],
         },
     }

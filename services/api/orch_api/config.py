@@ -47,6 +47,10 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Whether events are also put on the bus, into the stream AUDIT."""
     service_cidr: str = "10.96.0.0/16"
     """The range of the services' cluster addresses."""
+    service_node_port_range: str = "30000-32767"
+    """The ports of nodes that services are given."""
+    advertise_address: str = ""
+    """Where pods reach the api: the endpoint of the service `kubernetes`; by default the host's own address."""
     compaction_interval: Duration = 300.0
     """How often the store's old revisions are forgotten, and how long they are kept."""
     event_ttl: Duration = 3600.0

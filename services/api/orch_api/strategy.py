@@ -12,8 +12,7 @@ follow k8s.io/apiserver/pkg/registry/rest and k8s.io/apimachinery/pkg/api/valida
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, ClassVar, Final, Literal, Protocol
 
 from orch.errors import Cause
@@ -167,7 +166,7 @@ class Strategy:
         _ = obj
         return ()
 
-    def allocate(self, obj: Document, used: AbstractSet[str], seed: str) -> None:
+    def allocate(self, obj: Document, used: Container[str], seed: str) -> None:
         """Take what the object needs from the shared pool. `used` is what all others claim; `seed` starts the search.
 
         Raises ServiceUnavailableError when nothing is left.

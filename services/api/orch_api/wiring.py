@@ -9,11 +9,16 @@ import socket
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from orch.bus.protocol import Bus
 from orch.bus.subjects import STREAMS
 from orch.clock import Clock, SystemClock
 from orch.errors import ConfigError, OrchError, UnavailableError
 from orch.store.protocol import Store
+from orch_api.addresses.advertising import Advertiser, own_address
+from orch_api.addresses.ranges import ServiceRanges
+from orch_api.addresses.setting import follow, with_ranges
 from orch_api.admission import Chain, NamespaceLifecycle, Priorities
 from orch_api.auth.authenticator import Authenticator, read_tokens
 from orch_api.auth.authorizer import Authorizer
@@ -59,13 +64,15 @@ class Core:
         clock = clock or SystemClock()
         identity = identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
         schemas = Schemas.load()
-        registry = registry.copy()  # what users define is each process's own
+        ranges = ServiceRanges(config.service_cidr, config.service_node_port_range)
+        registry = with_ranges(registry, ranges)  # a copy: what users define is each process's own
         self.store = store
         self.bus = bus
         self.clock = clock
         self.registry = registry
         self.schemas = schemas
         self.cache = ObjectCache(store, clock)
+        follow(ranges, self.cache)
         self.reader = Reader(store, self.cache)
         self.authorizer = Authorizer(self.cache)
         self.tokens = ServiceAccountTokens(
@@ -99,7 +106,11 @@ class Core:
         )
         proof = ClientCertificate(config.proxy_client_cert_file, config.proxy_client_key_file)
         self.api_services = ApiServices(store, self.cache, registry, self.pipeline, identity, clock, proof)
+        self.advertiser = Advertiser(
+            store, self.cache, self.pipeline, registry, clock, config.advertise_address, config.port
+        )
         self._port = config.port
+        self._ranges = ranges
         self._ready = asyncio.Event()
 
     @property
@@ -119,7 +130,7 @@ class Core:
         """Run until cancelled. Raises what a part ends with: nothing of it is expected to end."""
         async with asyncio.TaskGroup() as tasks:
             extensions = (self.definitions, self.lifecycle, self.api_services)
-            for part in (self.cache, *extensions, self.relay, self.reports, self.usage, self.upkeep):
+            for part in (self.cache, *extensions, self.relay, self.reports, self.usage, self.upkeep, self.advertiser):
                 tasks.create_task(part.run(), name=type(part).__name__)
             await self._serve()
 
@@ -141,7 +152,7 @@ class Core:
             try:
                 for spec in STREAMS:
                     await self.bus.ensure_stream(spec)
-                await create_system_objects(self.pipeline, self.cache, self.registry, self._port)
+                await create_system_objects(self.pipeline, self.cache, self.registry, self._ranges, self._port)
             except OrchError as error:
                 log.warning("the api cannot start yet, next try in %.1f s: %s", backoff, error)
                 await self.clock.sleep(backoff)
@@ -162,4 +173,6 @@ def _signing_keys(config: ApiConfig) -> SigningKeys:
 
 def build(store: Store, bus: Bus, config: ApiConfig, *, clock: Clock | None = None, identity: str = "") -> Core:
     """Return an api process's core over a store and a bus."""
+    address = own_address(config.advertise_address, config.address)
+    config = msgspec.structs.replace(config, advertise_address=address)
     return Core(store, bus, config, clock=clock, identity=identity)

@@ -26,6 +26,16 @@ def pod(name: str = "", **spec: Any) -> dict[str, Any]:
     return {"metadata": metadata, "spec": {"containers": [{"name": "c", "image": "nginx"}], **spec}}
 
 
+_GROUPS = {
+    "deployments": "apps",
+    "replicasets": "apps",
+    "jobs": "batch",
+    "ipaddresses": "networking.k8s.io",
+    "servicecidrs": "networking.k8s.io",
+    "endpointslices": "discovery.k8s.io",
+}
+
+
 class Driver:
     """Writes and reads documents as dicts."""
 
@@ -40,8 +50,7 @@ class Driver:
         return found
 
     def _where(self, plural: str) -> tuple[Any, str]:
-        groups = {"deployments": "apps", "replicasets": "apps", "jobs": "batch"}
-        resource = self.resource(plural, groups.get(plural, ""))
+        resource = self.resource(plural, _GROUPS.get(plural, ""))
         return resource, "default" if resource.namespaced else ""
 
     async def create(self, plural: str, document: Any, *, namespace: str | None = None, **options: Any) -> Any:

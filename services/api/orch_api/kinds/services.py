@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
+from collections.abc import Container, Iterable
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from orch.errors import Cause, ServiceUnavailableError
+from orch.errors import Cause
 from orch_api import validation
+from orch_api.addresses.ranges import FAMILY, ServiceRanges, port_claim
 from orch_api.kinds.addresses import endpoint_address
 from orch_api.kinds.columns import AGE, NAME, NONE, format_labels, text
 from orch_api.kinds.container_rules import PROTOCOLS, port_reference
@@ -20,51 +17,17 @@ from orch_api.resource import PROXY_VERBS, Column, Resource, Subresource
 from orch_api.strategy import Document, Strategy, keep, put_section, section
 from orch_api.validation import Problems, check, duplicate, forbidden, invalid, one_of, required
 
-SERVICE_RANGE: Final = IPv4Network("10.96.0.0/16")
-NODE_PORTS: Final = range(30000, 32768)
 HEADLESS: Final = "None"
-_RESERVED: Final = 256
-"""The first addresses are for those who choose their own; the api takes them only when the others are gone."""
 
 _TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _EXTERNAL: Final = frozenset({"LoadBalancer", "NodePort"})
 _AFFINITIES: Final = ("ClientIP", "None")
 _POLICIES: Final = ("Cluster", "Local")
 _AFFINITY_SECONDS: Final = 10800
-_NODE_PORT_CLAIM: Final = "node-port-"
-
-
-def pick_cluster_ip(used: AbstractSet[str], seed: str) -> str:
-    """Return a free address of the service range: the same one for the same seed and the same used addresses.
-
-    Raises ServiceUnavailableError when the range is full.
-    """
-    dynamic = SERVICE_RANGE.num_addresses - 1 - _RESERVED
-    start = _hash(seed) % dynamic
-    spread = (_RESERVED + (start + step) % dynamic for step in range(dynamic))
-    for offset in itertools.chain(spread, range(1, _RESERVED)):
-        address = str(SERVICE_RANGE[offset])
-        if address not in used:
-            return address
-    raise ServiceUnavailableError(f"the range of service addresses {SERVICE_RANGE} is full")
-
-
-def pick_node_port(used: AbstractSet[str], seed: str) -> int:
-    """Return a free node port. Raises ServiceUnavailableError when all are taken."""
-    start = _hash(seed) % len(NODE_PORTS)
-    for step in range(len(NODE_PORTS)):
-        port = NODE_PORTS[(start + step) % len(NODE_PORTS)]
-        if _node_port_claim(port) not in used:
-            return port
-    raise ServiceUnavailableError(f"all node ports from {NODE_PORTS[0]} to {NODE_PORTS[-1]} are taken")
-
-
-def _hash(seed: str) -> int:
-    return int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=8).digest())
-
-
-def _node_port_claim(port: int) -> str:
-    return f"{_NODE_PORT_CLAIM}{port}"
+_FAMILIES: Final = ("IPv4", "IPv6")
+_FAMILY_POLICIES: Final = ("PreferDualStack", "RequireDualStack", "SingleStack")
+_REQUIRES_BOTH: Final = "RequireDualStack"
+_SEVERAL: Final = "must be RequireDualStack or PreferDualStack when multiple '{}' are specified"
 
 
 def _needs_address(spec: Document) -> bool:
@@ -76,11 +39,18 @@ def _needs_node_ports(spec: Document) -> bool:
     return kind == "NodePort" or (kind == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False)
 
 
+def _needs_health_port(spec: Document) -> bool:
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
 class ServiceStrategy(Strategy):
     """The rules of services."""
 
     has_status = True
     allocates = True
+
+    def __init__(self, ranges: ServiceRanges | None = None) -> None:
+        self._ranges = ranges or ServiceRanges()
 
     def name_problems(self, name: str) -> Problems:
         """Refuse what is not an RFC 1035 label."""
@@ -107,11 +77,8 @@ class ServiceStrategy(Strategy):
             return
         if spec.get("internalTrafficPolicy") is None:
             spec["internalTrafficPolicy"] = "Cluster"
-        if not spec.get("ipFamilies"):
-            spec["ipFamilies"] = ["IPv4"]
-        if spec.get("ipFamilyPolicy") is None:
-            spec["ipFamilyPolicy"] = "SingleStack"
         _align_addresses(spec)
+        _default_families(spec)
 
     def prepare_create(self, obj: Document) -> None:
         """Start without a load balancer."""
@@ -127,7 +94,11 @@ class ServiceStrategy(Strategy):
             names = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy")
             _drop_unchanged(spec, before, *names)
         if spec.get("type") not in _EXTERNAL:
-            _drop_unchanged(spec, before, "externalTrafficPolicy", "healthCheckNodePort")
+            _drop_unchanged(spec, before, "externalTrafficPolicy")
+        if not _needs_health_port(spec):
+            _drop_unchanged(spec, before, "healthCheckNodePort")
+        elif _needs_health_port(before) and not spec.get("healthCheckNodePort"):
+            keep(spec, before, "healthCheckNodePort")
         if spec.get("type") != "LoadBalancer":
             _drop_unchanged(spec, before, "allocateLoadBalancerNodePorts", "loadBalancerClass")
         _keep_node_ports(spec, before)
@@ -140,30 +111,51 @@ class ServiceStrategy(Strategy):
                 yield address
         for port in spec.get("ports") or ():
             if port.get("nodePort"):
-                yield _node_port_claim(port["nodePort"])
+                yield port_claim(port["nodePort"])
+        if spec.get("healthCheckNodePort"):
+            yield port_claim(spec["healthCheckNodePort"])
 
-    def allocate(self, obj: Document, used: AbstractSet[str], seed: str) -> None:
+    def allocate(self, obj: Document, used: Container[str], seed: str) -> None:
         """Give the service an address and node ports where it needs them and did not choose its own."""
         spec = put_section(obj, "spec")
         if _needs_address(spec) and not spec.get("clusterIP"):
-            spec["clusterIP"] = pick_cluster_ip(used, seed)
+            spec["clusterIP"] = self._ranges.pick_address(used, seed)
             spec["clusterIPs"] = [spec["clusterIP"]]
-        if not _needs_node_ports(spec):
-            return
-        taken = set(used) | set(self.claims(obj))
-        for index, port in enumerate(spec.get("ports") or ()):
-            if not port.get("nodePort"):
-                port["nodePort"] = pick_node_port(taken, f"{seed}/{index}")
-                taken.add(_node_port_claim(port["nodePort"]))
+        taken = _Either(used, set(self.claims(obj)))
+        if _needs_node_ports(spec):
+            self._allocate_node_ports(spec, taken, seed)
+        if _needs_health_port(spec) and not spec.get("healthCheckNodePort"):
+            spec["healthCheckNodePort"] = self._ranges.pick_port(taken, f"{seed}/health")
+
+    def _allocate_node_ports(self, spec: Document, taken: _Either, seed: str) -> None:
+        """Give each port a node port; ports of one number that differ in their protocol may share theirs."""
+        ports: list[Document] = spec.get("ports") or []
+        shared: dict[int, list[tuple[str, int]]] = {}
+        for port in ports:
+            if port.get("nodePort"):
+                shared.setdefault(port.get("port") or 0, []).append((port.get("protocol") or "", port["nodePort"]))
+        for index, port in enumerate(ports):
+            if port.get("nodePort"):
+                continue
+            number, protocol = port.get("port") or 0, port.get("protocol") or ""
+            twins = shared.setdefault(number, [])
+            if twins and all(other != protocol for other, _ in twins):
+                port["nodePort"] = twins[0][1]
+            else:
+                port["nodePort"] = self._ranges.pick_port(taken, f"{seed}/{index}")
+            taken.own.add(port_claim(port["nodePort"]))
+            twins.append((protocol, port["nodePort"]))
 
     def validate(self, obj: Document) -> list[Cause]:
         """Return what is wrong with the service."""
         spec = section(obj, "spec")
         causes = one_of("spec.type", spec.get("type") or "", _TYPES)
-        causes += _ports(spec)
+        causes += _ports(spec, self._ranges.node_ports)
+        causes += _health_port(spec, self._ranges.node_ports)
         causes += validation.label_map("spec.selector", section(spec, "selector"))
         causes += one_of("spec.sessionAffinity", spec.get("sessionAffinity") or "", _AFFINITIES)
-        causes += _addresses(spec)
+        causes += _addresses(spec, self._ranges)
+        causes += _families(spec)
         for name in ("internalTrafficPolicy", "externalTrafficPolicy"):
             if policy := spec.get(name):
                 causes += one_of(f"spec.{name}", policy, _POLICIES)
@@ -177,12 +169,21 @@ class ServiceStrategy(Strategy):
     def validate_update(self, obj: Document, old: Document) -> list[Cause]:
         """Return the cause when the address changes although the service keeps one."""
         spec, before = section(obj, "spec"), section(old, "spec")
+        causes: list[Cause] = []
+        if _needs_health_port(spec) and _needs_health_port(before):
+            number = spec.get("healthCheckNodePort") or 0
+            if number != (before.get("healthCheckNodePort") or 0):
+                causes.append(invalid("spec.healthCheckNodePort", number, "field is immutable"))
+        if spec.get("type") == before.get("type") == "LoadBalancer":
+            chosen = spec.get("loadBalancerClass")
+            if chosen != before.get("loadBalancerClass"):
+                causes.append(invalid("spec.loadBalancerClass", chosen, "may not change once set"))
         if "ExternalName" in {spec.get("type"), before.get("type")} or not before.get("clusterIP"):
-            return []
+            return causes
         if spec.get("clusterIP") != before["clusterIP"]:
             addresses = spec.get("clusterIPs") or [spec.get("clusterIP") or ""]
-            return [invalid("spec.clusterIPs[0]", addresses, "may not change once set")]
-        return []
+            causes.append(invalid("spec.clusterIPs[0]", addresses, "may not change once set"))
+        return causes
 
 
 def _default_affinity(spec: Document) -> None:
@@ -192,6 +193,59 @@ def _default_affinity(spec: Document) -> None:
         config = put_section(put_section(spec, "sessionAffinityConfig"), "clientIP")
         if config.get("timeoutSeconds") is None:
             config["timeoutSeconds"] = _AFFINITY_SECONDS
+
+
+class _Either(Container[str]):
+    """What others claim, and what the service has itself."""
+
+    def __init__(self, used: Container[str], own: set[str]) -> None:
+        self._used = used
+        self.own = own
+
+    def __contains__(self, claim: object) -> bool:
+        return isinstance(claim, str) and (claim in self.own or claim in self._used)
+
+
+def _default_families(spec: Document) -> None:
+    """Set the families of addresses. A headless service without a selector may have endpoints of any."""
+    families: list[str] = spec.get("ipFamilies") or []
+    several = len(families) > 1 or len(spec.get("clusterIPs") or ()) > 1
+    anywhere = spec.get("clusterIP") == HEADLESS and not spec.get("selector")
+    if spec.get("ipFamilyPolicy") is None:
+        spec["ipFamilyPolicy"] = _REQUIRES_BOTH if several or anywhere else "SingleStack"
+    families = families or [FAMILY]
+    if anywhere and spec["ipFamilyPolicy"] != "SingleStack" and len(families) == 1:
+        families = [*families, *(family for family in _FAMILIES if family not in families)]
+    spec["ipFamilies"] = families
+
+
+def _families(spec: Document) -> list[Cause]:
+    """Return what is wrong with the families: this cluster's services have addresses of one."""
+    if spec.get("type") == "ExternalName":
+        fields = ("ipFamilies", "ipFamilyPolicy")
+        problem = "may not be set for ExternalName services"
+        return [forbidden(f"spec.{name}", problem) for name in fields if spec.get(name)]
+    families: list[str] = spec.get("ipFamilies") or []
+    policy: str = spec.get("ipFamilyPolicy") or ""
+    causes = one_of("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES) if policy else []
+    for index, family in enumerate(families):
+        causes += one_of(f"spec.ipFamilies[{index}]", family, _FAMILIES)
+        if family in families[:index]:
+            causes.append(duplicate(f"spec.ipFamilies[{index}]", family))
+    if causes or (spec.get("clusterIP") == HEADLESS and not spec.get("selector")):
+        return causes
+    if policy == "SingleStack":
+        for name, what in (("clusterIPs", spec.get("clusterIPs") or ()), ("ipFamilies", families)):
+            if len(what) > 1:
+                causes.append(invalid("spec.ipFamilyPolicy", policy, _SEVERAL.format(name)))
+    if policy == _REQUIRES_BOTH:
+        causes.append(invalid("spec.ipFamilyPolicy", policy, "this cluster is not configured for dual-stack services"))
+    causes += [
+        invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
+        for index, family in enumerate(families)
+        if family != FAMILY
+    ]
+    return causes
 
 
 def _align_addresses(spec: Document) -> None:
@@ -226,7 +280,7 @@ def _keep_node_ports(spec: Document, before: Document) -> None:
             del port["nodePort"]
 
 
-def _ports(spec: Document) -> list[Cause]:
+def _ports(spec: Document, node_ports: range) -> list[Cause]:
     ports: list[Document] = spec.get("ports") or []
     causes: list[Cause] = []
     if not ports and spec.get("type") != "ExternalName" and spec.get("clusterIP") != HEADLESS:
@@ -239,7 +293,7 @@ def _ports(spec: Document) -> list[Cause]:
         causes += validation.port_number(f"{at}.port", port.get("port") or 0)
         causes += one_of(f"{at}.protocol", port.get("protocol") or "", PROTOCOLS)
         causes += port_reference(f"{at}.targetPort", port.get("targetPort"))
-        causes += _node_port(f"{at}.nodePort", port, spec)
+        causes += _node_port(f"{at}.nodePort", port, spec, node_ports)
         key = (port.get("protocol") or "", port.get("port") or 0)
         if key in seen:
             causes.append(duplicate(at, {"port": key[1], "protocol": key[0]}))
@@ -257,22 +311,35 @@ def _port_name(at: str, name: str, names: set[str], *, needed: bool) -> list[Cau
     return causes
 
 
-def _node_port(at: str, port: Document, spec: Document) -> list[Cause]:
+def _node_port(at: str, port: Document, spec: Document, node_ports: range) -> list[Cause]:
     number: int = port.get("nodePort") or 0
     if not number:
         return []
     kind: str = spec.get("type") or ""
     if kind not in _EXTERNAL:
         return [forbidden(at, f"may not be used when `type` is '{kind}'")]
-    if number not in NODE_PORTS:
-        problem = (
-            f"provided port is not in the valid range. The range of valid ports is {NODE_PORTS[0]}-{NODE_PORTS[-1]}"
-        )
+    return _in_node_ports(at, number, node_ports)
+
+
+def _health_port(spec: Document, node_ports: range) -> list[Cause]:
+    number: int = spec.get("healthCheckNodePort") or 0
+    at = "spec.healthCheckNodePort"
+    if not number:
+        return []
+    if not _needs_health_port(spec):
+        problem = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
         return [invalid(at, number, problem)]
-    return []
+    return _in_node_ports(at, number, node_ports)
 
 
-def _addresses(spec: Document) -> list[Cause]:
+def _in_node_ports(at: str, number: int, node_ports: range) -> list[Cause]:
+    if number in node_ports:
+        return []
+    bounds = f"{node_ports[0]}-{node_ports[-1]}"
+    return [invalid(at, number, f"provided port is not in the valid range. The range of valid ports is {bounds}")]
+
+
+def _addresses(spec: Document, ranges: ServiceRanges) -> list[Cause]:
     kind: str = spec.get("type") or ""
     addresses: list[str] = spec.get("clusterIPs") or []
     if kind == "ExternalName":
@@ -289,25 +356,25 @@ def _addresses(spec: Document) -> list[Cause]:
     if addresses and addresses[0] != (spec.get("clusterIP") or addresses[0]):
         causes.append(invalid("spec.clusterIPs", addresses, "first value must match `clusterIP`"))
     for index, address in enumerate(addresses):
-        causes += _address(f"spec.clusterIPs[{index}]", address, addresses, kind)
+        causes += _address(f"spec.clusterIPs[{index}]", address, spec, ranges)
     return causes
 
 
-def _address(at: str, address: str, addresses: list[str], kind: str) -> list[Cause]:
+def _address(at: str, address: str, spec: Document, ranges: ServiceRanges) -> list[Cause]:
+    kind = spec.get("type")
     if address == HEADLESS:
         if kind in _EXTERNAL:
             return [invalid(at, address, f"may not be set to 'None' for {kind} services")]
         return []
     causes = check(at, address, validation.ip_address)
-    if causes or ":" in address:
+    if causes or ":" in address or ranges.holds(address):
         return causes
-    if IPv4Address(address) in SERVICE_RANGE:
-        return []
+    listed = ", ".join(map(str, ranges.networks()))
     problem = (
         f"failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. "
-        f"The range of valid IPs is {SERVICE_RANGE}"
+        f"The range of valid IPs is {listed}"
     )
-    return [invalid("spec.clusterIPs", addresses, problem)]
+    return [invalid("spec.clusterIPs", spec.get("clusterIPs"), problem)]
 
 
 def _external_ip(obj: Document, now: datetime) -> str:

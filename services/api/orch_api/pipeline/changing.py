@@ -14,6 +14,7 @@ from orch_api.admission import Request
 from orch_api.auth.identity import Caller
 from orch_api.fields import Manager, track
 from orch_api.patch import json_patch, merge, strategic, unfit
+from orch_api.patch.strictness import patch_issues
 from orch_api.pipeline import scale
 from orch_api.pipeline.parts import (
     Document,
@@ -104,16 +105,21 @@ class Changing:
             schema = self._schema(resource, subresource)
             decoded = _decoded(patch)
             apply = _patcher(decoded, kind, schema)
+            validation = options.field_validation
+            noted = [] if validation == "Ignore" else patch_issues(patch, decoded, operations=kind == "json")
+            strategic_patch = decoded if kind == "strategic" else None
             warnings: list[str] = []
 
             def produce(current: Document) -> Document:
                 base = scale.render(resource, current) if subresource == SCALE else current
                 patched = apply(base)
                 try:
-                    wanted, warnings[:] = schema.convert(patched, options.field_validation)
+                    wanted, found = schema.convert(patched, "Warn" if noted else validation)
                 except BadRequestError as error:
-                    strategic_patch = decoded if kind == "strategic" else None
                     raise unfit.refused(error, schema, patched, strategic_patch) from error
+                if noted and validation == "Strict":
+                    raise unfit.refused_strictly([*noted, *found], patched, strategic_patch)
+                warnings[:] = [*noted, *found]
                 return wanted if subresource != SCALE else self._scaled(resource, current, wanted)
 
             manager = options.manager(resource.storage, subresource)
@@ -169,7 +175,7 @@ class Changing:
         await self._settle(stored, holding, committed=True)
         removed = done.made is Verdict.REMOVE
         if removed and strategy.allocates and not options.dry_run:
-            await parts.claims.release(stored, strategy.claims(to_document(done.before.json)))
+            await parts.claims.release_all(stored, to_document(done.before.json))
         json = done.json
         if removed or options.dry_run:
             new["metadata"]["resourceVersion"] = str(done.version)

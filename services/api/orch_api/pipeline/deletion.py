@@ -181,7 +181,7 @@ class Deletion:
             return Outcome(json, done.version)
         strategy = resource.storage.strategy
         if strategy.allocates and not dry_run:
-            await parts.claims.release(resource.storage, strategy.claims(to_document(done.before.json)))
+            await parts.claims.release_all(resource.storage, to_document(done.before.json))
         if resource.returns_deleted:
             document = to_document(done.before.json)
             document["metadata"]["resourceVersion"] = str(done.version)

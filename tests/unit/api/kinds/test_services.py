@@ -5,9 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orch.errors import ServiceUnavailableError
-from orch_api.kinds.services import NODE_PORTS, SERVICE_RANGE, ServiceStrategy, pick_cluster_ip, pick_node_port
+from orch_api.addresses.ranges import ServiceRanges
+from orch_api.kinds.services import ServiceStrategy
 
-STRATEGY = ServiceStrategy()
+RANGES = ServiceRanges()
+SERVICE_RANGE, NODE_PORTS = RANGES.default, RANGES.node_ports
+STRATEGY = ServiceStrategy(RANGES)
 
 
 def service(**spec):
@@ -90,6 +93,80 @@ def test_rules(problems, spec, expected):
         assert found == [expected]
 
 
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (
+            {"ipFamilyPolicy": "RequireDualStack"},
+            (
+                'spec.ipFamilyPolicy: Invalid value: "RequireDualStack": '
+                "this cluster is not configured for dual-stack services"
+            ),
+        ),
+        ({"ipFamilies": ["IPv6"]}, 'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster'),
+        (
+            {"ipFamilies": ["IPv5"]},
+            'spec.ipFamilies[0]: Unsupported value: "IPv5": supported values: "IPv4", "IPv6"',
+        ),
+        (
+            {"type": "LoadBalancer", "healthCheckNodePort": 31000},
+            (
+                "spec.healthCheckNodePort: Invalid value: 31000: may only be set when `type` is 'LoadBalancer' and "
+                "`externalTrafficPolicy` is 'Local'"
+            ),
+        ),
+        (
+            {"clusterIP": "10.96.255.255"},
+            (
+                'spec.clusterIPs: Invalid value: ["10.96.255.255"]: failed to allocate IP 10.96.255.255: '
+                "the provided IP (10.96.255.255) is not in the valid range. The range of valid IPs is 10.96.0.0/16"
+            ),
+        ),
+    ],
+)
+def test_rules_of_addresses(problems, spec, expected):
+    assert problems("services", service(**spec)) == [expected]
+
+
+def test_one_family_where_two_are_preferred(created, problems):
+    spec = created("services", service(ipFamilyPolicy="PreferDualStack"))["spec"]
+    assert (spec["ipFamilyPolicy"], spec["ipFamilies"]) == ("PreferDualStack", ["IPv4"])
+    assert problems("services", service(ipFamilyPolicy="PreferDualStack")) == []
+
+
+def test_a_headless_service_without_a_selector_may_have_endpoints_of_any_family(created, problems):
+    spec = created("services", service(clusterIP="None"))["spec"]
+    assert (spec["ipFamilyPolicy"], spec["ipFamilies"]) == ("RequireDualStack", ["IPv4", "IPv6"])
+    selecting = created("services", service(clusterIP="None", selector={"app": "web"}))["spec"]
+    assert (selecting["ipFamilyPolicy"], selecting["ipFamilies"]) == ("SingleStack", ["IPv4"])
+    assert problems("services", service(clusterIP="None")) == []
+
+
+def test_local_traffic_of_a_load_balancer_has_a_port_for_health_checks(created):
+    local = {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}
+    made = created("services", service(**local))
+    STRATEGY.allocate(made, frozenset(), "seed")
+    port = made["spec"]["healthCheckNodePort"]
+    assert port in NODE_PORTS
+    assert port != made["spec"]["ports"][0]["nodePort"]
+    assert f"node-port-{port}" in set(STRATEGY.claims(made))
+    new = service(**local)
+    STRATEGY.default(new)
+    STRATEGY.prepare_update(new, made)
+    assert new["spec"]["healthCheckNodePort"] == port
+    changed = {**made, "spec": {**made["spec"], "externalTrafficPolicy": "Cluster"}}
+    STRATEGY.prepare_update(changed, made)
+    assert "healthCheckNodePort" not in changed["spec"]
+
+
+def test_ports_of_two_protocols_share_their_node_port(created):
+    ports = [{"name": "t", "port": 53}, {"name": "u", "port": 53, "protocol": "UDP"}, {"name": "x", "port": 80}]
+    made = created("services", service(type="NodePort", ports=ports))
+    STRATEGY.allocate(made, frozenset(), "seed")
+    one, two, three = (port["nodePort"] for port in made["spec"]["ports"])
+    assert one == two != three
+
+
 def test_headless_services_need_no_ports(problems):
     assert problems("services", service(clusterIP="None", ports=[])) == []
 
@@ -114,19 +191,19 @@ def test_services_without_an_address_claim_nothing(created, spec):
 @given(st.text(max_size=20), st.sets(st.integers(256, 2000), max_size=50))
 def test_a_picked_address_is_free_in_the_range_and_repeatable(seed, offsets):
     used = {str(SERVICE_RANGE[offset]) for offset in offsets}
-    address = pick_cluster_ip(used, seed)
+    address = RANGES.pick_address(used, seed)
     assert address not in used
     assert SERVICE_RANGE[256] <= ip_address(address) < SERVICE_RANGE[-1]
-    assert pick_cluster_ip(used, seed) == address
+    assert RANGES.pick_address(used, seed) == address
 
 
 def test_the_last_address_and_then_none():
     everything = {str(address) for address in SERVICE_RANGE.hosts()}
-    assert pick_cluster_ip(everything - {"10.96.0.9"}, "x") == "10.96.0.9"
+    assert RANGES.pick_address(everything - {"10.96.0.9"}, "x") == "10.96.0.9"
     with pytest.raises(ServiceUnavailableError):
-        pick_cluster_ip(everything, "x")
+        RANGES.pick_address(everything, "x")
     with pytest.raises(ServiceUnavailableError):
-        pick_node_port({f"node-port-{port}" for port in NODE_PORTS}, "x")
+        RANGES.pick_port({f"node-port-{port}" for port in NODE_PORTS}, "x")
 
 
 def test_an_update_keeps_address_and_node_ports(created):

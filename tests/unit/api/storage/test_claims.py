@@ -4,6 +4,7 @@ import pytest
 
 from orch.errors import InvalidError, ServiceUnavailableError
 from orch.store import keys
+from orch_api.addresses import holders
 from orch_api.storage.claims import Claims
 
 
@@ -12,8 +13,11 @@ def service(name, **spec):
 
 
 async def claimed(driver):
-    await driver.core.cache.catch_up()
-    return driver.core.cache.claims("", "services")
+    """Return the addresses and node ports that services hold."""
+    cache = driver.core.cache
+    await cache.catch_up()
+    addresses = {item.key.name for item in cache.select("networking.k8s.io", "ipaddresses")}
+    return addresses | cache.claims("", "services")
 
 
 async def test_services_created_at_once_get_different_addresses(driver, monkeypatch):
@@ -75,7 +79,7 @@ async def test_repair_claims_what_is_held_and_releases_what_is_not(driver):
     address = made["spec"]["clusterIP"]
     store, resource = driver.core.store, driver.resource("services")
     claims = Claims(store, driver.core.cache, driver.clock)
-    await claims.release(resource, [address])
+    await claims.release(resource, [address], made["metadata"]["uid"])
     forgotten = {
         "metadata": {"uid": "gone", "name": "x"},
         "spec": {"clusterIP": "10.96.9.9", "clusterIPs": ["10.96.9.9"]},
@@ -87,7 +91,7 @@ async def test_repair_claims_what_is_held_and_releases_what_is_not(driver):
     await driver.clock.advance(120)
     await claims.repair(resource)
     assert "10.96.9.9" not in await claimed(driver)
-    assert await store.get(keys.claim_key("", "services", address)) is not None
+    assert await store.get(keys.object_key(holders.key_of(address))) is not None
 
 
 async def test_when_nothing_is_free_that_is_said(driver, monkeypatch):
