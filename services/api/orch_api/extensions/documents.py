@@ -17,7 +17,7 @@ from orch_api.patch.documents import clone
 from orch_api.schema import FieldIssue, KindSchema, MergeRule, Schemas, Validation
 from orch_api.schema.definitions import GroupVersionKind
 from orch_api.schema.explain import MAX_ISSUES, Members, parse
-from orch_api.schema.kinds import may_repeat
+from orch_api.schema.repeated import may_repeat, repeated
 from orch_api.schema.syntax import quote
 from orch_api.schema.typed import FieldType, Form
 
@@ -71,9 +71,9 @@ class CustomSchema(KindSchema):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             super().decode(body, "Ignore")  # says in Kubernetes' words why it is no document, or else
             document = cast("Document", _plain(parse(body.decode("utf-8", "replace"))))
-            return self._shaped(document, validation, _repeated(body))
-        repeated = _repeated(body) if validation != "Ignore" and may_repeat(body, document) else []
-        return self._shaped(document, validation, repeated)
+            return self._shaped(document, validation, repeated(body))
+        twice = repeated(body) if validation != "Ignore" and may_repeat(body, document) else []
+        return self._shaped(document, validation, twice)
 
     def convert(self, document: Document, validation: Validation = "Ignore") -> tuple[Document, list[str]]:
         """Return `document`, as a patch left it, in the form that decode gives; it is not changed."""
@@ -107,14 +107,16 @@ class CustomSchema(KindSchema):
         apply_defaults(document, self.props)
         drop_nulls(document, self.props)
 
-    def _shaped(self, document: Document, validation: Validation, repeated: list[str]) -> tuple[Document, list[str]]:
+    def _shaped(self, document: Document, validation: Validation, twice: list[str]) -> tuple[Document, list[str]]:
         meta, warnings = super().convert(_meta_of(document), "Ignore" if validation == "Ignore" else "Warn")
         document.update(meta)
         if self._embeds:
-            for inner in _embedded(document, self.props):
-                inner.update(super().convert(_meta_of(inner))[0])
+            for path, inner in _embedded(document, self.props, ""):
+                metadata = _meta_of(inner)
+                warnings += [_unknown(f"{path}.{issue.path}").message for issue in super().issues(metadata)]
+                inner.update(super().convert(metadata)[0])
         dropped = prune(document, self.props, root=True)
-        messages = [*(f"duplicate field {quote(path)}" for path in repeated), *warnings]
+        messages = [*(f"duplicate field {quote(path)}" for path in twice), *warnings]
         messages += [_unknown(path).message for path in dropped]
         apply_defaults(document, self.props)
         drop_nulls(document, self.props)
@@ -133,46 +135,27 @@ def _meta_of(document: Document) -> Document:
     return {name: document[name] for name in NODE_META if name in document}
 
 
-def _embedded(value: Any, props: Props) -> Iterator[Document]:
-    """Yield the resources that a value has within."""
+def _embedded(value: Any, props: Props, path: str) -> Iterator[tuple[str, Document]]:
+    """Yield the resources that a value has within, with their paths."""
     if isinstance(value, dict):
         for name, inner in cast("Document", value).items():
             known = props.properties.get(name, props.additional)
             if known is None:
                 continue
+            where = f"{path}.{name}" if path else name
             if known.embedded and isinstance(inner, dict):
-                yield cast("Document", inner)
-            yield from _embedded(inner, known)
+                yield where, cast("Document", inner)
+            yield from _embedded(inner, known, where)
     elif isinstance(value, list) and props.item is not None:
-        for item in cast("list[Any]", value):
+        for index, item in enumerate(cast("list[Any]", value)):
+            where = f"{path}[{index}]"
             if props.item.embedded and isinstance(item, dict):
-                yield cast("Document", item)
-            yield from _embedded(item, props.item)
+                yield where, cast("Document", item)
+            yield from _embedded(item, props.item, where)
 
 
 def _unknown(path: str) -> FieldIssue:
     return FieldIssue(path, f"unknown field {quote(path)}")
-
-
-def _repeated(body: bytes) -> list[str]:
-    """Return the paths of the members that occur twice in their object."""
-    found: dict[str, None] = {}
-    _collect(parse(body.decode("utf-8", "replace")), "", found)
-    return list(found)
-
-
-def _collect(value: Any, path: str, found: dict[str, None]) -> None:
-    if isinstance(value, Members):
-        seen: set[str] = set()
-        for name, inner in value:
-            where = f"{path}.{name}" if path else name
-            if name in seen:
-                found[where] = None
-            seen.add(name)
-            _collect(inner, where, found)
-    elif isinstance(value, list):
-        for index, item in enumerate(cast("list[Any]", value)):
-            _collect(item, f"{path}[{index}]", found)
 
 
 def _plain(value: Any) -> Any:

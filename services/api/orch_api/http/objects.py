@@ -18,6 +18,7 @@ from orch_api.http.options import Query, delete_body, list_options, write_option
 from orch_api.http.render import Renderer, json_only
 from orch_api.http.request import Target, flag, number, text
 from orch_api.http.watch import Watcher, WatchRequest, check_watch_options, refuse_initial_events, timeout_of
+from orch_api.http.yaml_documents import repeated_keys
 from orch_api.pipeline import Outcome, Pipeline
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
@@ -170,7 +171,12 @@ class ObjectRequests:
         where = (caller, resource, target.namespace)
         if kind == "apply":
             document = body_as_json(YAML, body)
+            twice = "" if options.field_validation == "Ignore" else repeated_keys(body, document)
+            if twice and options.field_validation == "Strict":
+                raise BadRequestError(f"error strict decoding YAML: {twice}")
             outcome = await do.apply(*where, target.name, document, options, subresource=target.subresource)
+            if twice:
+                outcome = msgspec.structs.replace(outcome, warnings=(twice, *outcome.warnings))
         elif kind:
             outcome = await do.patch(*where, target.name, body, kind, options, subresource=target.subresource)
         elif verb == "delete":

@@ -13,6 +13,8 @@ import msgspec
 import yaml
 
 from orch.errors import BadRequestError
+from orch_api.schema.repeated import may_repeat
+from orch_api.schema.syntax import quote
 
 MAX_DEPTH: Final = 500
 MAX_NODES: Final = 250_000
@@ -22,6 +24,7 @@ _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Final = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _load: Callable[..., object] = yaml.load
 _dump: Callable[..., str] = yaml.dump
+_compose: Callable[..., yaml.Node | None] = yaml.compose
 _parse = cast("Callable[..., Iterable[yaml.Event]]", yaml.parse)
 
 
@@ -34,6 +37,40 @@ def yaml_to_json(body: bytes) -> bytes:
         return msgspec.json.encode(_load(body, Loader=_Loader))
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise BadRequestError(f"error converting YAML to JSON: yaml: {error}") from error
+
+
+def repeated_keys(body: bytes, as_json: bytes) -> str:
+    """Return which keys a YAML document has twice in their map, as Kubernetes words it; "" when there is none.
+
+    `as_json` is what yaml_to_json made of it. Raises BadRequestError for a document that is too deep or too large.
+    """
+    if as_json is body and not may_repeat(body, msgspec.json.decode(body)):
+        return ""
+    try:
+        _check(body)
+        return _told_twice(_compose(body, Loader=_Loader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise BadRequestError(f"error converting YAML to JSON: yaml: {error}") from error
+
+
+def _told_twice(document: yaml.Node | None) -> str:
+    found: list[tuple[int, str]] = []
+    level = [] if document is None else [document]
+    while level:
+        node = level.pop()
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    name: str = key.value
+                    if name in seen:
+                        found.append((key.start_mark.line + 1, name))
+                    seen.add(name)
+                level.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            level += node.value
+    lines = [f"  line {line}: key {quote(name)} already set in map" for line, name in sorted(found)]
+    return "\n".join(("error converting YAML to JSON: yaml: unmarshal errors:", *lines)) if lines else ""
 
 
 def json_to_yaml(document: bytes) -> bytes:

@@ -30,10 +30,16 @@ def refused(error: BadRequestError, schema: KindSchema, patched: Document, strat
     `strategic` is the patch itself when it is a strategic merge patch, else None.
     """
     problem = error.message.partition(f" cannot be handled as a {schema.kind}: ")[2] or error.message
-    if strategic is None:
-        shown = msgspec.json.encode(patched).decode()
-    else:
-        shown, problem = _printed(strategic), _as_converted(problem)
+    return _invalid(patched, strategic, problem if strategic is None else _as_converted(problem))
+
+
+def refused_strictly(issues: list[str], patched: Document, strategic: Any) -> InvalidError:
+    """Return the refusal of a patch of which a strict reader minds something."""
+    return _invalid(patched, strategic, f"strict decoding error: {', '.join(issues)}")
+
+
+def _invalid(patched: Document, strategic: Any, problem: str) -> InvalidError:
+    shown = msgspec.json.encode(patched).decode() if strategic is None else _printed(strategic)
     return InvalidError.of("", "", "", [invalid("patch", shown, problem)])
 
 

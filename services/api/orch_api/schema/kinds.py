@@ -19,7 +19,9 @@ from orch_api.schema.definitions import (
     read_definitions,
     read_full_definitions,
 )
+from orch_api.schema.empties import Empties, may_hold_empties
 from orch_api.schema.explain import Explainer, FieldIssue, members, parse, type_name
+from orch_api.schema.repeated import may_repeat
 from orch_api.schema.structs import Structs, decode_hook, encode_hook
 from orch_api.schema.syntax import syntax_error
 from orch_api.schema.typed import FieldType, FieldTypes
@@ -44,6 +46,7 @@ class KindSchema:
         definitions: Definitions,
         structs: Structs,
         field_types: FieldTypes,
+        empties: Empties,
     ) -> None:
         self.group = kind.group
         self.version = kind.version
@@ -52,6 +55,7 @@ class KindSchema:
         self._definitions = definitions
         self._structs = structs
         self._field_types = field_types
+        self._empties = empties
         self._rules: dict[tuple[str, ...], MergeRule | None] = {}
 
     @cached_property
@@ -70,13 +74,15 @@ class KindSchema:
     def decode(self, body: bytes, validation: Validation = "Strict") -> tuple[dict[str, Any], list[str]]:
         """Return the document in `body` and the warnings about it.
 
-        The document holds only fields of the schema, no null fields, and canonical quantities and times. Raises
-        BadRequestError worded as Kubernetes: malformed JSON, a value of the wrong type and, when `validation` is
-        "Strict", unknown and repeated fields, about which "Warn" warns.
+        The document holds only fields of the schema, no null fields, no empty lists and maps but those that must be
+        there, and canonical quantities and times. Raises BadRequestError worded as Kubernetes: malformed JSON, a value
+        of the wrong type and, when `validation` is "Strict", unknown and repeated fields, about which "Warn" warns.
         """
         try:
             document = _builtins(self._decoder.decode(body))
             if validation == "Ignore" or not may_repeat(body, document):
+                if may_hold_empties(body):
+                    self._empties.drop(document, self.definition)
                 return document, []
         except _REFUSED:
             pass  # the slow path decodes it after all, or says why not
@@ -85,9 +91,11 @@ class KindSchema:
     def convert(self, document: dict[str, Any], validation: Validation = "Ignore") -> tuple[dict[str, Any], list[str]]:
         """Return `document`, as a patch left it, checked and made canonical as decode does; it is not changed."""
         try:
-            return _builtins(msgspec.convert(document, self._struct, dec_hook=decode_hook)), []
+            converted = _builtins(msgspec.convert(document, self._struct, dec_hook=decode_hook))
         except (msgspec.ValidationError, RecursionError):
             return self._explain(document, validation)
+        self._empties.drop(converted, self.definition)
+        return converted, []
 
     def check(self, document: dict[str, Any]) -> None:
         """Raise BadRequestError, worded as decode's, when a value in `document` is of the wrong type."""
@@ -135,6 +143,7 @@ class KindSchema:
         if problem:
             kind, version = self._named_in(document)
             raise BadRequestError(f'{kind} in version "{version}" cannot be handled as a {self.kind}: {problem}')
+        self._empties.drop(result, self.definition)
         return result, messages
 
     def _named_in(self, document: Any) -> tuple[str, str]:
@@ -153,10 +162,11 @@ class Schemas:
         self.fingerprint: Final = hashlib.sha256(packed).hexdigest()
         structs = Structs(definitions)
         field_types = FieldTypes(definitions)
-        self.bare: Final = (_BARE, definitions, structs, field_types)
+        empties = Empties(definitions)
+        self.bare: Final = (_BARE, definitions, structs, field_types, empties)
         """What a KindSchema takes beside its kind, for a kind of which only the metadata is known."""
         self._kinds = {
-            (kind.group, kind.version, kind.kind): KindSchema(kind, name, definitions, structs, field_types)
+            (kind.group, kind.version, kind.kind): KindSchema(kind, name, definitions, structs, field_types, empties)
             for name, definition in definitions.items()
             for kind in definition.kinds
         }
@@ -186,21 +196,6 @@ def _loaded() -> Schemas:
 
 def _builtins(typed: msgspec.Struct) -> dict[str, Any]:
     return msgspec.to_builtins(typed, enc_hook=encode_hook)
-
-
-def may_repeat(body: bytes, document: dict[str, Any]) -> bool:
-    """Return whether `body` may name a field twice.
-
-    Every member of an object has a colon, and JSON does not escape colons in texts unless it wants to. So when the
-    decoded document, written again, has as many colons as the body, then no member was lost.
-    """
-    if b"\\u003" in body and (b"\\u003a" in body or b"\\u003A" in body):
-        return True
-    colons = body.count(b":")
-    if colons == msgspec.json.encode(document).count(b":"):
-        return False
-    # Null fields are not in the document, but they are in the untyped value.
-    return colons != msgspec.json.encode(msgspec.json.decode(body)).count(b":")
 
 
 def _parse(body: bytes, kind: str) -> Any:

@@ -76,19 +76,39 @@ def objects(name: str, depth: int = 7) -> st.SearchStrategy[dict[str, Any]]:
     return draw_object()
 
 
+def as_go_writes(shape: Shape, value: Any) -> Any:
+    """Return the value without what Go leaves out: lists and maps that are empty and not required."""
+    match shape:
+        case ListOf(item):
+            return [as_go_writes(item, one) for one in value]
+        case MapOf(inner):
+            return {name: as_go_writes(inner, one) for name, one in value.items()}
+        case ObjectOf(name):
+            kept = {}
+            for field, one in value.items():
+                inside = DEFINITIONS.shape(DEFINITIONS.fields(name)[field])
+                optional = field not in DEFINITIONS[name].required
+                if one or not (optional and isinstance(inside, ListOf | MapOf)):
+                    kept[field] = as_go_writes(inside, one)
+            return kept
+        case Scalar():
+            return value
+
+
 @pytest.mark.parametrize("key", BUILT_IN, ids=lambda key: key[2])
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_valid_document_comes_back_as_it_was(key: tuple[str, str, str], data: st.DataObject) -> None:
     schema = Schemas.load().of(*key)
     document = data.draw(objects(schema.definition))
+    written = as_go_writes(ObjectOf(schema.definition), document)
     for indent in (None, 1):
         body = json.dumps(document, indent=indent).encode()
-        assert schema.decode(body, "Strict") == (document, [])
+        assert schema.decode(body, "Strict") == (written, [])
     explainer = Explainer(DEFINITIONS)
     assert explainer.document(parse(body.decode()), schema.definition) == document
     assert (explainer.error, explainer.issues) == ("", [])
-    assert schema.convert(document, "Strict") == (document, [])
+    assert schema.convert(document, "Strict") == (written, [])
 
 
 @pytest.mark.parametrize("key", BUILT_IN, ids=lambda key: key[2])
@@ -106,4 +126,5 @@ def test_a_value_of_any_type_is_judged_alike(key: tuple[str, str, str], data: st
         with pytest.raises(BadRequestError):
             schema.decode(json.dumps(document).encode(), "Strict")
     else:
-        assert schema.decode(json.dumps(document).encode(), "Strict") == (expected, [])
+        written = as_go_writes(ObjectOf(schema.definition), expected)
+        assert schema.decode(json.dumps(document).encode(), "Strict") == (written, [])

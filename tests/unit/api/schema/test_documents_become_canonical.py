@@ -76,9 +76,15 @@ def test_an_int_or_string_stays_what_it_was(deployment: KindSchema) -> None:
     assert deployment.decode(json.dumps(document).encode()) == (document, [])
 
 
-def test_empty_lists_and_maps_stay(pod: KindSchema) -> None:
-    document = {"metadata": {"labels": {}}, "spec": {"containers": [], "volumes": [{"name": "v", "emptyDir": {}}]}}
-    assert pod.decode(json.dumps(document).encode()) == (document, [])
+def test_empty_lists_and_maps_are_left_out_unless_they_must_be_there(pod: KindSchema) -> None:
+    document = {
+        "metadata": {"labels": {}},
+        "spec": {"containers": [], "volumes": [{"name": "v", "emptyDir": {}}], "nodeSelector": {}, "tolerations": []},
+    }
+    written = {"metadata": {}, "spec": {"containers": [], "volumes": [{"name": "v", "emptyDir": {}}]}}
+    for indent in (None, 2):
+        assert pod.decode(json.dumps(document, indent=indent).encode()) == (written, [])
+    assert pod.convert(document) == (written, [])
 
 
 def test_kinds_that_contain_themselves_are_decoded(schemas: Schemas) -> None:
