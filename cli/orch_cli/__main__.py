@@ -18,6 +18,8 @@ from orch_cli.replay import add_replay, replay
 from orch_cli.state import Runtime, Wishes
 from orch_cli.tap import events, nats_arguments
 from orch_cli.up import up, up_detached
+from orch_cli.what_if import add_what_if, what_if
+from orch_cli.why_not import add_why_not, why_not
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,6 +50,8 @@ def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
         "prepare": lambda: _prepare(parsed, layout),
         "enter": lambda: enter(layout, parsed.node, parsed.argv),
         "explain": lambda: explain(parsed, layout),
+        "why-not": lambda: why_not(parsed, layout),
+        "what-if": lambda: what_if(parsed, layout),
         "replay": lambda: replay(parsed, layout),
     }
     return commands[parsed.command]()
@@ -117,6 +121,14 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("explain", help="say why something is as it is")
     _add_state(command)
     add_explain(command)
+
+    command = commands.add_parser("why-not", help="say why a pod is not on a node")
+    _add_state(command)
+    add_why_not(command)
+
+    command = commands.add_parser("what-if", help="say where pods would go and how many would fit; nothing is changed")
+    _add_state(command)
+    add_what_if(command)
 
     command = commands.add_parser("replay", help="compute recorded decisions again and compare them byte for byte")
     _add_state(command)
