@@ -6,21 +6,29 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from orch.objects.scheme import (
+    CONTROLLER_REVISIONS,
+    DAEMON_SETS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,
     ENDPOINTS,
+    HORIZONTAL_POD_AUTOSCALERS,
     JOBS,
     NAMESPACES,
     NODES,
+    PERSISTENT_VOLUME_CLAIMS,
     PODS,
     REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
     SERVICE_ACCOUNTS,
     SERVICES,
+    STATEFUL_SETS,
     Kind,
 )
 from orch.runtime.controller import Controller, Watch, own_key
 from orch.runtime.reconcile import Reconciler
+from orch_controllers.autoscaling.reconciler import AutoscalerReconciler
 from orch_controllers.context import Context
+from orch_controllers.daemonset.reconciler import DaemonSetReconciler
 from orch_controllers.deployment.reconciler import DeploymentReconciler
 from orch_controllers.endpoint_slices.mirroring import MirroringReconciler
 from orch_controllers.endpoint_slices.reconciler import EndpointSliceReconciler
@@ -34,8 +42,10 @@ from orch_controllers.namespace.reconciler import NamespaceReconciler
 from orch_controllers.node_lifecycle.eviction import EvictionReconciler
 from orch_controllers.node_lifecycle.reconciler import NodeLifecycleReconciler
 from orch_controllers.replicaset.reconciler import ReplicaSetReconciler
+from orch_controllers.replication_controller.as_replica_set import FLAVOUR as REPLICATION_CONTROLLER
 from orch_controllers.service_account.reconciler import ServiceAccountReconciler
 from orch_controllers.service_pods import Selections
+from orch_controllers.statefulset.reconciler import StatefulSetReconciler
 
 _COLLECTORS: Final = 20
 """Workers of the garbage collector, as many as kube-controller-manager's."""
@@ -78,6 +88,49 @@ def _replicaset(context: Context) -> Sequence[Controller]:
             reconciler,
             Watch(REPLICA_SETS, own_key),
             Watch(PODS, reconciler.keys_of_pod),
+        )
+    ]
+
+
+def _replication_controller(context: Context) -> Sequence[Controller]:
+    reconciler = ReplicaSetReconciler(context, REPLICATION_CONTROLLER)
+    return [
+        _controller(
+            context,
+            "replicationmanager",
+            reconciler,
+            Watch(REPLICATION_CONTROLLERS, own_key),
+            Watch(PODS, reconciler.keys_of_pod),
+        )
+    ]
+
+
+def _statefulset(context: Context) -> Sequence[Controller]:
+    reconciler = StatefulSetReconciler(context)
+    return [
+        _controller(
+            context,
+            "statefulset",
+            reconciler,
+            Watch(STATEFUL_SETS, own_key),
+            Watch(PODS, reconciler.keys_of_pod),
+            Watch(PERSISTENT_VOLUME_CLAIMS, reconciler.keys_of_claim),
+            Watch(CONTROLLER_REVISIONS, reconciler.keys_of_revision),
+        )
+    ]
+
+
+def _daemonset(context: Context) -> Sequence[Controller]:
+    reconciler = DaemonSetReconciler(context)
+    return [
+        _controller(
+            context,
+            "daemonset",
+            reconciler,
+            Watch(DAEMON_SETS, own_key),
+            Watch(NODES, reconciler.keys_of_node),
+            Watch(PODS, reconciler.keys_of_pod),
+            Watch(CONTROLLER_REVISIONS, reconciler.keys_of_revision),
         )
     ]
 
@@ -189,15 +242,35 @@ def _job(context: Context) -> Sequence[Controller]:
     ]
 
 
+def _autoscaling(context: Context) -> Sequence[Controller]:
+    if not context.config.horizontal_pod_autoscaling:
+        return []
+    reconciler = AutoscalerReconciler(context)
+    targets = (DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS, REPLICATION_CONTROLLERS)
+    controller = _controller(
+        context,
+        "horizontal-pod-autoscaler",
+        reconciler,
+        Watch(HORIZONTAL_POD_AUTOSCALERS, own_key),
+        *(Watch(kind, reconciler.keys_of_target(kind)) for kind in targets),
+    )
+    reconciler.wake_by(controller.enqueue)
+    return [controller]
+
+
 CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _deployment,
     _replicaset,
+    _replication_controller,
+    _statefulset,
+    _daemonset,
     _node_lifecycle,
     _namespace,
     _garbage,
     _service_account,
     _endpoints,
     _job,
+    _autoscaling,
 )
 """Each entry makes the controllers of one topic."""
 

@@ -6,7 +6,6 @@ Facts (annotations, hash label, revision numbering) are k8s.io/kubernetes pkg/co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +14,7 @@ from orch.objects.apps import Deployment, ReplicaSet
 from orch.objects.pods import PodTemplate
 from orch.objects.scheme import DEPLOYMENTS, REPLICA_SETS
 from orch_controllers.documents import controller_reference
+from orch_controllers.template_identity import canonical, content, safe_hash
 
 HASH_LABEL: Final = "pod-template-hash"
 REVISION: Final = "deployment.kubernetes.io/revision"
@@ -33,42 +33,23 @@ _NOT_COPIED: Final = frozenset(
     }
 )
 _NO_LIMIT: Final = (1 << 31) - 1
-_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 
 _HISTORY_LENGTH: Final = 2000
 """Characters of revision history that are kept."""
 
-_canonical = msgspec.json.Encoder(order="deterministic")
-
-
-@lru_cache(maxsize=2048)
-def _decoded(spec: bytes) -> Any:
-    return msgspec.json.decode(spec)
-
-
-def _content(template: PodTemplate) -> dict[str, Any]:
-    """Return what makes a template: its pods' metadata and spec, without the label that its hash gave it."""
-    meta = template.metadata
-    labels = {key: value for key, value in meta.labels.items() if key != HASH_LABEL}
-    return {
-        "labels": labels,
-        "annotations": meta.annotations,
-        "finalizers": meta.finalizers,
-        "spec": _decoded(bytes(template.spec)),
-    }
-
 
 def template_hash(template: PodTemplate, collisions: int) -> str:
-    """Return the hash that names a template's replica set; `collisions` makes it another (FNV-1a, in safe letters)."""
-    value = 0x811C9DC5
-    for byte in _canonical.encode(_content(template)) + (str(collisions).encode() if collisions else b""):
-        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
-    return "".join(_ALPHABET[ord(digit) % len(_ALPHABET)] for digit in str(value))
+    """Return the hash that names a template's replica set; `collisions` makes it another."""
+    return safe_hash(canonical(template, without=HASH_LABEL), collisions)
 
 
 def same_template(left: PodTemplate, right: PodTemplate) -> bool:
     """Return whether two templates make the same pods."""
     return _content(left) == _content(right)
+
+
+def _content(template: PodTemplate) -> dict[str, Any]:
+    return content(template, without=HASH_LABEL)
 
 
 def new_and_old(deployment: Deployment, sets: Iterable[ReplicaSet]) -> tuple[ReplicaSet | None, list[ReplicaSet]]:

@@ -1,0 +1,1 @@
+"""States that stateful sets and daemon sets can return to."""
