@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from orch.bus.protocol import Bus
 from orch.clock import Clock
 from orch.runtime.client import Client
 from orch.runtime.informer import Informers
+from orch_controllers.autoscaling.decisions import Decisions
+from orch_controllers.autoscaling.usage import UsageTable
 from orch_controllers.config import ControllersConfig
 from orch_controllers.heartbeats import Heartbeats
 from orch_controllers.recorders import Recorders
@@ -23,3 +26,6 @@ class Context(msgspec.Struct, frozen=True):
     heartbeats: Heartbeats
     clock: Clock
     config: ControllersConfig
+    bus: Bus
+    usage: UsageTable
+    decisions: Decisions

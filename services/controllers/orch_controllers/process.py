@@ -14,6 +14,8 @@ from orch.runtime.client import BusClient
 from orch.runtime.informer import Informers
 from orch.runtime.leader import LeaderElector
 from orch.store.protocol import Store
+from orch_controllers.autoscaling.decisions import Decisions
+from orch_controllers.autoscaling.usage import UsageTable
 from orch_controllers.config import ControllersConfig
 from orch_controllers.context import Context
 from orch_controllers.heartbeats import Heartbeats
@@ -44,8 +46,21 @@ class Process:
         self._informers = Informers(bus)
         self._kinds = ServedKinds(self._client, clock)
         self._heartbeats = Heartbeats(bus, clock, config.node_grace_period)
+        self._usage = UsageTable(bus, clock)
+        self._decisions = Decisions(bus, clock)
         self._controllers = controllers(
-            Context(self._client, self._informers, self._kinds, self._recorders, self._heartbeats, clock, config)
+            Context(
+                self._client,
+                self._informers,
+                self._kinds,
+                self._recorders,
+                self._heartbeats,
+                clock,
+                config,
+                bus,
+                self._usage,
+                self._decisions,
+            )
         )
 
     @property
@@ -60,6 +75,8 @@ class Process:
             tasks.create_task(self._kinds.run(), name="kinds")
             tasks.create_task(self._recorders.run(), name="events")
             tasks.create_task(self._heartbeats.run(), name="heartbeats")
+            tasks.create_task(self._usage.run(), name="usage")
+            tasks.create_task(self._decisions.run(), name="decisions")
             await self._informers.wait_synced(_SYNC_PATIENCE)
             await (self._elector.run(self._lead) if self._config.leader_election else self._lead())
 
