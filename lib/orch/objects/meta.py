@@ -5,8 +5,12 @@ from __future__ import annotations
 import msgspec
 
 
-class View(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
-    """The base of every view: immutable, camelCase in JSON, defaults left out, unknown fields ignored."""
+class View(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True, gc=False):
+    """The base of every view: immutable, camelCase in JSON, defaults left out, unknown fields ignored.
+
+    What was decoded from JSON holds no cycle, so the cycle collector, whose work would grow with the cluster, is told
+    to leave it alone.
+    """
 
 
 class OwnerReference(View, frozen=True):
