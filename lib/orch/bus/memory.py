@@ -14,7 +14,7 @@ from orch.bus.mailbox import Mailbox
 from orch.bus.memory_streams import Bell, MemoryStream, MemoryWork
 from orch.bus.patterns import matches
 from orch.bus.permissions import Permissions
-from orch.bus.protocol import Delivery, Handler, Message, Signal, StreamSpec, Subscription
+from orch.bus.protocol import Delivery, Handler, Link, Message, Signal, StreamSpec, Subscription
 from orch.bus.serving import RequestPool
 from orch.clock import Clock, SystemClock
 from orch.errors import BusError, UnavailableError
@@ -191,11 +191,23 @@ class MemoryBus:
         self._check_publish(subject, data)
         self._put(subject, data, reply)
 
-    async def send(
-        self, subject: str, data: bytes, *, message_id: str = "", previous_id: str | None = None, ttl: float = 0
-    ) -> asyncio.Future[int]:
+    async def send(self, subject: str, data: bytes, *, message_id: str = "", ttl: float = 0) -> asyncio.Future[int]:
         """Store a message; the future is done at once."""
         await self._ready()
+        return self._store(Link(subject, data, message_id, ttl), None)
+
+    async def send_chain(self, links: Sequence[Link], previous_id: str) -> asyncio.Future[int]:
+        """Store messages one after the other; the future is done at once."""
+        await self._ready()
+        for link in links[:-1]:
+            stored = self._store(link, previous_id)
+            if not stored.cancelled() and stored.exception() is not None:
+                return stored
+            previous_id = link.message_id
+        return self._store(links[-1], previous_id)
+
+    def _store(self, link: Link, previous_id: str | None) -> asyncio.Future[int]:
+        subject, data, message_id, ttl = link.subject, link.data, link.message_id, link.ttl
         self._check_publish(subject, data)
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         stream = self._broker.stream_for(subject)

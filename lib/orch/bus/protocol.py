@@ -65,6 +65,15 @@ class Delivery(Protocol):
         ...
 
 
+class Link(msgspec.Struct, frozen=True):
+    """A message of a chain; see Bus.send_chain."""
+
+    subject: str
+    data: bytes
+    message_id: str
+    ttl: float = 0
+
+
 Handler = Callable[[Message], Awaitable[bytes]]
 """Answers a request. Errors belong in the answer; an exception is logged and answered as a service error."""
 
@@ -94,15 +103,21 @@ class Bus(Protocol):
         """Send without acknowledgement; lost when nobody listens."""
         ...
 
-    async def send(
-        self, subject: str, data: bytes, *, message_id: str = "", previous_id: str | None = None, ttl: float = 0
-    ) -> asyncio.Future[int]:
+    async def send(self, subject: str, data: bytes, *, message_id: str = "", ttl: float = 0) -> asyncio.Future[int]:
         """Put a message for a stream on the wire; the future is its acknowledgement with its sequence.
 
-        Messages leave in the order of the calls; a bounded number may be under way, past which the call waits. With
-        `previous_id`, the stream takes the message only when its last one carries that id ("" for an empty stream),
-        else the future raises StaleWriterError. A `message_id` seen within the stream's duplicate window is
-        acknowledged and dropped. `ttl` seconds after it was stored the message is removed (0: never).
+        Messages leave in the order of the calls; a bounded number may be under way, past which the call waits. A
+        `message_id` seen within the stream's duplicate window is acknowledged and dropped. `ttl` seconds after it was
+        stored the message is removed (0: never).
+        """
+        ...
+
+    async def send_chain(self, links: Sequence[Link], previous_id: str) -> asyncio.Future[int]:
+        """Put messages for one stream on the wire, each fenced by the id of the one before it.
+
+        The stream takes each only when its last message carries that id; of the first that is `previous_id` ("" for an
+        empty stream). The future is the last one's acknowledgement, which stands for all: when one is lost or refused,
+        so are those after it. It raises StaleWriterError when another writer came in between.
         """
         ...
 

@@ -10,7 +10,7 @@ import pytest
 from nats_server import EVERYTHING, NatsServer
 
 from orch.bus.nats import NatsBus
-from orch.bus.protocol import Bus, Message, Signal, StreamSpec
+from orch.bus.protocol import Bus, Link, Message, Signal, StreamSpec
 from orch.errors import BusError, OrchError, StaleWriterError, UnavailableError
 
 SPEC = StreamSpec(name="S", subjects=("s.>",))
@@ -37,7 +37,7 @@ async def test_nothing_acknowledged_is_lost_when_the_server_is_killed(server: Na
                 while number < 6000 and len(pending) < 512:
                     number += 1
                     previous = str(number - 1) if number > 1 else ""
-                    future = await bus.send(f"s.{number}", b"", message_id=str(number), previous_id=previous)
+                    future = await bus.send_chain([Link(f"s.{number}", b"", str(number))], previous)
                     pending.append((number, future))
                 for sent, future in pending:
                     stored[await future] = str(sent)
@@ -65,14 +65,14 @@ async def test_a_chain_goes_on_after_a_restart_that_forgot_its_ids(server: NatsS
     spec = StreamSpec(name="S", subjects=("s.>",), duplicate_window=0.1)
     bus = await server.connect("system:apiserver")
     await bus.ensure_stream(spec)
-    await (await bus.send("s.x", b"1", message_id="1", previous_id=""))
+    await (await bus.send_chain([Link("s.x", b"1", "1")], ""))
     await server.kill()
     await asyncio.sleep(2 * spec.duplicate_window)  # by the server's own clock, which nobody else can move
     await server.start()
-    assert await (await bus.send("s.x", b"2", message_id="2", previous_id="1")) == 2
-    assert await (await bus.send("s.x", b"3", message_id="3", previous_id="2")) == 3
+    assert await (await bus.send_chain([Link("s.x", b"2", "2")], "1")) == 2
+    assert await (await bus.send_chain([Link("s.x", b"3", "3")], "2")) == 3
     with pytest.raises(StaleWriterError):
-        await (await bus.send("s.x", b"4", message_id="4", previous_id="2"))
+        await (await bus.send_chain([Link("s.x", b"4", "4")], "2"))
 
 
 async def test_a_stream_in_memory_is_made_again(server: NatsServer, eventually) -> None:

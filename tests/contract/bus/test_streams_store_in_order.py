@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from orch.bus.protocol import Bus, StreamSpec
+from orch.bus.protocol import Bus, Link, StreamSpec
 from orch.errors import BusError, StaleWriterError, UnavailableError
 
 SPEC = StreamSpec(name="S", subjects=("s.>",), max_per_subject=0, message_ttl=True)
@@ -71,7 +71,7 @@ async def test_a_thousand_pipelined_messages_keep_their_order(bus: Bus, followed
     await follower.until(lambda f: f.synced)
     previous, futures = "", []
     for number in range(1, 1501):
-        futures.append(await bus.send(f"s.{number % 7}", b"%d" % number, message_id=str(number), previous_id=previous))
+        futures.append(await bus.send_chain([Link(f"s.{number % 7}", b"%d" % number, str(number))], previous))
         previous = str(number)
     async with asyncio.timeout(20):
         assert await asyncio.gather(*futures) == list(range(1, 1501))
@@ -81,13 +81,13 @@ async def test_a_thousand_pipelined_messages_keep_their_order(bus: Bus, followed
 
 async def test_a_second_writer_is_refused_and_changes_nothing(bus: Bus, broker) -> None:
     await bus.ensure_stream(SPEC)
-    await (await bus.send("s.x", b"1", message_id="1", previous_id=""))
+    await (await bus.send_chain([Link("s.x", b"1", "1")], ""))
     usurper = await broker.connect()
-    await (await usurper.send("s.x", b"2", message_id="2", previous_id="1"))
+    await (await usurper.send_chain([Link("s.x", b"2", "2")], "1"))
 
     stale = [
-        await bus.send("s.x", b"3", message_id="3", previous_id="1"),
-        await bus.send("s.x", b"4", message_id="4", previous_id="3"),
+        await bus.send_chain([Link("s.x", b"3", "3")], "1"),
+        await bus.send_chain([Link("s.x", b"4", "4")], "3"),
     ]
     for future in stale:
         with pytest.raises(StaleWriterError):
@@ -100,26 +100,45 @@ async def test_a_second_writer_is_refused_and_changes_nothing(bus: Bus, broker) 
 async def test_a_writer_that_pipelines_hears_of_the_usurper(bus: Bus, broker) -> None:
     await bus.ensure_stream(SPEC)
     usurper = await broker.connect()
-    await (await bus.send("s.x", b"1", message_id="1", previous_id=""))
-    await (await bus.send("s.x", b"2", message_id="2", previous_id="1"))
-    await (await usurper.send("s.x", b"u", message_id="u", previous_id="2"))
+    await (await bus.send_chain([Link("s.x", b"1", "1")], ""))
+    await (await bus.send_chain([Link("s.x", b"2", "2")], "1"))
+    await (await usurper.send_chain([Link("s.x", b"u", "u")], "2"))
     with pytest.raises(StaleWriterError):
-        await (await bus.send("s.x", b"3", message_id="3", previous_id="2"))
-    await (await usurper.send("s.x", b"v", message_id="v", previous_id="u"))
+        await (await bus.send_chain([Link("s.x", b"3", "3")], "2"))
+    await (await usurper.send_chain([Link("s.x", b"v", "v")], "u"))
+
+
+async def test_the_acknowledgement_of_a_chain_speaks_for_all_its_links(bus: Bus) -> None:
+    await bus.ensure_stream(SPEC)
+    chain = [Link(f"s.{number % 3}", b"%d" % number, str(number)) for number in range(1, 101)]
+    assert await (await bus.send_chain(chain[:40], "")) == 40
+    assert await (await bus.send_chain(chain[40:], "40")) == 100
+
+
+async def test_of_a_stale_chain_nothing_is_stored(bus: Bus, broker) -> None:
+    await bus.ensure_stream(SPEC)
+    usurper = await broker.connect()
+    await (await bus.send_chain([Link("s.x", b"1", "1")], ""))
+    await (await usurper.send_chain([Link("s.x", b"u", "u")], "1"))
+    with pytest.raises(StaleWriterError):
+        await (await bus.send_chain([Link("s.x", b"2", "2"), Link("s.y", b"3", "3"), Link("s.z", b"4", "4")], "1"))
+    last = await bus.last_message("S")
+    assert last is not None
+    assert (last.sequence, last.data) == (2, b"u")
 
 
 async def test_the_first_writer_must_find_an_empty_stream(bus: Bus) -> None:
     await bus.ensure_stream(SPEC)
     await bus.append("s.x", b"1", message_id="1")
     with pytest.raises(StaleWriterError):
-        await (await bus.send("s.x", b"2", message_id="2", previous_id=""))
+        await (await bus.send_chain([Link("s.x", b"2", "2")], ""))
 
 
 async def test_an_emptied_stream_counts_as_empty(bus: Bus) -> None:
     await bus.ensure_stream(SPEC)
     await bus.append("s.x", b"1", message_id="1")
     await bus.purge("S")
-    assert await (await bus.send("s.x", b"2", message_id="2", previous_id="")) == 2
+    assert await (await bus.send_chain([Link("s.x", b"2", "2")], "")) == 2
 
 
 async def test_two_chains_with_the_same_ids_do_not_disturb_one_another(bus: Bus) -> None:
@@ -130,8 +149,8 @@ async def test_two_chains_with_the_same_ids_do_not_disturb_one_another(bus: Bus)
         previous = str(number - 1) if number > 1 else ""
         futures.extend(
             [
-                await bus.send("s.x", b"", message_id=str(number), previous_id=previous),
-                await bus.send("t.x", b"", message_id=str(number), previous_id=previous),
+                await bus.send_chain([Link("s.x", b"", str(number))], previous),
+                await bus.send_chain([Link("t.x", b"", str(number))], previous),
             ]
         )
     assert await asyncio.gather(*futures) == [number for number in range(1, 20) for _ in range(2)]

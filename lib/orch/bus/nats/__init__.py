@@ -17,7 +17,7 @@ from orch.bus.nats.followers import follow
 from orch.bus.nats.publish import Publisher
 from orch.bus.nats.service import Services, problem_of
 from orch.bus.nats.work_queue import work
-from orch.bus.protocol import Delivery, Handler, Message, Signal, StreamSpec, Subscription
+from orch.bus.protocol import Delivery, Handler, Link, Message, Signal, StreamSpec, Subscription
 from orch.config import NatsConfig
 from orch.errors import BusError, UnavailableError
 
@@ -63,15 +63,17 @@ class NatsBus:
         """Send without acknowledgement."""
         await self._connection.publish(subject, data, reply=reply)
 
-    async def send(
-        self, subject: str, data: bytes, *, message_id: str = "", previous_id: str | None = None, ttl: float = 0
-    ) -> asyncio.Future[int]:
+    async def send(self, subject: str, data: bytes, *, message_id: str = "", ttl: float = 0) -> asyncio.Future[int]:
         """Put a message for a stream on the wire; the future is its acknowledgement."""
-        return await self._publisher.send(subject, data, message_id=message_id, previous_id=previous_id, ttl=ttl)
+        return await self._publisher.send(Link(subject, data, message_id, ttl))
+
+    async def send_chain(self, links: Sequence[Link], previous_id: str) -> asyncio.Future[int]:
+        """Put fenced messages for one stream on the wire; the future is the last one's acknowledgement."""
+        return await self._publisher.send_chain(links, previous_id)
 
     async def append(self, subject: str, data: bytes, *, message_id: str = "") -> int:
         """Add a message to the stream that takes `subject`."""
-        return await (await self._publisher.send(subject, data, message_id=message_id))
+        return await (await self._publisher.send(Link(subject, data, message_id)))
 
     async def ensure_stream(self, spec: StreamSpec) -> None:
         """Create the stream or bring it to `spec`, now and after each loss of the connection.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -12,6 +13,7 @@ from prometheus_client import Counter
 from orch.bus.nats.api import JetStream, JetStreamError, check_answer
 from orch.bus.nats.connection import NO_RESPONDERS, Connection, RawMessage, status_of
 from orch.bus.patterns import matches_any
+from orch.bus.protocol import Link
 from orch.errors import BusError, OrchError, StaleWriterError, UnavailableError
 
 _PUBLISHED: Final = Counter("orch_bus_published_total", "Messages put into streams, by outcome.", ["outcome"])
@@ -21,6 +23,7 @@ IN_FLIGHT: Final = 1024
 """Messages that may wait for their acknowledgement."""
 
 _ACK_TIMEOUT: Final = 10.0
+_EXPECTED_LAST_ID: Final = "Nats-Expected-Last-Msg-Id"
 _WRONG_LAST_ID: Final = 10070
 _WRONG_LAST_SEQUENCE: Final = 10071
 
@@ -54,28 +57,28 @@ class Publisher:
         """Look at the stream again before the next fenced message: the connection was lost."""
         self._chains.clear()
 
-    async def send(
-        self, subject: str, data: bytes, *, message_id: str = "", previous_id: str | None = None, ttl: float = 0
-    ) -> asyncio.Future[int]:
+    async def send(self, link: Link) -> asyncio.Future[int]:
         """See Bus.send."""
-        headers: dict[str, str] = {}
-        if message_id:
-            headers["Nats-Msg-Id"] = message_id
-        if ttl:
-            headers["Nats-TTL"] = str(math.ceil(ttl))
-        if previous_id is None:
-            return await self._put(subject, data, headers, "")
+        return await self._put(link, _headers(link, {}), "")
+
+    async def send_chain(self, links: Sequence[Link], previous_id: str) -> asyncio.Future[int]:
+        """See Bus.send_chain. Only the last message asks for an acknowledgement: the fence makes it speak for all."""
         async with self._order:
-            stream = await self._stream_of(subject)
+            stream = await self._stream_of(links[0].subject)
             try:
-                headers |= await self._fence(stream, previous_id)
+                fence = await self._fence(stream, previous_id)
             except StaleWriterError as error:
                 return _failed(error)
-            future = await self._put(subject, data, headers, stream)
-            self._chains[stream] = message_id
+            *others, last = links
+            for link in others:
+                await self._connection.publish(link.subject, link.data, headers=_headers(link, fence))
+                fence = {_EXPECTED_LAST_ID: link.message_id}
+            future = await self._put(last, _headers(last, fence), stream)
+            self._chains[stream] = last.message_id
             return future
 
-    async def _put(self, subject: str, data: bytes, headers: dict[str, str], chain: str) -> asyncio.Future[int]:
+    async def _put(self, link: Link, headers: dict[str, str], chain: str) -> asyncio.Future[int]:
+        subject, data = link.subject, link.data
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         await self._room.acquire()
         settled = False
@@ -111,7 +114,7 @@ class Publisher:
 
     async def _fence(self, stream: str, previous_id: str) -> dict[str, str]:
         if previous_id and self._chains.get(stream) == previous_id:
-            return {"Nats-Expected-Last-Msg-Id": previous_id}
+            return {_EXPECTED_LAST_ID: previous_id}
         info = await self._api.stream_info(stream)
         last = await self._api.last_message(info)
         found = last.message_id if last is not None else ""
@@ -128,6 +131,15 @@ class Publisher:
             raise UnavailableError(f"no stream takes {subject}")
         self.know_stream(name, (await self._api.stream_info(name)).config.subjects)
         return name
+
+
+def _headers(link: Link, fence: dict[str, str]) -> dict[str, str]:
+    headers = dict(fence)
+    if link.message_id:
+        headers["Nats-Msg-Id"] = link.message_id
+    if link.ttl:
+        headers["Nats-TTL"] = str(math.ceil(link.ttl))
+    return headers
 
 
 def _sequence_of(outcome: RawMessage | OrchError, subject: str) -> int:

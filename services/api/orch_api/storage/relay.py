@@ -27,7 +27,7 @@ from google.protobuf.message import DecodeError
 from prometheus_client import Counter
 
 from orch.bus import subjects
-from orch.bus.protocol import Bus, Message, Signal, StreamSpec
+from orch.bus.protocol import Bus, Link, Message, Signal, StreamSpec
 from orch.clock import Clock
 from orch.errors import BusError, ExpiredError, OrchError, StaleWriterError
 from orch.runtime.leader import LeaderElector
@@ -48,6 +48,8 @@ FAILURES: Final = Counter("orch_relay_failures", "Times that the relay had to co
 
 TOMBSTONE_TTL: Final = 3600.0
 _WINDOW: Final = 256
+_AT_ONCE: Final = 64
+"""Messages that share an acknowledgement, at most."""
 _BACKLOG: Final = 32_768
 _PROBE_PERIOD: Final = 2.0
 _MARK_PERIOD: Final = 0.25
@@ -76,20 +78,23 @@ class _Chain:
     def __init__(self, bus: Bus, spec: StreamSpec, last: Message | None) -> None:
         self._bus = bus
         self._last_id = "" if last is None else last.message_id
-        self._under_way: deque[asyncio.Future[int]] = deque()
+        self._under_way: deque[tuple[asyncio.Future[int], int]] = deque()
+        self._waiting = 0
         self.name = spec.name
         self.sequence = 0 if last is None else last.sequence
         self._published = PUBLISHED.labels(spec.name)
 
-    async def send(self, subject: str, data: bytes, message_id: str, *, deleted: bool) -> None:
-        """Send a message once there is room. Raises what an earlier one failed with."""
-        while self._under_way and (len(self._under_way) >= _WINDOW or self._under_way[0].done()):
-            await self._settle_oldest()
-        ttl = TOMBSTONE_TTL if deleted else 0
-        future = await self._bus.send(subject, data, message_id=message_id, previous_id=self._last_id, ttl=ttl)
-        self._under_way.append(future)
-        self._last_id = message_id
-        self._published.inc()
+    async def send(self, links: Sequence[Link]) -> None:
+        """Send messages once there is room. Raises what an earlier one failed with."""
+        for first in range(0, len(links), _AT_ONCE):
+            while self._under_way and (self._waiting >= _WINDOW or self._under_way[0][0].done()):
+                await self._settle_oldest()
+            part = links[first : first + _AT_ONCE]
+            future = await self._bus.send_chain(part, self._last_id)
+            self._under_way.append((future, len(part)))
+            self._waiting += len(part)
+            self._last_id = part[-1].message_id
+            self._published.inc(len(part))
 
     async def drain(self) -> None:
         """Wait until all is stored. Raises what one failed with."""
@@ -98,14 +103,18 @@ class _Chain:
 
     async def abandon(self) -> None:
         """Let go of what is under way; its outcome no longer matters."""
-        for future in self._under_way:
+        futures = [future for future, _ in self._under_way]
+        for future in futures:
             future.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*futures, return_exceptions=True)
         self._under_way.clear()
+        self._waiting = 0
 
     async def _settle_oldest(self) -> None:
-        self.sequence = max(self.sequence, await self._under_way[0])
+        future, count = self._under_way[0]
+        self.sequence = max(self.sequence, await future)
         self._under_way.popleft()
+        self._waiting -= count
 
 
 class Relay:
@@ -254,10 +263,11 @@ class _Session:
             self._repairs += 1
             message_id = f"{version}-{self._id}.{self._repairs}"
             if isinstance(state, bytes):
-                await chain.send(subject, state, message_id, deleted=True)
+                link = Link(subject, state, message_id, TOMBSTONE_TTL)
             else:
                 data = self._encode(state, object_pb2.ADDED if new else object_pb2.MODIFIED)
-                await chain.send(subject, data, message_id, deleted=False)
+                link = Link(subject, data, message_id)
+            await chain.send((link,))  # alone, so that what is wrong with one message is said of it
             REPAIRED.labels(chain.name).inc()
         await chain.drain()
 
@@ -270,8 +280,8 @@ class _Session:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_MARK_PERIOD):
                     batch = await anext(tap)
-            for event in batch:
-                await self._publish(event, objects, nodes)
+            if batch:
+                await self._publish(batch, objects, nodes)
             now = self._clock.monotonic()
             if batch and now - self._marked_at < _MARK_PERIOD:
                 continue
@@ -290,14 +300,19 @@ class _Session:
         """Say for every resource that all its changes up to `version` have been sent."""
         self._marked_at = self._clock.monotonic()
         data = ObjectEvent(type=object_pb2.PROGRESS, revision=version).SerializeToString()
-        for resource in self._registry.kept():
-            subject = subjects.objects_progress(resource.group, resource.plural)
-            await objects.send(subject, data, self._mark_id(version), deleted=False)
+        marks = [
+            Link(subjects.objects_progress(resource.group, resource.plural), data, self._mark_id(version))
+            for resource in self._registry.kept()
+        ]
+        await objects.send(marks)
 
     async def _mark_node(self, nodes: _Chain, node: str, version: int) -> None:
         """Say that all pods of a node have been sent."""
+        await nodes.send((self._node_mark(node, version),))
+
+    def _node_mark(self, node: str, version: int) -> Link:
         data = ObjectEvent(type=object_pb2.PROGRESS, revision=version).SerializeToString()
-        await nodes.send(subjects.node_pods_progress(node), data, self._mark_id(version), deleted=False)
+        return Link(subjects.node_pods_progress(node), data, self._mark_id(version))
 
     def _mark_id(self, version: int) -> str:
         self._marks += 1
@@ -311,18 +326,24 @@ class _Session:
         if last is not None and last.sequence > chain.sequence:
             raise StaleWriterError(f"stream {chain.name} has a message {last.message_id!r} of another writer")
 
-    async def _publish(self, event: CacheEvent, objects: _Chain, nodes: _Chain) -> None:
-        item, previous = event.item, event.previous
-        data = self._encode(item, _CHANGES[event.type])
-        message_id = str(item.version)
-        await objects.send(_subject(item), data, message_id, deleted=item.deleted)
-        if previous is not None and previous.node and previous.node != item.node:
-            gone = self._encode(item, object_pb2.DELETED)  # another pod of the same name took its place meanwhile
-            await nodes.send(_node_subject(previous), gone, f"{message_id}-{self._id}", deleted=True)
-        if item.node:
-            await nodes.send(_node_subject(item), data, message_id, deleted=item.deleted)
-        if event.type == "ADDED" and item.key.resource == "nodes" and not item.key.group:
-            await self._mark_node(nodes, item.key.name, item.version)
+    async def _publish(self, batch: Sequence[CacheEvent], objects: _Chain, nodes: _Chain) -> None:
+        on_objects: list[Link] = []
+        on_nodes: list[Link] = []
+        for event in batch:
+            item, previous = event.item, event.previous
+            data = self._encode(item, _CHANGES[event.type])
+            message_id = str(item.version)
+            ttl = TOMBSTONE_TTL if item.deleted else 0
+            on_objects.append(Link(_subject(item), data, message_id, ttl))
+            if previous is not None and previous.node and previous.node != item.node:
+                gone = self._encode(item, object_pb2.DELETED)  # another pod of the same name took its place meanwhile
+                on_nodes.append(Link(_node_subject(previous), gone, f"{message_id}-{self._id}", TOMBSTONE_TTL))
+            if item.node:
+                on_nodes.append(Link(_node_subject(item), data, message_id, ttl))
+            if event.type == "ADDED" and item.key.resource == "nodes" and not item.key.group:
+                on_nodes.append(self._node_mark(item.key.name, item.version))
+        await objects.send(on_objects)
+        await nodes.send(on_nodes)
 
     def _tombstone(self, last: Cached | bytes, version: int) -> bytes:
         if isinstance(last, Cached):
