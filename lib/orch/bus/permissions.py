@@ -52,8 +52,9 @@ _SCHEDULER_READS: Final = (
     ("scheduling.k8s.io", "priorityclasses"),
     ("storage.k8s.io", "storageclasses"),
     ("storage.k8s.io", "csinodes"),
+    ("scheduling.x-k8s.io", "podgroups"),
 )
-"""What Kubernetes' own cluster role system:kube-scheduler reads; no Secret and no ConfigMap among it."""
+"""What Kubernetes' own cluster role system:kube-scheduler reads, and pod groups; no Secret and no ConfigMap."""
 
 
 class Permissions(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +122,7 @@ def controllers() -> Permissions:
         publish=(
             *allowed.publish,
             subjects.decisions_of("autoscaler"),
+            subjects.journal_of("autoscaler"),
             subjects.RECOMMENDATIONS_OF_ALL,
             # A new leader goes on from what the one before it decided and learned.
             jetstream.create_consumer(subjects.DECISIONS.name, "*", subjects.decisions_of("autoscaler")),

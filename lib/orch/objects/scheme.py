@@ -6,7 +6,19 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from orch.objects import apps, autoscaling, batch, cluster, discovery, meta, networking, pods, policy, storage
+from orch.objects import (
+    apps,
+    autoscaling,
+    batch,
+    cluster,
+    discovery,
+    meta,
+    networking,
+    pods,
+    policy,
+    scheduling,
+    storage,
+)
 
 ObjectT = TypeVar("ObjectT", bound=meta.Object)
 
@@ -76,6 +88,8 @@ HORIZONTAL_POD_AUTOSCALERS: Final = Kind(
     True,
     autoscaling.HorizontalPodAutoscaler,
 )
+POD_GROUPS: Final = Kind("scheduling.x-k8s.io", "v1alpha1", "podgroups", "PodGroup", True, scheduling.PodGroup)
+"""A custom resource: served where its definition (deploy/crds) is installed, and so none of `KINDS`."""
 
 KINDS: Final[tuple[Kind[Any], ...]] = (
     PODS,

@@ -1,54 +1,59 @@
-"""The scheduler's loop: batches from the queue through the engine, placements to the binder."""
+"""The scheduler's loop: batches from the queue are planned, and what was decided is carried out."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import Final
 
-from prometheus_client import Counter, Histogram
+import msgspec
 
-from orch import telemetry
 from orch.bus.protocol import Bus
-from orch.clock import Clock, rfc3339
-from orch.errors import ApiError, OrchError
-from orch.objects.scheme import PODS
+from orch.clock import Clock
+from orch.objects.scheme import DISRUPTION_BUDGETS, PODS
 from orch.runtime.client import Client
-from orch.runtime.events import EventRecorder, ObjectReference
+from orch.runtime.events import EventRecorder
 from orch.runtime.informer import Informers
-from orch_scheduler.binder import Bind, Binder
+from orch_scheduler.binder import Binder
 from orch_scheduler.config import SchedulerConfig
-from orch_scheduler.decisions import Decisions, Plan
-from orch_scheduler.engine import FILTERS, Engine, Placement
+from orch_scheduler.decisions import Decisions
+from orch_scheduler.engine import FILTERS, Engine
 from orch_scheduler.filters.neighbours import InterPodAffinity
-from orch_scheduler.filters.protocol import Wake
+from orch_scheduler.gangs.groups import Groups
+from orch_scheduler.gangs.progress import Progress
 from orch_scheduler.observed import Observed
-from orch_scheduler.queue import PodQueue, Waiting
+from orch_scheduler.outcomes import Outcomes
+from orch_scheduler.planning import Planner
+from orch_scheduler.preemption.budgets import Budgets
+from orch_scheduler.preemption.evictions import Evictions
+from orch_scheduler.preemption.nominations import Nominations
+from orch_scheduler.preemption.preemptor import BY_NODE, Preemptor, nodes_of
+from orch_scheduler.queue import Backoff, PodQueue
 from orch_scheduler.replay.journal import Journal
 from orch_scheduler.replay.recorded import RecordedColumns, RecordedDemands
+from orch_scheduler.reports import Reports
+from orch_scheduler.turn import Turn
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS: Final = Counter("scheduler_schedule_attempts", "Pods that were tried, by result", ("result", "profile"))
-ATTEMPT_SECONDS: Final = Histogram(
-    "scheduler_scheduling_attempt_duration_seconds",
-    "Time to plan a batch, per pod",
-    ("result", "profile"),
-    buckets=(0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1),
-)
-LATENCY: Final = Histogram(
-    "scheduler_pod_scheduling_sli_duration_seconds",
-    "Time from a pod's first appearance to its binding",
-    ("attempts",),
-    buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300),
-)
-_REPORTS: Final = 32
-"""Refusals that are being written to the api at a time."""
+_SLICE: Final = 0.02
+"""Seconds for which the loop plans before others get their turn."""
+_FEWEST: Final = 8
+
+
+class _Profile(msgspec.Struct, frozen=True):
+    """What decides for the pods of one schedulerName."""
+
+    name: str
+    engine: Engine
+    hash: str = ""
 
 
 class Scheduler:
-    """Keeps columns and queue up to date at all times, and schedules while it leads."""
+    """Keeps columns and queue up to date at all times, and schedules while it leads.
+
+    `binding` is the client whose bindings carry the turn as their fence; without a turn, this scheduler is alone.
+    """
 
     def __init__(
         self,
@@ -58,21 +63,50 @@ class Scheduler:
         recorder: EventRecorder,
         clock: Clock,
         config: SchedulerConfig,
+        *,
+        binding: Client | None = None,
+        turn: Turn | None = None,
     ) -> None:
-        self._client = client
-        self._recorder = recorder
         self._clock = clock
         self._config = config
+        self._turn = turn
+        self._limit = config.batch
+        filters = [rule for rule in FILTERS if config.pod_affinity or not isinstance(rule, InterPodAffinity)]
+        self._profile = _Profile(config.scheduler_name, Engine(filters))
         journal = Journal(bus, clock)
         demands = RecordedDemands(journal)
         self._columns = RecordedColumns(journal, demands, ())
         self._decisions = Decisions(bus, clock, journal, demands)
-        filters = [rule for rule in FILTERS if config.pod_affinity or not isinstance(rule, InterPodAffinity)]
-        self._engine = Engine(filters)
-        self._queue = PodQueue(clock, by_priority=config.pod_priority)
-        self._binder = Binder(client, self._on_bound, self._on_bind_failed)
-        self._report_slots = asyncio.Semaphore(_REPORTS)
+        backoff = Backoff(config.pod_initial_backoff, config.pod_max_backoff)
+        self._queue = PodQueue(clock, by_priority=config.pod_priority, backoff=backoff)
+        self._reports = Reports(client, clock)
+        self._nominations = Nominations(self._columns)
+        pods = informers.of(PODS)
+        informers.index(PODS, BY_NODE, nodes_of)
+        self._groups = Groups(informers, client, self._queue, clock)
+        self._progress = Progress(self._groups, client, recorder, clock)
         self._observed = Observed(informers, self._columns, demands, self._queue, clock, config)
+        budgets = Budgets(informers.of(DISRUPTION_BUDGETS))
+        self._preemptor = Preemptor(self._columns, self._queue, self._nominations, budgets, pods, clock)
+        self._groups.follow(pods)
+        self._planner = Planner(
+            self._columns, self._queue, self._nominations, self._groups, clock, self._decisions.planned
+        )
+        self._outcomes = Outcomes(
+            self._queue,
+            self._columns,
+            self._nominations,
+            self._preemptor,
+            self._decisions,
+            self._reports,
+            self._progress,
+            recorder,
+            clock,
+        )
+        self._evictions = Evictions(client, recorder, clock, self._outcomes.victim_stays)
+        self._outcomes.attach(self._observed, self._evictions)
+        self._binder = Binder(binding or client, clock, self._outcomes.bound, self._outcomes.bind_failed)
+        self._deciding = asyncio.Lock()
 
     async def lead(self) -> None:
         """Schedule until cancelled; what that interrupts is begun anew by the next term.
@@ -82,109 +116,46 @@ class Scheduler:
         """
         for pod in self._queue.reclaim():
             self._columns.remove(pod.uid)
+        self._deciding = asyncio.Lock()
+        self._binder.begin()
         async with asyncio.TaskGroup() as tasks:
             self._decisions.start(tasks)
+            for work in (self._reports.run, self._evictions.run, self._progress.run, self._groups.run):
+                tasks.create_task(work())
+            if self._turn is not None:
+                self._turn.begin()
+                tasks.create_task(self._turn.watch(), name="turn")
+                tasks.create_task(self._share(self._turn), name="turn")
             while True:
                 await self._queue.wait()
-                await self._step(tasks)
+                async with self._deciding:
+                    if self._turn is not None:
+                        await self._turn.take()
+                    await self._step(tasks)
+                await asyncio.sleep(0)
+
+    async def _share(self, turn: Turn) -> None:
+        """Pass the turn on, for ever, when another scheduler asks for it."""
+        while True:
+            await turn.wait_asked()
+            async with self._deciding:
+                await self._binder.wait_idle()
+                await turn.pass_on()
 
     async def _step(self, tasks: asyncio.TaskGroup) -> None:
-        batch = self._queue.pop(self._config.batch)
-        if not batch:
-            return
-        started = self._clock.monotonic()
-        snapshot = self._columns.snapshot()
-        placements = self._engine.plan(snapshot, [pod.demand for pod in batch])
-        took = self._clock.monotonic() - started
-        each = took / len(batch)
-        self._decisions.planned(
-            Plan(
-                pods=batch,
-                placements=placements,
-                snapshot=snapshot,
-                nodes=self._columns.nodes,
-                profile=self._config.scheduler_name,
-                profile_hash="",
-                seed=0,
-                took=took,
-            )
-        )
-        binds: list[Bind] = []
-        for pod, placement in zip(batch, placements, strict=True):
-            result = "scheduled" if placement.node else "unschedulable"
-            ATTEMPTS.labels(result, self._config.scheduler_name).inc()
-            ATTEMPT_SECONDS.labels(result, self._config.scheduler_name).observe(each)
-            if placement.node:
-                self._columns.place(pod.uid, placement.node, pod.demand)
-                binds.append(self._decided(pod, placement))
-            else:
-                self._refuse(pod, placement, tasks)
-        await self._binder.bind(binds, tasks)
+        batch = self._queue.pop(self._limit)
+        self._preemptor.begin()
+        for run in self._planner.runs(batch, lambda _: self._profile):
+            started = self._clock.monotonic()
+            decided = self._planner.decide(run)
+            seconds = (self._clock.monotonic() - started) / len(run.pods)
+            binds = self._outcomes.carry_out(decided, run.profile, seconds, run.group)
+            self._pace((self._clock.monotonic() - started) / len(run.pods))
+            await self._binder.bind(binds, tasks)
+            await asyncio.sleep(0)
 
-    def _decided(self, pod: Waiting, placement: Placement) -> Bind:
-        attributes: Mapping[str, str | int] = {
-            "k8s.pod.name": pod.name,
-            "k8s.namespace.name": pod.namespace,
-            "k8s.node.name": placement.node,
-            "orch.feasible_nodes": placement.feasible,
-        }
-        with telemetry.span("scheduler.schedule", parent=pod.trace, attributes=attributes):
-            return Bind(pod, placement.node, telemetry.current_trace() or pod.trace)
-
-    def _on_bound(self, bind: Bind) -> None:
-        pod = bind.pod
-        self._queue.remove(pod.uid)
-        LATENCY.labels(str(min(pod.attempts, 16))).observe(self._clock.monotonic() - pod.since)
-        message = f"Successfully assigned {pod.namespace}/{pod.name} to {bind.node}"
-        self._recorder.event(_reference(pod), "Normal", "Scheduled", message)
-
-    def _on_bind_failed(self, bind: Bind, error: OrchError) -> None:
-        """Take the placement back, unless the informer has shown meanwhile that it stands."""
-        pod = bind.pod
-        if self._observed.bound(pod.namespace, pod.name, pod.uid):
-            return
-        if self._columns.remove(pod.uid):
-            self._queue.woken(Wake.POD_REMOVED)
-        self._queue.retry(pod)
-        log.info("pod %s/%s was not bound to %s: %s", pod.namespace, pod.name, bind.node, error)
-
-    def _refuse(self, pod: Waiting, placement: Placement, tasks: asyncio.TaskGroup) -> None:
-        refusal = placement.refusal
-        if refusal is None:
-            raise ValueError("a placement has neither a node nor a refusal")
-        message, told = refusal.message, pod.message
-        self._queue.park(pod, refusal.wake, message)
-        self._decisions.refused(pod.uid, message)
-        self._recorder.event(_reference(pod), "Warning", "FailedScheduling", message)
-        if message != told:
-            tasks.create_task(self._report(pod, message))
-
-    async def _report(self, pod: Waiting, message: str) -> None:
-        """Write the PodScheduled condition, which kubectl describe and autoscalers read."""
-        condition = {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": "Unschedulable",
-            "message": message,
-            "lastTransitionTime": rfc3339(self._clock.now()),
-        }
-        patch = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
-        async with self._report_slots:
-            try:
-                await self._client.patch(PODS, pod.namespace, pod.name, patch, subresource="status", strategic=True)
-            except ApiError as error:
-                log.info("pod %s/%s took no condition: %s", pod.namespace, pod.name, error)
-            except OrchError as error:
-                pod.message = ""  # say it again at the next refusal
-                log.warning("the api did not take a condition: %s", error)
-
-
-def _reference(pod: Waiting) -> ObjectReference:
-    return ObjectReference(
-        api_version="v1",
-        kind="Pod",
-        namespace=pod.namespace,
-        name=pod.name,
-        uid=pod.uid,
-        resource_version=str(pod.revision),
-    )
+    def _pace(self, seconds: float) -> None:
+        """Take as many pods at a time as can be decided in a slice, where one takes so long."""
+        most = self._config.batch
+        fit = int(_SLICE / seconds) if seconds > 0 else most
+        self._limit = max(_FEWEST, min(most, fit, self._limit * 2))

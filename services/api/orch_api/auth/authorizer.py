@@ -83,7 +83,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             ),
         ),
         Rule(frozenset({"create"}), frozenset({"pods./binding"})),
-        Rule(frozenset({"update", "patch"}), frozenset({"pods./status"})),
+        Rule(frozenset({"update", "patch"}), frozenset({"pods./status", "podgroups.scheduling.x-k8s.io/status"})),
         Rule(frozenset({"delete"}), frozenset({"pods."})),
         _EVENTS,
         _LEASES,

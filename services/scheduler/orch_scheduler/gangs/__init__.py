@@ -1,0 +1,1 @@
+"""Groups of pods that start together or not at all (PodGroup, scheduling.x-k8s.io/v1alpha1)."""

@@ -1,0 +1,110 @@
+"""The PodGroups of the cluster, where their definition is installed, and how many pods of each are on nodes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import Counter
+
+from orch.clock import Clock
+from orch.errors import OrchError
+from orch.objects.pods import Pod
+from orch.objects.scheduling import POD_GROUP_LABEL, PodGroup
+from orch.objects.scheme import POD_GROUPS
+from orch.runtime.client import Client
+from orch.runtime.informer import Change, Informer, Informers, Item
+from orch_scheduler.queue import PodQueue
+
+log = logging.getLogger(__name__)
+
+FAILURES: Final = Counter(
+    "scheduler_pod_group_discovery_failures", "Times that the api did not say whether there are PodGroups"
+)
+
+_PERIOD: Final = 5.0
+_FINISHED: Final = frozenset({"Succeeded", "Failed"})
+_COMPLETE: Final = frozenset({"Scheduled", "Running", "Finished"})
+
+
+def group_of(pod: Pod) -> str:
+    """Return the group that the pod names by its label, as namespace/name; "" for none."""
+    name = pod.metadata.labels.get(POD_GROUP_LABEL, "")
+    return f"{pod.metadata.namespace}/{name}" if name else ""
+
+
+class Groups:
+    """Follows the groups and the pods that name them."""
+
+    def __init__(self, informers: Informers, client: Client, queue: PodQueue, clock: Clock) -> None:
+        self._informers = informers
+        self._client = client
+        self._queue = queue
+        self._clock = clock
+        self._informer: Informer[PodGroup] | None = None
+        self._stop: Callable[[], None] | None = None
+        self._bound: dict[str, set[str]] = {}
+
+    @property
+    def served(self) -> bool:
+        """Whether the cluster has PodGroups; without, the label means nothing."""
+        return self._informer is not None
+
+    def follow(self, pods: Informer[Pod]) -> None:
+        """Count the groups' pods from now on."""
+        pods.on_change(self._on_pod)
+
+    def get(self, group: str) -> Item[PodGroup] | None:
+        """Return a group by its namespace/name."""
+        namespace, _, name = group.partition("/")
+        return self._informer.get(namespace, name) if self._informer is not None else None
+
+    def bound(self, group: str) -> int:
+        """Return how many pods of a group are on nodes."""
+        return len(self._bound.get(group, ()))
+
+    def complete(self, group: str) -> bool:
+        """Return whether a group has started once: pods that it gets later start by themselves."""
+        item = self.get(group)
+        return item is not None and (
+            item.object.status.phase in _COMPLETE or self.bound(group) >= item.object.spec.min_member
+        )
+
+    async def run(self) -> None:
+        """Look, for ever, whether the definition of PodGroups is installed."""
+        while True:
+            try:
+                await self.look()
+            except OrchError as error:
+                FAILURES.inc()
+                log.debug("whether there are PodGroups is not known: %s", error)
+            await self._clock.sleep(_PERIOD)
+
+    async def look(self) -> None:
+        """Ask the api once. Raises OrchError."""
+        kinds = await self._client.kinds()
+        served = any((one.group, one.resource) == (POD_GROUPS.group, POD_GROUPS.resource) for one in kinds)
+        if served and self._informer is None:
+            self._informer = self._informers.of(POD_GROUPS)
+            self._stop = self._informer.on_change(self._on_group)
+        elif not served and self._informer is not None and self._stop is not None:
+            self._stop()
+            self._informer = self._stop = None
+
+    def _on_group(self, change: Change[PodGroup]) -> None:
+        item = change.item
+        if change.old is None or change.new is None or change.old.object.spec != change.new.object.spec:
+            for pod in self._queue.members(f"{item.namespace}/{item.name}"):
+                self._queue.activate(pod.uid)
+
+    def _on_pod(self, change: Change[Pod]) -> None:
+        for item, counts in ((change.old, False), (change.new, True)):
+            if item is None or not (group := group_of(item.object)):
+                continue
+            if counts and item.object.spec.node_name and item.object.status.phase not in _FINISHED:
+                self._bound.setdefault(group, set()).add(item.uid)
+            elif (bound := self._bound.get(group)) is not None:
+                bound.discard(item.uid)
+                if not bound:
+                    del self._bound[group]
