@@ -20,7 +20,7 @@ from orch.runtime.informer import Change, Informer, Informers
 from orch_api.memory import InMemoryApi, in_memory_api
 from orch_controllers.config import ControllersConfig
 from orch_controllers.process import Process
-from orch_pb.v1 import rpc_pb2
+from orch_pb.v1 import node_pb2, rpc_pb2
 
 CONTROLLERS = "system:kube-controller-manager"
 STEP = 0.1
@@ -52,6 +52,7 @@ class Cluster:
         self.deployments: Informer[Deployment] = self.informers.of(DEPLOYMENTS)
         self.silent: set[str] = set()
         self.nodes: list[str] = []
+        self.lease_seconds = 20.0
         self.becomes_ready: Callable[[Pod], bool] = lambda _: True
         self.stops: Callable[[Pod], bool] = lambda _: True
         self.processes: list[tuple[Process, asyncio.Task[None]]] = []
@@ -90,7 +91,7 @@ class Cluster:
         self.processes.append((process, self.spawn(process.run())))
         return process
 
-    async def add_node(self, name: str) -> None:
+    async def add_node(self, name: str, labels: dict[str, str] | None = None) -> None:
         now = rfc3339(self.clock.now())
         conditions = [
             {"type": "MemoryPressure", "status": "False", "reason": "KubeletHasSufficientMemory"},
@@ -98,7 +99,7 @@ class Cluster:
         ]
         dated = [{**each, "lastHeartbeatTime": now, "lastTransitionTime": now} for each in conditions]
         body = {
-            "metadata": {"name": name},
+            "metadata": {"name": name, "labels": labels or {}},
             "status": {"capacity": {"cpu": "8", "memory": "8Gi", "pods": "110"}, "conditions": dated},
         }
         await self.client.create(NODES, "", body)
@@ -267,12 +268,13 @@ class Cluster:
     async def _beat(self) -> None:
         buses = {}
         while True:
+            beat = node_pb2.Heartbeat(lease_seconds=self.lease_seconds).SerializeToString()
             for name in self.nodes:
                 if name in self.silent:
                     continue
                 bus = buses.get(name) or buses.setdefault(name, self.api.broker.connect(f"system:node:{name}"))
                 try:
-                    await bus.publish(subjects.heartbeat_subject(name), b"")
+                    await bus.publish(subjects.heartbeat_subject(name), beat)
                 except OrchError:
                     break
             await self.clock.sleep(1)

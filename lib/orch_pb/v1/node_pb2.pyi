@@ -36,16 +36,18 @@ class NodeReport(_message.Message):
     def __init__(self, node: _Optional[str] = ..., object: _Optional[bytes] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("node", "sequence", "boot_id", "unix_nanos")
+    __slots__ = ("node", "sequence", "boot_id", "unix_nanos", "lease_seconds")
     NODE_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     UNIX_NANOS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     node: str
     sequence: int
     boot_id: str
     unix_nanos: int
-    def __init__(self, node: _Optional[str] = ..., sequence: _Optional[int] = ..., boot_id: _Optional[str] = ..., unix_nanos: _Optional[int] = ...) -> None: ...
+    lease_seconds: float
+    def __init__(self, node: _Optional[str] = ..., sequence: _Optional[int] = ..., boot_id: _Optional[str] = ..., unix_nanos: _Optional[int] = ..., lease_seconds: _Optional[float] = ...) -> None: ...
 
 class ContainerUsage(_message.Message):
     __slots__ = ("container", "cpu_nanos", "memory_bytes")

@@ -8,6 +8,8 @@ import msgspec
 
 from orch.config import Duration, EtcdConfig, NatsConfig, TelemetryConfig
 
+Rate = Annotated[float, msgspec.Meta(ge=0)]
+
 
 class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What `orch-controllers --config FILE` reads.
@@ -27,6 +29,16 @@ class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True):
     resync_period: Duration = 30.0
     node_grace_period: Duration = 5.0
     horizontal_pod_autoscaling: bool = True
+    node_eviction_rate: Rate = 0.1
+    """Lost nodes a second whose pods are evicted, in each zone."""
+    node_eviction_burst: Annotated[int, msgspec.Meta(ge=1)] = 10
+    """Lost nodes of a zone that are emptied at once, before the rate counts."""
+    secondary_node_eviction_rate: Rate = 0.0
+    """The rate in large zones of which most nodes are lost; in others of them nothing is evicted."""
+    large_cluster_size_threshold: Annotated[int, msgspec.Meta(ge=0)] = 50
+    """Nodes above which a zone is large."""
+    unhealthy_zone_threshold: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.55
+    """The share of a zone's nodes that are most of them."""
     autoscaler_tolerance: Annotated[float, msgspec.Meta(ge=0)] = 0.1
     autoscaler_downscale_stabilization: Duration = 300.0
     autoscaler_cpu_initialization: Duration = 300.0

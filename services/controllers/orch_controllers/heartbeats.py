@@ -13,19 +13,25 @@ import logging
 from contextlib import aclosing
 from typing import Final
 
+from google.protobuf.message import DecodeError
 from prometheus_client import Counter
 
 from orch.bus.protocol import Bus, Message, Signal
 from orch.bus.subjects import HEARTBEATS, HEARTBEATS_OF_ALL, parse_heartbeat
 from orch.clock import Clock
 from orch.errors import BusError, UnavailableError
+from orch_pb.v1 import node_pb2
 
 log = logging.getLogger(__name__)
 
 _BLIND: Final = Counter("orch_heartbeats_blind", "Times that heartbeats could not have been heard.")
 
+_UNREADABLE: Final = Counter("orch_heartbeats_unreadable", "Heartbeats that could not be read.")
+
 _PULSE: Final = 1.0
 """Seconds between two looks at the stream, at most."""
+_LEASE_MARGIN: Final = 5.0
+"""Seconds that a node has to stop pods once its lease is over, before that is relied upon."""
 _STALE: Final = 2.5
 """Looks that are missing when nothing is known any more; with five in a grace period nobody is lost by then."""
 
@@ -39,6 +45,7 @@ class Heartbeats:
         self._pulse = min(_PULSE, grace / 5)
         self._stale = self._pulse * _STALE
         self._heard: dict[str, float] = {}
+        self._promised: dict[str, float] = {}
         self._listening_since = clock.monotonic()
         self._looked: float | None = None
         self._delivered = 0
@@ -67,6 +74,16 @@ class Heartbeats:
         last = self._heard.get(node)
         return last is not None and self.reliable and last >= self._listening_since
 
+    def lease_is_over(self, node: str) -> bool:
+        """Return whether the node has stopped, as it promised, the pods that live by its lease.
+
+        It stops them when none of its heartbeats was acknowledged for as long as it said itself. Acknowledged is only
+        what the stream has, and whatever the stream has would have been heard: so the silence here is longer than its
+        own. A node that promised nothing never has.
+        """
+        promised = self._promised.get(node, 0.0)
+        return promised > 0 and self.silence(node) > promised + _LEASE_MARGIN
+
     async def _listen(self) -> None:
         while True:
             try:
@@ -82,14 +99,24 @@ class Heartbeats:
             async for item in items:
                 if isinstance(item, Message):
                     self._delivered = item.sequence
-                    if self._live:
-                        self._heard[parse_heartbeat(item.subject)] = self._clock.monotonic()
+                    self._take(item)
                 elif item is Signal.RESET:
                     self._delivered = self._awaited = 0
                     self._live = False
                     self._go_blind()
                 else:
                     self._live = True
+
+    def _take(self, message: Message) -> None:
+        node = parse_heartbeat(message.subject)
+        if self._live:
+            self._heard[node] = self._clock.monotonic()
+        try:
+            self._promised[node] = node_pb2.Heartbeat.FromString(message.data).lease_seconds
+        except DecodeError as error:
+            _UNREADABLE.inc()
+            self._promised.pop(node, None)
+            log.warning("a heartbeat of node %s cannot be read: %s", node, error)
 
     async def _watch_stream(self) -> None:
         """Look every second whether heartbeats reach this process."""

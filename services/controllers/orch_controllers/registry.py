@@ -40,7 +40,11 @@ from orch_controllers.job.orphans import JobOrphanReconciler
 from orch_controllers.job.reconciler import JobReconciler
 from orch_controllers.namespace.reconciler import NamespaceReconciler
 from orch_controllers.node_lifecycle.eviction import EvictionReconciler
+from orch_controllers.node_lifecycle.health import Health
+from orch_controllers.node_lifecycle.leases import NodeLeases
+from orch_controllers.node_lifecycle.monitor import NodeMonitor
 from orch_controllers.node_lifecycle.reconciler import NodeLifecycleReconciler
+from orch_controllers.recommendations.reconciler import RecommendationReconciler, keys_when_new
 from orch_controllers.replicaset.reconciler import ReplicaSetReconciler
 from orch_controllers.replication_controller.as_replica_set import FLAVOUR as REPLICATION_CONTROLLER
 from orch_controllers.service_account.reconciler import ServiceAccountReconciler
@@ -136,14 +140,13 @@ def _daemonset(context: Context) -> Sequence[Controller]:
 
 
 def _node_lifecycle(context: Context) -> Sequence[Controller]:
-    lifecycle, eviction = NodeLifecycleReconciler(context), EvictionReconciler(context)
+    health = Health(context.heartbeats, context.informers, context.clock, context.config)
+    lifecycle, eviction = NodeLifecycleReconciler(context, health), EvictionReconciler(context)
+    monitor, leases = NodeMonitor(context, health, lifecycle), NodeLeases(context)
     return [
-        _controller(
-            context,
-            "node-lifecycle",
-            lifecycle,
-            Watch(NODES, own_key),
-        ),
+        _controller(context, "node-lifecycle", lifecycle, Watch(NODES, own_key), resync=_RARE),
+        _controller(context, "node-monitor", monitor, Watch(NODES, monitor.keys_of_node), workers=1),
+        _controller(context, "node-lease", leases, Watch(NODES, leases.keys_of_node), workers=1),
         _controller(
             context,
             "eviction",
@@ -258,6 +261,11 @@ def _autoscaling(context: Context) -> Sequence[Controller]:
     return [controller]
 
 
+def _recommendations(context: Context) -> Sequence[Controller]:
+    reconciler = RecommendationReconciler(context)
+    return [_controller(context, "recommender", reconciler, Watch(NODES, keys_when_new), workers=1, resync=_RARE)]
+
+
 CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _deployment,
     _replicaset,
@@ -271,6 +279,7 @@ CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _endpoints,
     _job,
     _autoscaling,
+    _recommendations,
 )
 """Each entry makes the controllers of one topic."""
 

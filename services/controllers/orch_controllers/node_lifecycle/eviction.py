@@ -13,6 +13,7 @@ from typing import Final
 from orch.clock import parse_rfc3339, rfc3339
 from orch.errors import ConflictError, NotFoundError
 from orch.objects.cluster import Node, Taint
+from orch.objects.fencing import is_fenced_by_lease
 from orch.objects.pods import Pod
 from orch.objects.scheme import NODES, PODS
 from orch.runtime.events import reference
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 QUARANTINE: Final = 40.0
 """Seconds for which a pod's node must be gone before the pod is removed (podgc's)."""
+_LOOK_AGAIN: Final = 1.0
 OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
 """The taint by which people say that a lost node will not come back."""
 
@@ -39,6 +41,7 @@ class EvictionReconciler:
         self._client = context.client
         self._recorder = context.recorders.of("taint-eviction-controller")
         self._clock = context.clock
+        self._heartbeats = context.heartbeats
         self._nodes = context.informers.of(NODES)
         self._pods = context.informers.of(PODS)
         self._missing: dict[str, float] = {}
@@ -77,15 +80,31 @@ class EvictionReconciler:
             return await self._collect(pod)
         node = found.object
         if pod.metadata.deletion_timestamp:
-            if lost_key(node) and any(taint.key == OUT_OF_SERVICE for taint in node.spec.taints):
-                await self._remove(pod, "PodGC: node is out-of-service")
-            return DONE
+            return await self._end(pod, node)
         taints = evicting(node.spec.taints)
         left = seconds_tolerated(pod.spec.tolerations, taints, self._exposed(pod), self._clock.now())
         if left == 0:
             await self._evict(pod)
             return DONE
         return Result(left)
+
+    async def _end(self, pod: Pod, node: Node) -> Result:
+        """Remove a pod that is being deleted if its node will not say when it has ended, and it certainly has.
+
+        That is so when people say it, or when the node's lease is over: then the node has stopped by itself those of
+        its pods that live by the lease.
+        """
+        if not lost_key(node):
+            return DONE
+        if any(taint.key == OUT_OF_SERVICE for taint in node.spec.taints):
+            await self._remove(pod, "PodGC: node is out-of-service")
+            return DONE
+        if not is_fenced_by_lease(pod):
+            return DONE
+        if self._heartbeats.lease_is_over(node.metadata.name):
+            await self._remove(pod, "PodGC: the lease of the node is over, by which it has stopped the pod")
+            return DONE
+        return Result(_LOOK_AGAIN)
 
     def _note(self, node: str, taints: Iterable[Taint]) -> None:
         """Remember since when the node has had the taints that do not say so themselves, as those of people."""

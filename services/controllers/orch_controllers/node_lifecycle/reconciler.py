@@ -24,31 +24,27 @@ from orch.runtime.reconcile import DONE, Key, Result
 from orch_controllers.context import Context
 from orch_controllers.documents import condition_document
 from orch_controllers.fanout import for_each
-from orch_controllers.node_lifecycle.health import Health
+from orch_controllers.node_lifecycle.health import LAST_REPORTED, Evictions, Health
 from orch_controllers.node_lifecycle.taints import lost_key, taints_of
 from orch_controllers.pod_state import is_ready, node_of
 
 log = logging.getLogger(__name__)
 
 BY_NODE: Final = "node-lifecycle/node"
-LAST_REPORTED: Final = "orch.dev/last-reported-conditions"
-"""The annotation that holds what the node said of itself before it fell silent."""
-
 _SILENT_REASON: Final = "NodeStatusUnknown"
 _SILENT_MESSAGE: Final = "Kubelet stopped posting node status."
 _REPORTED: Final = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
-_ROUND: Final = 1.0
 _decode = msgspec.json.Decoder(tuple[Condition, ...]).decode
 
 
 class NodeLifecycleReconciler:
-    """Reconciles nodes, each whenever it could have become lost."""
+    """Reconciles nodes, each when it changes and when the monitor finds that it may be lost or back."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, health: Health) -> None:
         self._client = context.client
         self._recorder = context.recorders.of("node-controller")
         self._clock = context.clock
-        self._health = Health(context.heartbeats, context.clock, context.config.node_grace_period)
+        self._health = health
         self._nodes = context.informers.of(NODES)
         self._pods = context.informers.of(PODS)
         context.informers.index(PODS, BY_NODE, node_of)
@@ -68,9 +64,7 @@ class NodeLifecycleReconciler:
             node = await self._mark_back(node)
         await self._taint(node)
         await self._mark_pods(node)
-        if lost_key(node):
-            return Result(_ROUND)
-        return Result(max(self._health.until_lost(key.name), 0.0) + 0.05)
+        return DONE
 
     async def _mark_lost(self, node: Node) -> Node:
         """Turn every condition that the node reports into Unknown."""
@@ -133,7 +127,11 @@ class NodeLifecycleReconciler:
 
     async def _taint(self, node: Node) -> None:
         """Give the node the taints that its conditions call for, and no others of ours."""
-        evictions = self._health.evictions(item.object for item in self._nodes.items())
+        if lost_key(node):
+            evictions = self._health.evictions(node.metadata.name)
+        else:
+            evictions = Evictions.HELD
+            self._health.forgive(node.metadata.name)
         taints = taints_of(node, evictions, self._clock.now())
         if taints == node.spec.taints:
             return
