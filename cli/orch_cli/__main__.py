@@ -14,7 +14,9 @@ from orch_cli.commands import down, enter, status
 from orch_cli.explain import add_explain, explain
 from orch_cli.layout import Layout
 from orch_cli.prepare import Plan, prepare
+from orch_cli.recommend import add_recommend, recommend
 from orch_cli.replay import add_replay, replay
+from orch_cli.replay_autoscaling import replay_autoscaling
 from orch_cli.state import Runtime, Wishes
 from orch_cli.tap import events, nats_arguments
 from orch_cli.up import up, up_detached
@@ -52,7 +54,8 @@ def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
         "explain": lambda: explain(parsed, layout),
         "why-not": lambda: why_not(parsed, layout),
         "what-if": lambda: what_if(parsed, layout),
-        "replay": lambda: replay(parsed, layout),
+        "replay": lambda: (replay_autoscaling if parsed.what == "autoscaling" else replay)(parsed, layout),
+        "recommend": lambda: recommend(parsed, layout),
     }
     return commands[parsed.command]()
 
@@ -133,6 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("replay", help="compute recorded decisions again and compare them byte for byte")
     _add_state(command)
     add_replay(command)
+
+    command = commands.add_parser("recommend", help="say what containers should request, judged by what they used")
+    _add_state(command)
+    add_recommend(command)
     return parser
 
 

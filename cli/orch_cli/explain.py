@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from orch_cli.answers import Answer, add_namespace, add_output, show
+from orch_cli.explain_hpa import explain_hpa
 from orch_cli.explain_pod import explain_pod
 from orch_cli.layout import Layout
 from orch_cli.session import Session, open_session
@@ -16,6 +17,7 @@ Explain = Callable[[Session, str, str], Awaitable[Answer]]
 """Explains the object of a namespace and a name. Raises OrchError when it is not known or nobody answers."""
 
 KINDS: Final[Mapping[str, Explain]] = {
+    "hpa": explain_hpa,
     "pod": explain_pod,
 }
 """What can be explained, by the kind's singular name."""

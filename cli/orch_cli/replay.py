@@ -75,7 +75,7 @@ class ReplayReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
 
 def add_replay(command: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
-    command.add_argument("what", choices=("decisions",))
+    command.add_argument("what", choices=("decisions", "autoscaling"))
     moment = "a time (2026-01-02T15:04:05Z) or how long ago (10m)"
     command.add_argument("--from", dest="since", type=_time, default=0, metavar="TIME", help=moment)
     command.add_argument("--to", dest="until", type=_time, default=1 << 62, metavar="TIME", help=moment)

@@ -183,6 +183,11 @@ def recommendation_subject(namespace: str, kind: str, name: str) -> str:
     return f"orch.recommendations.{escape(namespace)}.{escape(kind)}.{escape(name)}"
 
 
+def recommendations_in(namespace: str) -> str:
+    """Return the filter orch.recommendations.<namespace>.> for all workloads of a namespace."""
+    return f"orch.recommendations.{escape(namespace)}.>"
+
+
 RECOMMENDATIONS_OF_ALL: Final = "orch.recommendations.>"
 
 

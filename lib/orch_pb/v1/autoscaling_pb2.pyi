@@ -352,3 +352,9 @@ class MetricsReply(_message.Message):
     values: _containers.RepeatedCompositeFieldContainer[MetricValue]
     status: bytes
     def __init__(self, values: _Optional[_Iterable[_Union[MetricValue, _Mapping]]] = ..., status: _Optional[bytes] = ...) -> None: ...
+
+class AutoscalingRecording(_message.Message):
+    __slots__ = ("decisions",)
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    decisions: _containers.RepeatedCompositeFieldContainer[AutoscalingDecision]
+    def __init__(self, decisions: _Optional[_Iterable[_Union[AutoscalingDecision, _Mapping]]] = ...) -> None: ...

@@ -6,6 +6,7 @@ new leader goes on where the one before it stopped.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from contextlib import aclosing
 from typing import Final
@@ -15,7 +16,7 @@ from google.protobuf.message import DecodeError
 from prometheus_client import Counter
 
 from orch.bus.protocol import Bus, Message
-from orch.bus.subjects import DECISIONS, decision_subject, decisions_of
+from orch.bus.subjects import DECISIONS, decision_subject, decisions_of, journal_subject
 from orch.clock import Clock
 from orch.errors import BusError, UnavailableError
 from orch.runtime.reconcile import Key
@@ -62,6 +63,8 @@ class Decisions:
         self._clock = clock
         self._pasts: dict[Key, Past] = {}
         self._told: dict[Key, _Told] = {}
+        self._term = int(clock.now().timestamp())
+        self._numbers = itertools.count()
 
     async def run(self) -> None:
         """Follow what other processes decided, for ever."""
@@ -94,7 +97,10 @@ class Decisions:
         self._told.pop(key, None)
 
     async def publish(self, key: Key, decision: AutoscalingDecision) -> None:
-        """Put a decision on the bus if it says something new or the last one was a while ago."""
+        """Put a decision on the bus if it says something new or the last one was a while ago.
+
+        What is new goes into the journal as well, from which all decisions of the last hour can be computed again.
+        """
         past = self.past(key, decision.uid)
         decision.changes.extend(past.changes[-_SHOWN:])
         now, summary = self._clock.monotonic(), _summary(decision)
@@ -102,9 +108,11 @@ class Decisions:
         if told is not None and told.summary == summary and now - told.at < _REFRESH:
             return
         self._told[key] = _Told(summary, now)
-        subject = decision_subject(COMPONENT, key.namespace, key.name)
+        data = decision.SerializeToString(deterministic=True)
         try:
-            await self._bus.publish(subject, decision.SerializeToString(deterministic=True))
+            await self._bus.publish(decision_subject(COMPONENT, key.namespace, key.name), data)
+            if told is None or told.summary != summary:
+                await self._bus.publish(journal_subject(COMPONENT, self._term, next(self._numbers)), data)
         except (UnavailableError, BusError) as error:
             _LOST.inc()
             log.debug("a decision was not published: %s", error)

@@ -113,6 +113,11 @@ class UsageTable:
         if uids:
             self._read(data, uids, now)
 
+    def newest(self, node: str) -> bytes:
+        """Return a node's newest sample as it came, b"" when there is none."""
+        _, _, last = self._samples.get(metrics_subject(node), (0.0, b"", b""))
+        return last
+
     def track(self, uid: str, node: str) -> None:
         """Measure a pod from now on, beginning with what its node said last."""
         subject = metrics_subject(node)

@@ -1,0 +1,1 @@
+"""Learns what each workload's containers should request, as VerticalPodAutoscaler's recommender does."""
