@@ -228,6 +228,12 @@ class Volume(View, frozen=True):
     ephemeral: EphemeralSource | None = None
 
 
+class SchedulingGate(View, frozen=True):
+    """Keeps a pod from being scheduled until it is taken away."""
+
+    name: str = ""
+
+
 class PodSpec(View, frozen=True):
     """What a pod shall be."""
 
@@ -242,6 +248,7 @@ class PodSpec(View, frozen=True):
     priority: int = 0
     priority_class_name: str = ""
     preemption_policy: str = ""
+    scheduling_gates: tuple[SchedulingGate, ...] = ()
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
     ephemeral_containers: tuple[EphemeralContainer, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from orch.clock import Clock
@@ -14,11 +15,14 @@ from orch_scheduler.columns import Columns
 from orch_scheduler.config import SchedulerConfig
 from orch_scheduler.demand import Demands
 from orch_scheduler.filters.protocol import Wake
+from orch_scheduler.gangs.groups import group_of
+from orch_scheduler.hints import Happening
 from orch_scheduler.queue import PodQueue, Waiting
 
 log = logging.getLogger(__name__)
 
 _FINISHED: Final = frozenset({"Succeeded", "Failed"})
+_NEVER: Final = "Never"
 
 
 class Observed:
@@ -38,6 +42,7 @@ class Observed:
         self._clock = clock
         self._config = config
         self._demands = demands
+        self._namespaces: dict[str, Mapping[str, str]] = {}
         self._pods = informers.of(PODS)
         informers.of(NODES).on_change(self._on_node)
         informers.of(NAMESPACES).on_change(self._on_namespace)
@@ -52,26 +57,44 @@ class Observed:
         old, new = change.old, change.new
         self._columns.seen(change.item.revision)
         if old is not None and (new is None or new.uid != old.uid):
-            self._forget(old.uid)
+            self._forget(old)
         if new is None:
             return
         pod = new.object
         if pod.status.phase in _FINISHED:
-            self._forget(new.uid)
+            self._forget(new)
         elif pod.spec.node_name:
             self._queue.remove(new.uid)
             self._place(new)
             if old is None or not old.object.spec.node_name or old.labels != new.labels:
-                self._queue.woken(Wake.POD_ADDED)
+                self._wake(Wake.POD_ADDED, new)
         elif pod.metadata.deletion_timestamp or pod.spec.scheduler_name != self._config.scheduler_name:
             self._queue.remove(new.uid)
         else:
             self._enqueue(new)
 
-    def _forget(self, uid: str) -> None:
-        self._queue.remove(uid)
-        if self._columns.remove(uid):
-            self._queue.woken(Wake.POD_REMOVED)
+    def _forget(self, item: Item[Pod]) -> None:
+        self._queue.remove(item.uid)
+        if self._columns.remove(item.uid):
+            self._wake(Wake.POD_REMOVED, item)
+
+    def _wake(self, change: Wake, item: Item[Pod]) -> None:
+        """Wake whom a pod that came to a node or left it can help."""
+        if not self._queue.parked:
+            return
+        try:
+            demand = self._demands.of(item.object)
+        except ValueError:  # logged when it was to be counted: nobody knows what it took
+            demand = None
+        node = item.object.spec.node_name
+        self._queue.woken(
+            change,
+            Happening(
+                pod=demand,
+                room=lambda asked: self._columns.room(node, asked),
+                namespaces=self._namespaces,
+            ),
+        )
 
     def _place(self, item: Item[Pod]) -> None:
         try:
@@ -95,6 +118,11 @@ class Observed:
             demand=demand,
             trace=item.trace,
             since=self._clock.monotonic(),
+            scheduler=item.object.spec.scheduler_name,
+            preempts=item.object.spec.preemption_policy != _NEVER,
+            gated=bool(item.object.spec.scheduling_gates),
+            group=group_of(item.object),
+            nominated=item.object.status.nominated_node_name,
         )
         self._queue.put(waiting)
 
@@ -102,6 +130,10 @@ class Observed:
         new = change.new
         self._columns.seen(change.item.revision)
         self._columns.set_namespace(change.item.name, new.labels if new is not None else None)
+        if new is not None:
+            self._namespaces[new.name] = new.labels
+        else:
+            self._namespaces.pop(change.item.name, None)
         if new is not None and (change.old is None or change.old.labels != new.labels):
             self._queue.woken(Wake.POD_ADDED)  # pods that were there before may be meant now
 
@@ -116,9 +148,10 @@ class Observed:
         except ValueError as error:
             log.error("node %s cannot be used: %s", change.new.name, error)
             return
-        woken = _woken(change.old.object if change.old else None, change.new.object)
+        old, new = change.old.object if change.old else None, change.new.object
+        woken = _woken(old, new)
         if woken:
-            self._queue.woken(woken)
+            self._queue.woken(woken, Happening(old=old, node=new, namespaces=self._namespaces))
 
 
 def _woken(old: Node | None, new: Node) -> Wake:

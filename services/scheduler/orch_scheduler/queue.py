@@ -95,6 +95,11 @@ class PodQueue:
         return uid in self._handed_out
 
     @property
+    def parked(self) -> int:
+        """How many pods wait for a change."""
+        return len(self._parked)
+
+    @property
     def busy(self) -> bool:
         """Whether a pod could be handed out now."""
         return bool(self._active)
