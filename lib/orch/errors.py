@@ -244,6 +244,19 @@ class ExpiredError(ApiError):
 
     code = 410
     reason = "Expired"
+    continue_token = ""
+    """With which the rest of an expired list can be read as it is now; may be empty."""
+
+    def __init__(self, message: str, details: StatusDetails | None = None, *, continue_token: str = "") -> None:
+        super().__init__(message, details)
+        self.continue_token = continue_token
+
+    def status(self) -> Status:
+        """Return the Status that describes this error."""
+        told = super().status()
+        return (
+            msgspec.structs.replace(told, metadata={"continue": self.continue_token}) if self.continue_token else told
+        )
 
 
 class TooLargeError(ApiError):

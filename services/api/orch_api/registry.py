@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final
 
@@ -12,6 +13,7 @@ from orch_api.kinds import (
     api_services,
     autoscaling,
     certificates,
+    component_statuses,
     config,
     controller_revisions,
     coordination,
@@ -63,6 +65,7 @@ class Registry:
     def __init__(self, resources: Iterable[Resource]) -> None:
         self._listed: Final = tuple(resources)
         self._added: dict[str, tuple[Resource, ...]] = {}
+        self._ends: dict[tuple[str, str, str], asyncio.Event] = {}
         self.generation = 0
         """Counts the changes of what is served: what was made of an older generation is out of date."""
         self._index(self._listed)
@@ -78,17 +81,29 @@ class Registry:
         self.resources = resources
         self._by_path, self._by_kind, self._stored = by_path, by_kind, stored
 
-    def replace(self, origin: str, resources: Iterable[Resource]) -> None:
+    def replace(self, origin: str, resources: Iterable[Resource], *, lasting: bool = False) -> None:
         """Serve `resources` in place of what the same origin, a definition, had served before; nothing: no more.
 
-        Raises ValueError, and changes nothing, when a name is taken by another origin or a built-in kind.
+        Watches of what was served before end, so that clients look anew, unless the change is a `lasting` one: one of
+        which they would see nothing. Raises ValueError, and changes nothing, when a name is taken by another origin or
+        a built-in kind.
         """
         added = {**self._added, origin: tuple(resources)}
         if not added[origin]:
             del added[origin]
         self._index((*self._listed, *(one for some in added.values() for one in some)))
+        if not lasting:
+            for one in self._added.get(origin, ()):
+                if (end := self._ends.pop((one.group, one.version, one.plural), None)) is not None:
+                    end.set()
         self._added = added
         self.generation += 1
+
+    def end_of(self, resource: Resource) -> asyncio.Event | None:
+        """Return what is set when watches of a resource are to end; None for the built-in ones, which stay."""
+        if resource.schema is None:
+            return None
+        return self._ends.setdefault((resource.group, resource.version, resource.plural), asyncio.Event())
 
     def copy(self) -> Registry:
         """Return a registry with the same built-in kinds, to which its own are added."""
@@ -158,5 +173,6 @@ REGISTRY: Final = Registry(
         *api_services.RESOURCES,
         *reviews.RESOURCES,
         *usage.RESOURCES,
+        *component_statuses.RESOURCES,
     )
 )

@@ -86,6 +86,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     scale: ScalePaths | None = None
     sensitive: bool = False
     """Whether the relay publishes only the metadata."""
+    deprecation: str = ""
+    """What every answer about the resource points out, as long as it is served at all."""
     returns_deleted: bool = False
     """Whether a deletion is answered with the object that is gone; a Status says so for all other kinds."""
     stored: bool = True

@@ -58,7 +58,9 @@ def application(core: Core, config: ApiConfig, audited: Sequence[Queue] = ()) ->
     if config.audit_policy_file:
         auditor = Auditor(Rules(read_policy(Path(config.audit_policy_file))), audited, core.clock)
     authenticator = core.authenticator
-    objects = ObjectRequests(core.pipeline, core.reader, core.cache, core.usage, core.authorizer, core.clock)
+    objects = ObjectRequests(
+        core.pipeline, core.reader, core.cache, core.computed, core.authorizer, core.clock, core.registry
+    )
     streams = Streams(core.bus, core.cache, core.authorizer, core.clock)
     discovery = Discovery(core.registry, server_address=f"{config.address}:{config.port}")
     documents = OpenApiDocuments(core.registry, core.schemas)

@@ -25,6 +25,8 @@ from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.keys import SigningKeys
 from orch_api.auth.tokens import ServiceAccountTokens
 from orch_api.bootstrap import create_system_objects
+from orch_api.components import Components
+from orch_api.computed import Computed
 from orch_api.config import ApiConfig
 from orch_api.extensions.api_services import ApiServices, ClientCertificate
 from orch_api.extensions.follower import DefinitionFollower
@@ -88,6 +90,7 @@ class Core:
         self.relay = Relay(store, bus, self.cache, registry, identity, clock)
         self.reports = ReportConsumer(store, bus, self.cache, registry, schemas, identity, clock)
         self.usage = Usage(bus, self.cache, clock)
+        self.computed = Computed(self.usage, Components(store, bus))
         self.upkeep = Upkeep(
             store,
             self.cache,

@@ -41,6 +41,7 @@ class DefinitionFollower:
         self._seen = -1
         self._versions: dict[str, int] = {}
         self._served: dict[str, bytes] = {}  # the hash of what of a definition decides what is served
+        self._shapes: dict[str, bytes] = {}  # the hash of what of it decides what its objects look like
         self._stored: dict[str, Resource] = {}
 
     async def run(self) -> None:
@@ -90,9 +91,12 @@ class DefinitionFollower:
         if self._served.get(name) == decisive:
             return
         self._served[name] = decisive
+        shape = _shape(definition)
+        lasting = self._shapes.get(name) == shape
+        self._shapes[name] = shape
         try:
             resources = resources_of(definition, self._schemas, self._webhook)
-            self._registry.replace(name, resources)
+            self._registry.replace(name, resources, lasting=lasting)
         except Exception as error:
             UNUSABLE.inc()
             log.error("the definition %s cannot be served", name, exc_info=error)
@@ -104,6 +108,7 @@ class DefinitionFollower:
     def _withdraw(self, name: str, *, keep: bool = False) -> None:
         if not keep:
             self._served.pop(name, None)
+            self._shapes.pop(name, None)
         self._stored.pop(name, None)
         self._registry.replace(name, ())
 
@@ -115,3 +120,9 @@ def _decisive(definition: dict[str, Any]) -> bytes:
     generation = definition["metadata"].get("generation")
     decisive = msgspec.json.encode([definition["spec"], status.get("acceptedNames"), conditions, generation])
     return hashlib.sha256(decisive).digest()
+
+
+def _shape(definition: dict[str, Any]) -> bytes:
+    """Return the hash of what decides under which names objects are served, and what they look like."""
+    names = section(definition, "status").get("acceptedNames")
+    return hashlib.sha256(msgspec.json.encode([definition["spec"], names])).digest()

@@ -85,7 +85,8 @@ class _Maker:
             categories=tuple(names.get("categories") or ()),
             verbs=_WHILE_TERMINATING if holds(self._definition, "Terminating") else VERBS,
             subresources=subresources,
-            strategy=strategy(schema.props, deprecation=self._deprecation(version)),
+            strategy=strategy(schema.props),
+            deprecation=self._deprecation(version),
             columns=columns(version.get("additionalPrinterColumns") or ()),
             fields={
                 _selector(one["jsonPath"]): _field(one["jsonPath"]) for one in version.get("selectableFields") or ()

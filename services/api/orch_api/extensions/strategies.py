@@ -24,10 +24,9 @@ class CustomStrategy(Strategy):
     has_generation = True
     free_finalizers = True
 
-    def __init__(self, props: Props, *, deprecation: str = "") -> None:
+    def __init__(self, props: Props) -> None:
         self._props = props
         self._rules = RuleSet(props)
-        self._deprecation = deprecation
 
     def default(self, obj: Document) -> None:
         """Fill in the schema's defaults."""
@@ -62,16 +61,14 @@ class CustomStrategy(Strategy):
         return self._problems(obj, old)
 
     def warnings(self, obj: Document) -> list[str]:
-        """Point out that the version is deprecated, and finalizers that others might use as well."""
-        found = [self._deprecation] if self._deprecation else []
+        """Point out finalizers that others might use as well."""
         advice = "prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts"
         finalizers: list[str] = section(obj, "metadata").get("finalizers") or []
-        found += [
+        return [
             f'metadata.finalizers: "{finalizer}": {advice} with other finalizer writers'
             for finalizer in finalizers
             if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS
         ]
-        return found
 
     def _problems(self, obj: Document, old: Document | object) -> list[Cause]:
         causes = value_problems(obj, self._props, old)

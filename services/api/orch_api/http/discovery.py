@@ -212,9 +212,10 @@ def _rows(resource: Resource) -> list[dict[str, Any]]:
 
 
 def _aggregated_row(resource: Resource) -> dict[str, Any]:
+    own = ("", "") if resource.schema is None else resource.group_version  # user-defined kinds are named in full
     row: dict[str, Any] = {
         "resource": resource.plural,
-        "responseKind": {"group": "", "version": "", "kind": resource.kind},
+        "responseKind": {"group": own[0], "version": own[1], "kind": resource.kind},
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular,
         "verbs": sorted(resource.verbs),
@@ -225,7 +226,7 @@ def _aggregated_row(resource: Resource) -> dict[str, Any]:
         row["categories"] = list(resource.categories)
     subresources: list[dict[str, Any]] = []
     for name, subresource in sorted(resource.subresources.items()):
-        group, version = foreign_group_version(resource, subresource) or ("", "")
+        group, version = foreign_group_version(resource, subresource) or own
         subresources.append(
             {
                 "subresource": name,

@@ -51,11 +51,12 @@ _PROTOBUF_FORMS: Final = frozenset({"", "PartialObjectMetadata", "PartialObjectM
 
 
 @lru_cache(maxsize=1024)
-def accepted(header: str, *, protobuf: bool = False, discovery: bool = False) -> Accepted:
+def accepted(header: str, *, protobuf: bool = False, discovery: bool = False, forms: bool = True) -> Accepted:
     """Return the form in an Accept header that is wanted most of those that orch can produce.
 
     `protobuf` says whether what is asked for has a form in protobuf, `discovery` whether it is a document of what is
-    served rather than an object. Raises NotAcceptableError when there is none.
+    served rather than an object, `forms` whether it can be shown in other forms at all. Raises NotAcceptableError when
+    there is none.
     """
     if not header:
         return Accepted()
@@ -63,6 +64,8 @@ def accepted(header: str, *, protobuf: bool = False, discovery: bool = False) ->
         media_type, form = clause.value, clause.parameters.get("as", "")
         version = clause.parameters.get("v", "")
         if form:
+            if not forms:
+                continue
             group, versions = _FORMS.get(form, ("", frozenset[str]()))
             if clause.parameters.get("g", "") != group or version not in versions:
                 continue

@@ -11,6 +11,7 @@ from orch.errors import BadRequestError, MethodNotAllowedError, NotFoundError
 from orch_api import wire
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
+from orch_api.computed import Computed
 from orch_api.http.audience import Audiences
 from orch_api.http.exchange import Exchange, Header
 from orch_api.http.media import YAML, accepted, body_as_json, patch_kind
@@ -20,11 +21,10 @@ from orch_api.http.request import Target, flag, number, text
 from orch_api.http.watch import Watcher, WatchRequest, check_watch_options, refuse_initial_events, timeout_of
 from orch_api.http.yaml_documents import repeated_keys
 from orch_api.pipeline import Outcome, Pipeline
-from orch_api.registry import Resource
+from orch_api.registry import Registry, Resource
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.read import Reader, matcher, parse_version
 from orch_api.storage.versions import served_json
-from orch_api.usage import Usage
 
 _INCLUDE: Final = frozenset({"Metadata", "Object", "None"})
 
@@ -37,14 +37,16 @@ class ObjectRequests:
         pipeline: Pipeline,
         reader: Reader,
         cache: ObjectCache,
-        usage: Usage,
+        computed: Computed,
         authorizer: Authorizer,
         clock: Clock,
+        registry: Registry,
     ) -> None:
+        self._registry = registry
         self._pipeline = pipeline
         self._reader = reader
         self._cache = cache
-        self._usage = usage
+        self._computed = computed
         self._audiences = Audiences()
         self._authorizer = authorizer
         self._clock = clock
@@ -56,6 +58,8 @@ class ObjectRequests:
         known = resource.subresources[target.subresource].verbs if target.subresource else resource.verbs
         if verb not in known:
             raise MethodNotAllowedError
+        if resource.deprecation:
+            exchange.extra.append((b"warning", warning_header(resource.deprecation)))
         renderer = self._renderer(exchange, resource, query, plain=bool(target.subresource))
         if verb == "get":
             await self._get(exchange, caller, resource, target, renderer)
@@ -65,7 +69,9 @@ class ObjectRequests:
             await self._write(exchange, caller, verb, resource, target, query, renderer)
 
     def _renderer(self, exchange: Exchange, resource: Resource, query: Query, *, plain: bool = False) -> Renderer:
-        form = accepted(exchange.header(b"accept"), protobuf=wire.is_known(resource.api_version, resource.kind))
+        question = not resource.stored and "create" in resource.verbs
+        known = wire.is_known(resource.api_version, resource.kind)
+        form = accepted(exchange.header(b"accept"), protobuf=known, forms=not question)
         if plain:
             form = json_only(form)
         include = text(query, "includeObject") or "Metadata"
@@ -79,7 +85,7 @@ class ObjectRequests:
         self._authorize(caller, "get", resource, target)
         if not resource.stored:
             await self._cache.catch_up()
-            body, version = self._usage.get(resource, target.namespace, target.name), 0
+            body, version = await self._computed.get(resource, target.namespace, target.name), 0
         elif not target.subresource or resource.subresources[target.subresource].kind == resource.kind:
             await self._cache.catch_up()
             item = self._cache.get(resource.key(target.namespace, target.name))
@@ -102,7 +108,7 @@ class ObjectRequests:
     ) -> None:
         self._authorize(caller, "list", resource, target)
         if not resource.stored:
-            await self._list_usage(exchange, resource, target, query, renderer)
+            await self._list_computed(exchange, resource, target, query, renderer)
             return
         if "sendInitialEvents" in query:
             refuse_initial_events()
@@ -115,14 +121,14 @@ class ObjectRequests:
         else:
             await exchange.answer(200, renderer.list(*facts), renderer.media_type)
 
-    async def _list_usage(
+    async def _list_computed(
         self, exchange: Exchange, resource: Resource, target: Target, query: Query, renderer: Renderer
     ) -> None:
         options = list_options(query)
         matches = matcher(resource, options.label_selector, options.field_selector)
         await self._cache.catch_up()
-        measured = self._usage.documents(resource, target.namespace)
-        items = [msgspec.json.encode(document) for item, document in measured if matches(item)]
+        found = await self._computed.documents(resource, target.namespace)
+        items = [msgspec.json.encode(document) for item, document in found if matches(item)]
         await exchange.answer(200, renderer.list(items, self._cache.version), renderer.media_type)
 
     async def watch(self, exchange: Exchange, caller: Caller, resource: Resource, target: Target, query: Query) -> None:
@@ -130,6 +136,8 @@ class ObjectRequests:
         if "watch" not in resource.verbs or target.subresource:
             raise MethodNotAllowedError
         self._authorize(caller, "watch", resource, target)
+        if resource.deprecation:
+            exchange.extra.append((b"warning", warning_header(resource.deprecation)))
         options = list_options(query)
         bookmarks = flag(query, "allowWatchBookmarks")
         send_initial = flag(query, "sendInitialEvents") if "sendInitialEvents" in query else None
@@ -148,6 +156,7 @@ class ObjectRequests:
             bookmarks=bookmarks,
             send_initial_events=send_initial,
             timeout=timeout_of(number(query, "timeoutSeconds")),
+            end=self._registry.end_of(resource),
         )
         await exchange.body()
         renderer = self._renderer(exchange, resource, query)

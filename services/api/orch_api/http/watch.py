@@ -28,6 +28,8 @@ _MIN_TIMEOUT: Final = 1800.0
 _MAX_TIMEOUT: Final = 366 * 86_400
 _INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 _BATCH: Final = 500
+_LAST_WORDS: Final = 0.2
+"""Seconds in which a watch is still told what happened before its resource went."""
 
 Matches = Callable[[Cached], bool]
 
@@ -46,6 +48,8 @@ class WatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     bookmarks: bool
     send_initial_events: bool | None
     timeout: float
+    end: asyncio.Event | None = None
+    """What is set when the resource is served no more."""
 
 
 def timeout_of(seconds: int | None) -> float:
@@ -112,11 +116,27 @@ class Watcher:
             async with asyncio.TaskGroup() as tasks:
                 sender = tasks.create_task(self._send(exchange, first, pieces))
                 gone = tasks.create_task(exchange.gone())
-                await asyncio.wait((sender, gone), return_when=asyncio.FIRST_COMPLETED)
+                await self._until_over(sender, gone)
                 sender.cancel()
                 gone.cancel()
+            if gone.cancelled() and sender.cancelled():
+                await exchange.end()
         finally:
             await pieces.aclose()
+
+    async def _until_over(self, sender: asyncio.Task[None], gone: asyncio.Task[None]) -> None:
+        """Return when all is sent, the client has left, or what it watches is served no more: then after a moment."""
+        end = self._request.end
+        if end is None:
+            await asyncio.wait((sender, gone), return_when=asyncio.FIRST_COMPLETED)
+            return
+        ended = asyncio.ensure_future(end.wait())
+        try:
+            done, _ = await asyncio.wait((sender, gone, ended), return_when=asyncio.FIRST_COMPLETED)
+            if ended in done:
+                await asyncio.wait((sender, gone), timeout=_LAST_WORDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
 
     async def _send(self, exchange: Exchange, first: bytes, pieces: AsyncGenerator[bytes]) -> None:
         try:

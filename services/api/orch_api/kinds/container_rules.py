@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from orch.errors import Cause
 from orch_api import validation
+from orch_api.kinds.pod_security import container_security
 from orch_api.kinds.quantities import container_resources
 from orch_api.strategy import Document
 from orch_api.validation import check, duplicate, forbidden, inclusive_range, invalid, not_found, one_of, required
@@ -85,6 +86,7 @@ def any_container(
         causes += container_resources(f"{at}.resources", found)
     if found := container.get("securityContext"):
         causes += identity(f"{at}.securityContext", found)
+        causes += container_security(f"{at}.securityContext", found)
     return causes
 
 

@@ -12,6 +12,7 @@ from orch_api.kinds import quantities
 from orch_api.kinds.container_rules import containers, identity
 from orch_api.kinds.ephemeral_containers import ephemeral_containers
 from orch_api.kinds.pod_resizing import resize_policies
+from orch_api.kinds.pod_security import pod_security
 from orch_api.kinds.scheduling_rules import affinity, spread_constraints, tolerations
 from orch_api.kinds.volume_rules import volumes
 from orch_api.strategy import Document
@@ -59,6 +60,7 @@ def _problems(field: str, spec: Document) -> list[Cause]:
         causes += validation.label_map(f"{field}.nodeSelector", found)
     if found := spec.get("securityContext"):
         causes += identity(f"{field}.securityContext", found)
+        causes += pod_security(f"{field}.securityContext", found, spec)
     if found := spec.get("imagePullSecrets"):
         causes += [
             required(f"{field}.imagePullSecrets[{index}].name")

@@ -13,6 +13,7 @@ from orch_api.kinds.addresses import endpoint_address
 from orch_api.kinds.columns import AGE, NAME, NONE, format_labels, text
 from orch_api.kinds.container_rules import PROTOCOLS, port_reference
 from orch_api.kinds.fields import field
+from orch_api.kinds.load_balancer_status import default_modes, load_balancer_status
 from orch_api.resource import PROXY_VERBS, Column, Resource, Subresource
 from orch_api.strategy import Document, Strategy, keep, put_section, section
 from orch_api.validation import Problems, check, duplicate, forbidden, invalid, one_of, required
@@ -71,8 +72,10 @@ class ServiceStrategy(Strategy):
         kind: str = spec["type"]
         if kind in _EXTERNAL and not spec.get("externalTrafficPolicy"):
             spec["externalTrafficPolicy"] = "Cluster"
-        if kind == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is None:
-            spec["allocateLoadBalancerNodePorts"] = True
+        if kind == "LoadBalancer":
+            if spec.get("allocateLoadBalancerNodePorts") is None:
+                spec["allocateLoadBalancerNodePorts"] = True
+            default_modes(obj)
         if kind == "ExternalName":
             return
         if spec.get("internalTrafficPolicy") is None:
@@ -102,6 +105,11 @@ class ServiceStrategy(Strategy):
         if spec.get("type") != "LoadBalancer":
             _drop_unchanged(spec, before, "allocateLoadBalancerNodePorts", "loadBalancerClass")
         _keep_node_ports(spec, before)
+
+    def validate_status(self, obj: Document, old: Document) -> list[Cause]:
+        """Return what is wrong with the addresses of the load balancer."""
+        _ = old
+        return load_balancer_status(obj)
 
     def claims(self, obj: Document) -> Iterable[str]:
         """Return the service's addresses and node ports."""
@@ -505,6 +513,7 @@ RESOURCES: Final = (
         kind="Endpoints",
         short_names=("ep",),
         strategy=EndpointsStrategy(),
+        deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
         columns=(NAME, Column("Endpoints", _endpoints, description="Addresses and ports that serve."), AGE),
     ),
 )

@@ -30,9 +30,13 @@ _LONGEST_VERSION: Final = 64
 _SNAPSHOTS: Final = 16
 _RANGE_PAGE: Final = 500
 _EXPIRED: Final = (
-    "The provided continue parameter is too old to display a consistent list result. "
-    "You must start a new list without the continue parameter."
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "deleted between the time the first chunk was returned and now may show up in the list."
 )
+_AS_IT_IS: Final = -1
+"""The version in tokens that go on with a list after it expired."""
 _EXPIRED_VERSION: Final = "The resourceVersion for the provided list is too old."
 
 
@@ -135,6 +139,9 @@ class Reader:
         )
         if options.continue_token:
             token = _decode_token(options.continue_token)
+            if token.rv == _AS_IT_IS:
+                await self._cache.catch_up()
+                return self._from_cache(query, self._cache.version, token.start)
             await self._cache.wait_for(token.rv)
             if self._cached(query, token.rv):
                 return self._from_cache(query, token.rv, token.start)
@@ -204,7 +211,7 @@ class Reader:
         begin = prefix + start.encode()
         revision, _ = split_version(version)
         if not revision:  # to etcd this would mean the latest
-            raise ExpiredError(_EXPIRED if start else _EXPIRED_VERSION)
+            raise _expired(start)
         found: list[Cached] = []
         room = query.max_bytes or sys.maxsize
         more = True
@@ -213,7 +220,7 @@ class Reader:
             try:
                 read = await self._store.range(begin, end, limit=size, revision=revision)
             except CompactedError as error:
-                raise ExpiredError(_EXPIRED if start else _EXPIRED_VERSION) from error
+                raise _expired(start) from error
             for item in read.items:
                 key = keys.parse_object_key(item.key)
                 if key is None or not selected(state := self._states.read_item(key, item)):
@@ -253,6 +260,13 @@ def _forbidden_match(problem: str) -> Cause:
     return Cause("FieldValueForbidden", f"Forbidden: {problem}", "resourceVersionMatch")
 
 
+def _expired(start: str) -> ExpiredError:
+    """Return the error of a list whose state is gone; its rest can be read as it is now."""
+    if not start:
+        return ExpiredError(_EXPIRED_VERSION)
+    return ExpiredError(_EXPIRED, continue_token=_encode_token(_AS_IT_IS, start))
+
+
 def _first_after(items: Sequence[Cached], start: str, namespace: str) -> int:
     """Return the place of the first item whose key is not before `start`."""
     low, high = 0, len(items)
@@ -288,7 +302,7 @@ def _decode_token(text: str) -> _Token:
         raise BadRequestError(f"continue key is not valid: {error}") from error
     if token.v != TOKEN_VERSION:
         raise BadRequestError(f"continue key is not valid: server does not recognize this encoded version {token.v}")
-    if not 0 < token.rv < 1 << 63:
+    if not (0 < token.rv < 1 << 63 or token.rv == _AS_IT_IS):
         problem = f"incorrect encoded start resourceVersion (version {TOKEN_VERSION})"
         raise BadRequestError(f"continue key is not valid: {problem}")
     if not token.start:
