@@ -21,6 +21,7 @@ from orch.runtime.client import BusClient, Client
 from orch.runtime.events import EventRecorder
 from orch.runtime.informer import Change, Informer
 from orch_agent.config import AgentConfig, FleetSettings
+from orch_agent.lease import NodeLease
 from orch_agent.network.addresses import AddressBook
 from orch_agent.network.sandbox import NetnsSandboxes, Sandboxes
 from orch_agent.network.simulated import SimulatedSandboxes
@@ -94,10 +95,12 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
     single = config.node_name
     recorder = EventRecorder(client, _COMPONENT, clock, host=single) if config.events else None
     intervals = config.intervals
+    lease = NodeLease(clock, intervals.lease, Path(config.state_dir) / "lease" if config.runtime == "podman" else None)
     reporter = Reporter(
         bus,
         clock,
         recorder,
+        lease=lease,
         heartbeat_interval=intervals.heartbeat,
         node_interval=intervals.node,
         usage_interval=intervals.usage,
@@ -110,7 +113,7 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
     }
     if simulated:
         informer.on_change(lambda change: _follow_script(simulated, change))
-    hosts = {place.node.settings.name: _host(config, place, client, reporter, clock) for place in places}
+    hosts = {place.node.settings.name: _host(config, place, client, reporter, lease) for place in places}
     nodes = {place.node.settings.name: place.node for place in places}
     assignments = Assignments(informer, hosts)
     streams = await NodeStreams(bus, assignments, clock).serve(single)
@@ -124,6 +127,7 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
             for place in places:
                 tasks.create_task(place.runtime.run(assignments.wake), name=f"runtime of {place.node.settings.name}")
             tasks.create_task(assignments.run(), name="assignments")
+            tasks.create_task(lease.watch(assignments.recheck_leased), name="lease")
     finally:
         for stream in streams:
             await stream.stop()
@@ -178,7 +182,7 @@ def _settings(config: AgentConfig) -> NodeSettings:
     )
 
 
-def _host(config: AgentConfig, place: Place, client: Client, reporter: Reporter, clock: Clock) -> PodHost:
+def _host(config: AgentConfig, place: Place, client: Client, reporter: Reporter, lease: NodeLease) -> PodHost:
     return PodHost(
         node=place.node.settings.name,
         host_ip=place.node.settings.address,
@@ -190,6 +194,7 @@ def _host(config: AgentConfig, place: Place, client: Client, reporter: Reporter,
         files=place.files,
         reader=client,
         outlet=reporter,
-        clock=clock,
+        clock=lease.clock,
         settings=config.pods,
+        lease=lease,
     )

@@ -38,12 +38,16 @@ class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Intervals(msgspec.Struct, frozen=True, kw_only=True):
-    """How often the node says what: `usage` while its use changes, `usage_quiet` while that is steady."""
+    """How often the node says what: `usage` while its use changes, `usage_quiet` while that is steady.
+
+    `lease`: after so long without an acknowledged heartbeat, pods that must not run twice are stopped; 0: never.
+    """
 
     heartbeat: Duration = 1.0
     node: Duration = 300.0
     usage: Duration = 1.0
     usage_quiet: Duration = 10.0
+    lease: Duration = 30.0
 
 
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):

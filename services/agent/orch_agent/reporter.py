@@ -22,6 +22,7 @@ from orch.errors import BusError, OrchError, UnavailableError
 from orch.objects.pods import Pod
 from orch.objects.scheme import PODS
 from orch.runtime.events import EventRecorder, ObjectReference
+from orch_agent.lease import NodeLease
 from orch_agent.node import Node
 from orch_agent.pods.host import EventType
 from orch_agent.usage import Pulse
@@ -43,6 +44,8 @@ _LINGER: Final = 0.02
 _FIRST_RETRY: Final = 0.2
 _LONGEST_RETRY: Final = 10.0
 _NODE_RETRY: Final = 1.0
+_LEAST_PATIENCE: Final = 1.0
+"""Seconds that the acknowledgement of a heartbeat is waited for, at the least."""
 _COMPLAIN_EVERY: Final = 10.0
 
 
@@ -55,6 +58,7 @@ class Reporter:
         clock: Clock,
         recorder: EventRecorder | None,
         *,
+        lease: NodeLease,
         heartbeat_interval: float = 1.0,
         node_interval: float = 300.0,
         usage_interval: float = 1.0,
@@ -63,6 +67,7 @@ class Reporter:
         self._bus = bus
         self._clock = clock
         self._recorder = recorder
+        self._lease = lease
         self._heartbeat_interval = heartbeat_interval
         self._node_interval = node_interval
         self._usage_interval = usage_interval
@@ -189,19 +194,34 @@ class Reporter:
             await self._clock.sleep(self._quiet_interval if len(told) == len(nodes) else _NODE_RETRY)
 
     async def _beat(self, nodes: Mapping[str, Node]) -> None:
+        """Send a heartbeat of each node. Once that of the last one is acknowledged, the lease is renewed.
+
+        Those before it were sent over the same connection, and the server takes them in order.
+        """
+        *others, last = nodes
         while True:
             begun = self._clock.monotonic()
-            for name in nodes:
-                beat = node_pb2.Heartbeat(
-                    node=name, sequence=next(self._sequence), boot_id=self._boot_id, unix_nanos=time.time_ns()
-                )
-                try:
-                    await self._bus.publish(subjects.heartbeat_subject(name), beat.SerializeToString())
-                except (BusError, UnavailableError) as error:
-                    _HEARTBEAT_FAILURES.inc()
-                    _LOG.debug("heartbeat of node %s failed: %s", name, error)
-                    break
+            try:
+                for name in others:
+                    await self._bus.publish(subjects.heartbeat_subject(name), self._heartbeat(name))
+                async with asyncio.timeout(max(self._heartbeat_interval, _LEAST_PATIENCE)):
+                    await self._bus.append(subjects.heartbeat_subject(last), self._heartbeat(last))
+            except (BusError, UnavailableError, TimeoutError) as error:
+                _HEARTBEAT_FAILURES.inc()
+                _LOG.debug("heartbeats failed: %s", error or "they were not acknowledged")
+            else:
+                self._lease.renewed(begun)
             await self._clock.sleep(max(self._heartbeat_interval - (self._clock.monotonic() - begun), 0.05))
+
+    def _heartbeat(self, node: str) -> bytes:
+        beat = node_pb2.Heartbeat(
+            node=node,
+            sequence=next(self._sequence),
+            boot_id=self._boot_id,
+            unix_nanos=time.time_ns(),
+            lease_seconds=self._lease.seconds,
+        )
+        return beat.SerializeToString()
 
     async def _sample(self, nodes: Mapping[str, Node]) -> None:
         """Tell what the nodes use as often as it changes; see orch_agent.usage."""

@@ -14,6 +14,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 from orch.errors import ApiError, BusError, ForbiddenError, NotFoundError, OrchError, UnavailableError
+from orch.objects.fencing import is_fenced_by_lease
 from orch.objects.pods import Pod
 from orch.objects.scheme import PODS
 from orch.runtime.informer import Change, Informer, Item
@@ -68,6 +69,12 @@ class Assignments:
         else:
             for worker in self._workers.values():
                 worker.wake()
+
+    def recheck_leased(self) -> None:
+        """Have the workers of pods that live by the node's lease look at once whether they may still run."""
+        for worker in self._workers.values():
+            if is_fenced_by_lease(worker.pod):
+                worker.recheck()
 
     async def run(self) -> None:
         """Keep the workers for ever. What an earlier process left is adopted when wanted, else removed."""

@@ -9,7 +9,9 @@ from typing import Literal, Protocol
 import msgspec
 
 from orch.clock import Clock
+from orch.objects.fencing import is_fenced_by_lease
 from orch.objects.pods import Pod
+from orch_agent.lease import NodeLease
 from orch_agent.network.sandbox import Sandboxes
 from orch_agent.pods.environment import ObjectReader
 from orch_agent.pods.files import PodFiles
@@ -60,6 +62,7 @@ class PodHost:
         outlet: Outlet,
         clock: Clock,
         settings: PodSettings = PodSettings(),  # noqa: B008 - frozen
+        lease: NodeLease | None = None,
     ) -> None:
         self.node = node
         self.host_ip = host_ip
@@ -74,3 +77,8 @@ class PodHost:
         self.outlet = outlet
         self.clock = clock
         self.settings = settings
+        self._lease = lease
+
+    def must_stop(self, pod: Pod) -> bool:
+        """Return whether a pod must not run now, as another node may have been given it."""
+        return self._lease is not None and self._lease.over and is_fenced_by_lease(pod)

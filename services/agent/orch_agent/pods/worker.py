@@ -42,6 +42,7 @@ _STOP_POLL: Final = 1.0
 _KILL_PATIENCE: Final = 10.0
 _LEAST_GRACE: Final = 1
 _SIDECAR_GRACE: Final = 2.0
+_LEASE_POLL: Final = 1.0
 _FOREVER: Final = 1 << 31
 
 
@@ -110,6 +111,11 @@ class PodWorker:
     def wake(self) -> None:
         """Look at the containers again."""
         self._stale = True
+        self._wake.set()
+
+    def recheck(self) -> None:
+        """Leave the step that is under way: whether the pod may run has changed."""
+        self._interrupt_step()
         self._wake.set()
 
     def container(self, name: str, *, previous: bool = False) -> ContainerInfo | None:
@@ -210,6 +216,9 @@ class PodWorker:
         if self._stale:
             self._stale = False
             await self._refresh()
+        if self.host.must_stop(self.pod):
+            await self._hold_off()
+            return
         left = self._until_deadline()
         if left <= 0:
             message = "Pod was active on the node longer than the specified deadline"
@@ -230,6 +239,17 @@ class PodWorker:
             await self._replace(slot)
         else:
             await self._launcher.launch(self.pod, slot, self._sandbox, shared=self._target_of(slot))
+
+    async def _hold_off(self) -> None:
+        """Kill what runs, and wait: the pod may be another node's by now."""
+        await self._relist()
+        running = [slot for slot in self._slots if slot.running]
+        if running:
+            message = "The node's lease is over: the pod may have been given to another node"
+            self.host.outlet.event(self.pod, "", "Warning", "Fenced", message)
+        await self._end_containers(running, self.host.clock.now())
+        self._tell()
+        await self._pause(_LEASE_POLL)
 
     def _next_slot(self) -> Slot | None:
         """Return the container to start or to replace now.
@@ -338,7 +358,8 @@ class PodWorker:
         began = self.host.clock.now()
 
         def deadline() -> datetime:
-            return began + timedelta(seconds=self._grace_seconds())
+            fenced = self.host.must_stop(self.pod)
+            return began if fenced else began + timedelta(seconds=self._grace_seconds())
 
         await self._stop_slots([slot for slot in self._slots if slot.role is not Role.SIDECAR], deadline)
         for slot in reversed(self._slots):
