@@ -1,37 +1,26 @@
-"""The cluster as columns of numbers: one row a node, one column a resource, a label or a taint.
+"""The cluster as columns of numbers: one row a node, one column a resource, a label or a group of pods.
 
 Informer events update the columns in place; a `Snapshot` is what the engine decides on, and nothing writes to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Final, Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Final
 
-import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from orch.objects.cluster import Node, Taint
-from orch_scheduler.demand import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Demand, amount
+from orch.objects.cluster import ContainerImage, Node, Taint
+from orch_scheduler.demand import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Demand
+from orch_scheduler.index import KeyT, Mask, RowIndex, Rows, Topologies
 from orch_scheduler.neighbours import Neighbours
-from orch_scheduler.terms import NamespaceLabels
+from orch_scheduler.requests import amounts
+from orch_scheduler.snapshot import Amounts, Placed, Snapshot
+from orch_scheduler.storage import Storage
+from orch_scheduler.workloads import Workloads
 
-KeyT = TypeVar("KeyT")
-
-
-class Placed(msgspec.Struct, frozen=True, gc=False):
-    """A pod that is counted on a node. `started`: status.startTime, empty while it has not begun."""
-
-    uid: str
-    demand: Demand
-    priority: int
-    started: str
-
-
-Amounts = NDArray[np.int64]
-Mask = NDArray[np.bool_]
-Rows = NDArray[np.int64]
+__all__ = ["CPU_COLUMN", "MEMORY_COLUMN", "Amounts", "Columns", "Mask", "Placed", "Rows", "Snapshot"]
 
 FIRST_RESOURCES: Final = (CPU, MEMORY, EPHEMERAL_STORAGE, PODS)
 CPU_COLUMN, MEMORY_COLUMN = 0, 1
@@ -39,117 +28,39 @@ CPU_COLUMN, MEMORY_COLUMN = 0, 1
 _FIRST_ROWS: Final = 64
 
 
-class RowIndex(Generic[KeyT]):
-    """Which rows carry a label, a label's key or a taint: sparse, since most labels are on few nodes."""
-
-    def __init__(self) -> None:
-        self._rows: dict[KeyT, set[int]] = {}
-
-    def __iter__(self) -> Iterator[KeyT]:
-        return iter(self._rows)
-
-    def mask(self, key: KeyT, size: int) -> Mask:
-        """Return the rows that carry `key` as a mask of `size` rows."""
-        mask = np.zeros(size, np.bool_)
-        rows = self._rows.get(key)
-        if rows:
-            mask[np.fromiter(rows, np.int64, len(rows))] = True
-        return mask
-
-    def add(self, key: KeyT, row: int) -> None:
-        """Say that a row carries `key`."""
-        self._rows.setdefault(key, set()).add(row)
-
-    def discard(self, key: KeyT, row: int) -> None:
-        """Say that a row no longer carries `key`."""
-        rows = self._rows.get(key)
-        if rows is not None:
-            rows.discard(row)
-            if not rows:
-                del self._rows[key]
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """The cluster at one moment. Arrays have one entry (or row) a node; rows without a node are not `live`.
-
-    `allocatable` and `requested`: [row, resource] in the units of `demand.amount`; `non_zero`: [row, (cpu, memory)]
-    with defaults assumed. The indexes are the live ones: a plan is made without yielding to the event loop, so they
-    stand still while it is.
-    """
-
-    names: tuple[str, ...]
-    live: Mask
-    unschedulable: Mask
-    allocatable: Amounts
-    requested: Amounts
-    non_zero: Amounts
-    resources: Mapping[str, int]
-    labels: RowIndex[tuple[str, str]]
-    keys: RowIndex[str]
-    taints: RowIndex[Taint]
-    rows: Mapping[str, int]
-    node_labels: Sequence[Mapping[str, str]]
-    neighbours: Neighbours
-    namespaces: NamespaceLabels
-    placed: Sequence[Mapping[str, Placed]]
-    revision: int
-
-    def pods_on(self, row: int) -> tuple[Placed, ...]:
-        """Return the pods that are counted on a row, in the order in which they came."""
-        return tuple(self.placed[row].values())
-
-    def less(self, row: int, uids: Collection[str]) -> Snapshot:
-        """Return the snapshot as it would be were these pods of a row gone."""
-        requested, non_zero, neighbours = self.requested.copy(), self.non_zero.copy(), self.neighbours.copied()
-        for pod in self.pods_on(row):
-            if pod.uid in uids:
-                vector = self.vector(pod.demand)
-                if vector is not None:
-                    requested[row] -= vector
-                non_zero[row] -= pod.demand.non_zero
-                neighbours.remove(pod.demand, row)
-        return msgspec.structs.replace(self, requested=requested, non_zero=non_zero, neighbours=neighbours)
-
-    @property
-    def size(self) -> int:
-        """How many rows there are, live or not."""
-        return len(self.names)
-
-    def vector(self, demand: Demand) -> Amounts | None:
-        """Return the demand as one row of `allocatable`; None when no node has a resource that it asks for."""
-        vector = np.zeros(self.allocatable.shape[1], np.int64)
-        for resource, value in demand.requests.items():
-            column = self.resources.get(resource)
-            if column is None:
-                return None
-            vector[column] = value
-        return vector
-
-
 class Columns:
     """The live columns. Not safe for threads; the scheduler's loop owns them."""
 
     def __init__(self) -> None:
+        self.workloads = Workloads()
+        self.storage = Storage()
         self._resources: dict[str, int] = {name: column for column, name in enumerate(FIRST_RESOURCES)}
         self._rows: dict[str, int] = {}
         self._names: list[str] = []
         self._free: list[int] = []
         self._live = np.zeros(_FIRST_ROWS, np.bool_)
         self._unschedulable = np.zeros(_FIRST_ROWS, np.bool_)
+        self._marks = np.zeros(_FIRST_ROWS, np.uint64)
         self._allocatable = np.zeros((_FIRST_ROWS, len(FIRST_RESOURCES)), np.int64)
         self._requested = np.zeros((_FIRST_ROWS, len(FIRST_RESOURCES)), np.int64)
         self._non_zero = np.zeros((_FIRST_ROWS, 2), np.int64)
-        self._labels: RowIndex[tuple[str, str]] = RowIndex()
-        self._keys: RowIndex[str] = RowIndex()
+        self._shown: Snapshot | None = None  # whose arrays of nodes are these, until a node changes
         self._taints: RowIndex[Taint] = RowIndex()
+        self._images: RowIndex[str] = RowIndex()
+        self._image_sizes: dict[str, int] = {}
         self._row_labels: list[Mapping[str, str]] = []
         self._row_taints: list[tuple[Taint, ...]] = []
+        self._row_images: list[tuple[str, ...]] = []
+        self._topologies = Topologies(self._row_labels)
         self._nodes_of: dict[str, str] = {}  # uid → node
         self._placed: list[dict[str, Placed]] = []
         self._waiting: dict[str, dict[str, Placed]] = {}  # node not known yet → uid → pod
-        self._revision = 0
-        self._neighbours = Neighbours()
+        self._waits_for: dict[str, str] = {}  # uid → that node
         self._namespaces: dict[str, Mapping[str, str]] = {}
+        self._neighbours = Neighbours(self._namespaces)
+        self._revision = 0
+        self._topologies.grow(_FIRST_ROWS)
+        self._neighbours.grow(_FIRST_ROWS)
 
     @property
     def nodes(self) -> int:
@@ -159,20 +70,23 @@ class Columns:
     def set_node(self, node: Node) -> None:
         """Add a node or take over its new state. Raises ValueError for a quantity that cannot be read."""
         name = node.metadata.name
-        amounts = {r: amount(r, text) for r, text in node.status.allocatable.items()}
+        given = amounts(node.status.allocatable)
+        self._detach()
         row = self._rows.get(name)
         if row is None:
             row = self._new_row(name)
-        for resource in amounts:
+        for resource in given:
             self._column(resource)
         self._allocatable[row] = 0
-        for resource, value in amounts.items():
+        for resource, value in given.items():
             self._allocatable[row, self._resources[resource]] = value
         self._live[row] = True
         self._unschedulable[row] = node.spec.unschedulable
         self._set_labels(row, node.metadata.labels)
         self._set_taints(row, node.spec.taints)
+        self._set_images(row, node.status.images)
         for uid, pod in self._waiting.pop(name, {}).items():
+            del self._waits_for[uid]
             self._count(pod, row)
             self._nodes_of[uid] = name
 
@@ -181,19 +95,22 @@ class Columns:
         row = self._rows.pop(name, None)
         if row is None:
             return
+        self._detach()
+        pods, self._placed[row] = self._placed[row], {}
+        for uid, pod in pods.items():
+            del self._nodes_of[uid]
+            self._neighbours.add(pod.demand, row, -1)
+            self._wait(pod, name)
         self._set_labels(row, {})
         self._set_taints(row, ())
+        self._set_images(row, ())
         self._live[row] = False
+        self._unschedulable[row] = False
         self._allocatable[row] = 0
         self._requested[row] = 0
         self._non_zero[row] = 0
         self._names[row] = ""
         self._free.append(row)
-        pods, self._placed[row] = self._placed[row], {}
-        for uid, pod in pods.items():
-            del self._nodes_of[uid]
-            self._neighbours.remove(pod.demand, row)
-            self._waiting.setdefault(name, {})[uid] = pod
 
     def place(self, uid: str, node: str, demand: Demand, started: str = "") -> None:
         """Count a pod on a node; placing it again as it is where it is changes nothing."""
@@ -206,8 +123,9 @@ class Columns:
                 return
             self.remove(uid)
         if row is None:
-            self._waiting.setdefault(node, {})[uid] = pod
+            self._wait(pod, node)
             return
+        self._unwait(uid)
         self._nodes_of[uid] = node
         self._count(pod, row)
 
@@ -215,11 +133,7 @@ class Columns:
         """Stop counting a pod; return whether it was counted."""
         known = self._nodes_of.pop(uid, None)
         if known is None:
-            for node, pods in self._waiting.items():
-                if pods.pop(uid, None) is not None:
-                    if not pods:
-                        del self._waiting[node]
-                    break
+            self._unwait(uid)
             return False
         row = self._rows[known]
         self._add(row, self._placed[row].pop(uid).demand, -1)
@@ -261,38 +175,69 @@ class Columns:
         """Remember up to which version of the cluster the columns go."""
         self._revision = max(self._revision, revision)
 
-    def _count(self, pod: Placed, row: int) -> None:
-        self._placed[row][pod.uid] = pod
-        self._add(row, pod.demand, 1)
-
     def snapshot(self) -> Snapshot:
         """Return the columns as they are now."""
         size = len(self._names)
-        return Snapshot(
-            names=tuple(self._names),
-            live=self._live[:size].copy(),
-            unschedulable=self._unschedulable[:size].copy(),
-            allocatable=self._allocatable[:size].copy(),
+        shown = self._shown
+        self._shown = Snapshot(
+            names=shown.names if shown else tuple(self._names),
+            live=shown.live if shown else self._live[:size],
+            unschedulable=shown.unschedulable if shown else self._unschedulable[:size],
+            marks=shown.marks if shown else self._marks[:size],
+            allocatable=shown.allocatable if shown else self._allocatable[:size],
             requested=self._requested[:size].copy(),
             non_zero=self._non_zero[:size].copy(),
-            resources=dict(self._resources),
-            labels=self._labels,
-            keys=self._keys,
+            resources=shown.resources if shown else dict(self._resources),
+            topologies=self._topologies,
             taints=self._taints,
+            images=self._images,
+            image_sizes=self._image_sizes,
             rows=self._rows,
             node_labels=self._row_labels,
             neighbours=self._neighbours,
             namespaces=self._namespaces,
+            workloads=self.workloads,
+            storage=self.storage,
             placed=self._placed,
+            nodes=len(self._rows),
             revision=self._revision,
         )
+        return self._shown
 
     def set_namespace(self, name: str, labels: Mapping[str, str] | None) -> None:
         """Remember a namespace's labels; None when it is gone."""
+        if self._namespaces.get(name) == labels:
+            return
         if labels is None:
             self._namespaces.pop(name, None)
         else:
             self._namespaces[name] = labels
+        self._neighbours.relabelled()
+
+    def _detach(self) -> None:
+        """Leave the arrays of nodes to the snapshots that have them, and go on with copies."""
+        if self._shown is not None:
+            self._live = self._live.copy()
+            self._unschedulable = self._unschedulable.copy()
+            self._marks = self._marks.copy()
+            self._allocatable = self._allocatable.copy()
+            self._shown = None
+
+    def _wait(self, pod: Placed, node: str) -> None:
+        self._unwait(pod.uid)
+        self._waiting.setdefault(node, {})[pod.uid] = pod
+        self._waits_for[pod.uid] = node
+
+    def _unwait(self, uid: str) -> None:
+        node = self._waits_for.pop(uid, None)
+        if node is not None:
+            del self._waiting[node][uid]
+            if not self._waiting[node]:
+                del self._waiting[node]
+
+    def _count(self, pod: Placed, row: int) -> None:
+        self._placed[row][pod.uid] = pod
+        self._add(row, pod.demand, 1)
 
     def _add(self, row: int, demand: Demand, sign: int) -> None:
         for resource, value in demand.requests.items():
@@ -300,14 +245,12 @@ class Columns:
             self._requested[row, column] += sign * value
         self._non_zero[row, 0] += sign * demand.non_zero[0]
         self._non_zero[row, 1] += sign * demand.non_zero[1]
-        if sign > 0:
-            self._neighbours.add(demand, row)
-        else:
-            self._neighbours.remove(demand, row)
+        self._neighbours.add(demand, row, sign)
 
     def _column(self, resource: str) -> int:
         column = self._resources.get(resource)
         if column is None:
+            self._detach()
             column = self._resources[resource] = len(self._resources)
             self._allocatable = np.pad(self._allocatable, ((0, 0), (0, 1)))
             self._requested = np.pad(self._requested, ((0, 0), (0, 1)))
@@ -322,9 +265,11 @@ class Columns:
             self._names.append(name)
             self._row_labels.append({})
             self._row_taints.append(())
+            self._row_images.append(())
             self._placed.append({})
             if row == len(self._live):
                 self._grow()
+        self._marks[row] = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
         self._rows[name] = row
         return row
 
@@ -332,30 +277,42 @@ class Columns:
         more = len(self._live)
         self._live = np.pad(self._live, (0, more))
         self._unschedulable = np.pad(self._unschedulable, (0, more))
+        self._marks = np.pad(self._marks, (0, more))
         self._allocatable = np.pad(self._allocatable, ((0, more), (0, 0)))
         self._requested = np.pad(self._requested, ((0, more), (0, 0)))
         self._non_zero = np.pad(self._non_zero, ((0, more), (0, 0)))
+        self._topologies.grow(2 * more)
+        self._neighbours.grow(2 * more)
 
     def _set_labels(self, row: int, labels: Mapping[str, str]) -> None:
         old = self._row_labels[row]
-        if old == labels:
-            return
-        for pair in old.items() - labels.items():
-            self._labels.discard(pair, row)
-        for pair in labels.items() - old.items():
-            self._labels.add(pair, row)
-        for key in old.keys() - labels.keys():
-            self._keys.discard(key, row)
-        for key in labels.keys() - old.keys():
-            self._keys.add(key, row)
-        self._row_labels[row] = labels
+        if old != labels:
+            self._row_labels[row] = labels
+            self._topologies.set(row, old, labels)
 
     def _set_taints(self, row: int, taints: tuple[Taint, ...]) -> None:
         plain = tuple(Taint(key=taint.key, value=taint.value, effect=taint.effect) for taint in taints)
-        if plain == self._row_taints[row]:
-            return
-        for taint in set(self._row_taints[row]) - set(plain):
-            self._taints.discard(taint, row)
-        for taint in set(plain) - set(self._row_taints[row]):
-            self._taints.add(taint, row)
+        _reindex(self._taints, row, self._row_taints[row], plain)
         self._row_taints[row] = plain
+
+    def _set_images(self, row: int, images: tuple[ContainerImage, ...]) -> None:
+        for image in images:
+            for name in image.names:
+                self._image_sizes.setdefault(name, image.size_bytes)
+        names = tuple(name for image in images for name in image.names)
+        old, self._row_images[row] = self._row_images[row], names
+        _reindex(self._images, row, old, names)
+        for name in old:
+            if not self._images.count(name):
+                self._image_sizes.pop(name, None)
+
+
+def _reindex(index: RowIndex[KeyT], row: int, old: Iterable[KeyT], new: Iterable[KeyT]) -> None:
+    """Say of a row what it carries now and, of what it carried, what it no longer does."""
+    before, after = dict.fromkeys(old), dict.fromkeys(new)
+    for key in before:
+        if key not in after:
+            index.discard(key, row)
+    for key in after:
+        if key not in before:
+            index.add(key, row)

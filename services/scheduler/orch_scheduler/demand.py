@@ -2,66 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
 
-from orch import quantity
-from orch.objects.pods import Affinity, Container, Pod, PodSpec, Toleration
-from orch_scheduler.terms import Term, terms_of
+from orch.objects.pods import Affinity, NodeSelector, Pod, PodSpec, PreferredSchedulingTerm, Toleration
+from orch.objects.pods import TopologySpreadConstraint as Constraint
+from orch_scheduler import requests
+from orch_scheduler.requests import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Amounts
+from orch_scheduler.terms import Group, Held, Hold, Member, Spread, Term, Vocabulary
 
-CPU: Final = "cpu"
-MEMORY: Final = "memory"
-EPHEMERAL_STORAGE: Final = "ephemeral-storage"
-PODS: Final = "pods"
+__all__ = ["CPU", "EPHEMERAL_STORAGE", "MEMORY", "PODS", "Claim", "Demand", "Demands", "Port", "Weighted"]
 
-DEFAULT_MILLI_CPU: Final = 100
-DEFAULT_MEMORY: Final = 200 * 1024 * 1024
-"""What scores assume of a container that asks for nothing (kube-scheduler's non-zero defaults)."""
+_ANY_ADDRESS: Final = "0.0.0.0"  # noqa: S104 - what a port without an address is bound to
+_OWNERS: Final = frozenset({"ReplicaSet", "StatefulSet", "ReplicationController"})
 
 
-@lru_cache(maxsize=65536)
-def amount(resource: str, text: str) -> int:
-    """Return a quantity as the columns count it: milli-cores for cpu, whole units for everything else."""
-    return quantity.milli(text) if resource == CPU else quantity.value(text)
+class Weighted(msgspec.Struct, frozen=True):
+    """A preference for neighbours; a negative weight is one against them."""
+
+    weight: int
+    term: Term
+
+
+class Port(msgspec.Struct, frozen=True):
+    """A port of the node that a container takes."""
+
+    address: str
+    protocol: str
+    number: int
+
+    def conflicts(self, other: Port) -> bool:
+        """Return whether both cannot be on one node."""
+        return (
+            self.number == other.number
+            and self.protocol == other.protocol
+            and (self.address == other.address or _ANY_ADDRESS in {self.address, other.address})
+        )
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A claim in the pod's namespace; `ephemeral`: made for this pod alone."""
+
+    name: str
+    ephemeral: bool = False
 
 
 class Demand(msgspec.Struct, frozen=True, eq=False, weakref=True):
-    """A class of pods that are alike to the scheduler. Compared by identity; `demand_of` interns by content.
+    """A class of pods that are alike to the scheduler. Compared by identity; `Demands.of` interns by content.
 
     `requests`: amounts by resource, with 1 of "pods". `non_zero`: (milli-cpu, bytes) with defaults filled in.
-    `near` and `away`: required pod affinity and anti-affinity.
+    `near` and `away`: required pod affinity and anti-affinity; `together`: the pods that all of `near` mean.
+    `preferences`: the preferred ones. `held`: all of these as seen by pods that come later. `spread`: its own
+    constraints; without any, those of the profile hold. `owner`: (kind, name) of the workload that made it.
     """
 
-    requests: Mapping[str, int]
+    requests: Amounts
     non_zero: tuple[int, int]
     node_selector: tuple[tuple[str, str], ...]
-    affinity: Affinity | None
+    required: NodeSelector | None
+    preferred: tuple[PreferredSchedulingTerm, ...]
     tolerations: tuple[Toleration, ...]
     priority: int
     namespace: str
     labels: Mapping[str, str]
     near: tuple[Term, ...]
     away: tuple[Term, ...]
+    together: Group | None
+    preferences: tuple[Weighted, ...]
+    held: tuple[Held, ...]
+    spread: tuple[Spread, ...]
+    ports: tuple[Port, ...]
+    claims: tuple[Claim, ...]
+    images: tuple[str, ...]
+    owner: tuple[str, str] | None
+    terminating: bool
+    node_name: str
+
+    @property
+    def best_effort(self) -> bool:
+        """Whether it requests nothing but to be there."""
+        return len(self.requests) == 1
 
 
 class _Content(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The part of a pod's spec that makes two pods alike."""
+    """The part of a pod that makes two pods alike."""
 
-    containers: tuple[tuple[Mapping[str, str], Mapping[str, str]], ...]
-    init_containers: tuple[tuple[Mapping[str, str], Mapping[str, str], str], ...]
+    containers: tuple[Amounts, ...]
+    init_containers: tuple[tuple[Amounts, bool], ...]
+    level: Amounts
     overhead: Mapping[str, str]
     node_selector: Mapping[str, str]
     affinity: Affinity | None
+    spread: tuple[Constraint, ...]
     tolerations: tuple[Toleration, ...]
     priority: int
     namespace: str
     labels: Mapping[str, str]
+    ports: tuple[Port, ...]
+    claims: tuple[Claim, ...]
+    images: tuple[str, ...]
+    owner: tuple[str, str] | None
+    terminating: bool
+    node_name: str
 
 
-_encode = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Demands:
@@ -70,90 +118,131 @@ class Demands:
     def __init__(self, limit: int = 16384) -> None:
         self._limit = limit
         self._known: dict[bytes, Demand] = {}
+        self._vocabulary = Vocabulary()
 
-    def of(self, pod: Pod) -> Demand:
-        """Return the pod's demand. Raises ValueError for a quantity or a selector that cannot be read."""
-        key = _encode(_content(pod))
+    def of(self, pod: Pod, *, pinned: bool = False) -> Demand:
+        """Return the pod's demand. Raises ValueError for a quantity or a selector that cannot be read.
+
+        With `pinned` the node that the pod names is one that it asks for; otherwise it is where the pod happens to be.
+        """
+        content = _content(pod, pinned)
+        key = blake2b(_encode(content), digest_size=16).digest()
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= self._limit:
                 self._known.clear()
-            found = self._known[key] = _demand(pod)
+                self._vocabulary.clear()
+            found = self._known[key] = _demand(content, self._vocabulary)
         return found
 
 
-def _content(pod: Pod) -> _Content:
+def _content(pod: Pod, pinned: bool) -> _Content:
     spec = pod.spec
+    containers, init_containers = requests.asked(pod)
+    owner = pod.metadata.controller
     return _Content(
-        tuple((c.resources.requests, c.resources.limits) for c in spec.containers),
-        tuple((c.resources.requests, c.resources.limits, c.restart_policy) for c in spec.init_containers),
+        containers,
+        init_containers,
+        requests.of_pod_level(spec.resources.requests) if spec.resources is not None else {},
         spec.overhead,
         spec.node_selector,
         spec.affinity,
+        spec.topology_spread_constraints,
         spec.tolerations,
         spec.priority,
         pod.metadata.namespace,
         pod.metadata.labels,
+        _ports(spec),
+        _claims(pod),
+        tuple(_image(container.image) for container in (*spec.init_containers, *spec.containers)),
+        (owner.kind, owner.name) if owner is not None and owner.kind in _OWNERS else None,
+        bool(pod.metadata.deletion_timestamp),
+        spec.node_name if pinned else "",
     )
 
 
-def _demand(pod: Pod) -> Demand:
-    spec, namespace = pod.spec, pod.metadata.namespace
-    near = spec.affinity.pod_affinity if spec.affinity else None
-    away = spec.affinity.pod_anti_affinity if spec.affinity else None
-    requests = {resource: value for resource, value in _total(spec, _plain).items() if value}
-    requests[PODS] = 1
-    non_zero = _total(spec, _with_defaults)
+def _demand(content: _Content, words: Vocabulary) -> Demand:
+    needed, non_zero = requests.total(
+        content.containers, content.init_containers, content.level, requests.amounts(content.overhead)
+    )
+    wanted = {resource: value for resource, value in needed.items() if value}
+    wanted[PODS] = 1
+    affinity = content.affinity or Affinity()
+    near, away, preferences = _neighbours(affinity, content, words)
+    nodes = affinity.node_affinity
     return Demand(
-        requests=requests,
-        non_zero=(non_zero.get(CPU, 0), non_zero.get(MEMORY, 0)),
-        node_selector=tuple(sorted(spec.node_selector.items())),
-        affinity=spec.affinity,
-        tolerations=spec.tolerations,
-        priority=spec.priority,
-        namespace=namespace,
-        labels=pod.metadata.labels,
-        near=terms_of(near.required_during_scheduling_ignored_during_execution, namespace) if near else (),
-        away=terms_of(away.required_during_scheduling_ignored_during_execution, namespace) if away else (),
+        requests=wanted,
+        non_zero=non_zero,
+        node_selector=tuple(sorted(content.node_selector.items())),
+        required=nodes.required_during_scheduling_ignored_during_execution if nodes else None,
+        preferred=nodes.preferred_during_scheduling_ignored_during_execution if nodes else (),
+        tolerations=content.tolerations,
+        priority=content.priority,
+        namespace=content.namespace,
+        labels=content.labels,
+        near=near,
+        away=away,
+        together=words.all_of(near) if near else None,
+        preferences=preferences,
+        held=(
+            *(words.held(Hold.AWAY, term) for term in away),
+            *(words.held(Hold.NEAR, term) for term in near),
+            *(words.held(Hold.RATHER, each.term, each.weight) for each in preferences),
+        ),
+        spread=tuple(words.spread(constraint, content) for constraint in content.spread),
+        ports=content.ports,
+        claims=content.claims,
+        images=content.images,
+        owner=content.owner,
+        terminating=content.terminating,
+        node_name=content.node_name,
     )
 
 
-def _plain(container: Container) -> dict[str, int]:
-    asked = container.resources.requests
-    return {resource: amount(resource, text) for resource, text in asked.items()}
+def _neighbours(
+    affinity: Affinity, pod: Member, words: Vocabulary
+) -> tuple[tuple[Term, ...], tuple[Term, ...], tuple[Weighted, ...]]:
+    """Return the terms of required affinity, of required anti-affinity, and the preferred ones of both."""
+    near: tuple[Term, ...] = ()
+    away: tuple[Term, ...] = ()
+    preferences: list[Weighted] = []
+    if affinity.pod_affinity is not None:
+        wanted = affinity.pod_affinity
+        near = tuple(words.term(term, pod) for term in wanted.required_during_scheduling_ignored_during_execution)
+        preferences += [
+            Weighted(each.weight, words.term(each.pod_affinity_term, pod))
+            for each in wanted.preferred_during_scheduling_ignored_during_execution
+        ]
+    if affinity.pod_anti_affinity is not None:
+        wanted = affinity.pod_anti_affinity
+        away = tuple(words.term(term, pod) for term in wanted.required_during_scheduling_ignored_during_execution)
+        preferences += [
+            Weighted(-each.weight, words.term(each.pod_affinity_term, pod))
+            for each in wanted.preferred_during_scheduling_ignored_during_execution
+        ]
+    return near, away, tuple(preferences)
 
 
-def _with_defaults(container: Container) -> dict[str, int]:
-    asked = _plain(container)
-    return {CPU: asked.get(CPU, DEFAULT_MILLI_CPU), MEMORY: asked.get(MEMORY, DEFAULT_MEMORY)}
+def _ports(spec: PodSpec) -> tuple[Port, ...]:
+    sidecars = (container for container in spec.init_containers if container.restart_policy == "Always")
+    return tuple(
+        Port(port.host_ip or _ANY_ADDRESS, port.protocol or "TCP", port.host_port)
+        for container in (*spec.containers, *sidecars)
+        for port in container.ports
+        if port.host_port > 0
+    )
 
 
-def _total(spec: PodSpec, read: Callable[[Container], Mapping[str, int]]) -> dict[str, int]:
-    """Return what the pod needs at its most demanding moment (k8s.io/component-helpers PodRequests).
-
-    Containers and sidecars run together; an init container runs beside the sidecars that started before it.
-    """
-    running = _sum(read(container) for container in spec.containers)
-    sidecars: dict[str, int] = {}
-    peak: dict[str, int] = {}
-    for container in spec.init_containers:
-        asked = read(container)
-        if container.restart_policy == "Always":
-            sidecars = _sum((sidecars, asked))
-            peak = _most(peak, sidecars)
-        else:
-            peak = _most(peak, _sum((sidecars, asked)))
-    overhead = {resource: amount(resource, text) for resource, text in spec.overhead.items()}
-    return _sum((_most(_sum((running, sidecars)), peak), overhead))
+def _claims(pod: Pod) -> tuple[Claim, ...]:
+    claims: list[Claim] = []
+    for volume in pod.spec.volumes:
+        if volume.persistent_volume_claim is not None:
+            claims.append(Claim(volume.persistent_volume_claim.claim_name))
+        elif volume.ephemeral is not None:
+            claims.append(Claim(f"{pod.metadata.name}-{volume.name}", ephemeral=True))
+    return tuple(claims)
 
 
-def _sum(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for part in parts:
-        for resource, value in part.items():
-            total[resource] = total.get(resource, 0) + value
-    return total
-
-
-def _most(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
-    return {resource: max(left.get(resource, 0), right.get(resource, 0)) for resource in {**left, **right}}
+def _image(name: str) -> str:
+    """Return the name with its tag, as nodes list it."""
+    return name if name.rfind(":") > name.rfind("/") else f"{name}:latest"

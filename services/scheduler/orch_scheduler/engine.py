@@ -1,69 +1,63 @@
 """The plan: pods in, placements out, on one snapshot.
 
-Pods of one class are scored once over all nodes and placed off a heap: a placement changes one node, so only that node
-is checked and scored again. Equal scores are decided by a fixed shuffle of the nodes, so that they share the load.
+Pods of one class are judged once over all nodes; from then on each placement changes only what depends on it. A class
+that comes again later in the plan goes on where it was, unless the pods in between were its concern.
 """
 
 from __future__ import annotations
 
-import heapq
+from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import Final
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from orch_scheduler.columns import Amounts, Mask, Rows, Snapshot
+from orch_scheduler.contest import Contest, verdict
 from orch_scheduler.demand import Demand
-from orch_scheduler.explain import Explanation, Refusal, explain
+from orch_scheduler.explain import Explanation, Judgement, NodeScore, Refusal, RuleCount, Verdict
 from orch_scheduler.filters.affinity import NodeAffinity
 from orch_scheduler.filters.fit import NodeResourcesFit
-from orch_scheduler.filters.neighbours import InterPodAffinity, concerned
+from orch_scheduler.filters.named_nodes import NamedNodes
+from orch_scheduler.filters.neighbours import InterPodAffinity
+from orch_scheduler.filters.node_name import NodeName
+from orch_scheduler.filters.ports import NodePorts
 from orch_scheduler.filters.protocol import Filter, Wake
+from orch_scheduler.filters.spread import PodTopologySpread
 from orch_scheduler.filters.taints import TaintToleration
 from orch_scheduler.filters.unschedulable import NodeUnschedulable
-from orch_scheduler.scores.balanced import BalancedAllocation
-from orch_scheduler.scores.least_allocated import LeastAllocated
-from orch_scheduler.scores.protocol import Score, Scores
+from orch_scheduler.index import Mask
+from orch_scheduler.scores import affinity, balanced, fit, images, neighbours, spread, taints
+from orch_scheduler.scores.protocol import Score
+from orch_scheduler.snapshot import Snapshot
 
-FILTERS: tuple[Filter, ...] = (
+__all__ = ["FILTERS", "SCORES", "Engine", "Explanation", "Judgement", "NodeScore", "Placement", "Refusal", "RuleCount"]
+
+FILTERS: Final[tuple[Filter, ...]] = (
+    NamedNodes(),
     NodeUnschedulable(),
+    NodeName(),
     TaintToleration(),
     NodeAffinity(),
+    NodePorts(),
     NodeResourcesFit(),
+    PodTopologySpread(),
     InterPodAffinity(),
 )
 """Every rule, in kube-scheduler's order."""
 
-SCORES: tuple[Score, ...] = (LeastAllocated(), BalancedAllocation())
-"""Every preference."""
+SCORES: Final[tuple[Score, ...]] = (
+    taints.TaintToleration(),
+    affinity.NodeAffinity(),
+    fit.LeastAllocated(),
+    spread.PodTopologySpread(),
+    neighbours.InterPodAffinity(),
+    balanced.BalancedAllocation(),
+    images.ImageLocality(),
+)
+"""Every preference, with kube-scheduler's weights."""
 
-
-class RuleCount(msgspec.Struct, frozen=True, gc=False):
-    """A rule that refused `nodes` nodes for `reason`; `names`: the first three of them."""
-
-    rule: str
-    reason: str
-    nodes: int
-    names: tuple[str, ...]
-
-
-class NodeScore(msgspec.Struct, frozen=True, gc=False):
-    """A node's score and, by the score's name, what made it up, weighted."""
-
-    node: str
-    total: float
-    parts: tuple[tuple[str, float], ...]
-
-
-class Judgement(msgspec.Struct, frozen=True):
-    """How a class of pods was judged when the first of a run of them was placed: shared by them all.
-
-    `refused`: every node counts for the first rule that refuses it. `best`: the three nodes with the highest scores.
-    """
-
-    refused: tuple[RuleCount, ...] = ()
-    best: tuple[NodeScore, ...] = ()
+_KEPT: Final = 32
+"""Classes of a plan that can go on where they were."""
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False):
@@ -77,165 +71,140 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
 
 
 class Engine:
-    """Makes plans. Stateless between them but for the shuffle."""
+    """Makes plans: equal snapshots, demands and seeds give equal plans."""
 
     def __init__(self, filters: Sequence[Filter] = FILTERS, scores: Sequence[Score] = SCORES, *, seed: int = 0) -> None:
-        self._filters = filters
-        self._neighbourly = any(isinstance(rule, InterPodAffinity) for rule in filters)
-        self._scores = scores
-        self._random = np.random.default_rng(seed)
-        self._shuffle: NDArray[np.int64] = np.empty(0, np.int64)
+        self.filters = tuple(filters)
+        self.scores = tuple(scores)
+        self.seed = seed
+        self._last: tuple[Snapshot, Demand, Verdict] | None = None
 
     def plan(self, snapshot: Snapshot, demands: Sequence[Demand], preferred: Sequence[str] = ()) -> list[Placement]:
         """Place pods in the given order; each placement counts for the next. The snapshot is left as it is.
 
         `preferred` gives for each pod the node that it goes to if that will do at all, "" for none.
         """
-        if len(self._shuffle) < snapshot.size:
-            self._shuffle = self._random.permutation(snapshot.size * 2)
-        working = msgspec.structs.replace(
-            snapshot,
-            requested=snapshot.requested.copy(),
-            non_zero=snapshot.non_zero.copy(),
-            neighbours=snapshot.neighbours.planned(),
-        )
+        plan = _Plan(self, snapshot.planned(), Counter(demands))
         placements: list[Placement] = []
         start = 0
         while start < len(demands):
-            nominated = self._at(working, demands[start], preferred[start]) if preferred else None
-            if nominated is not None:
-                placements.append(nominated)
-                start += 1
-                continue
+            demand = demands[start]
+            if preferred and preferred[start]:
+                nominated = plan.at(demand, preferred[start])
+                if nominated is not None:
+                    placements.append(nominated)
+                    start += 1
+                    continue
             end = start + 1
-            while end < len(demands) and demands[end] is demands[start] and not (preferred and preferred[end]):
+            while end < len(demands) and demands[end] is demand and not (preferred and preferred[end]):
                 end += 1
-            if self._neighbourly and concerned(working, demands[start]):
-                end = start + 1  # the next of the class may be allowed on other nodes
-            placements += self._place_class(working, demands[start], end - start)
+            placements += plan.run(demand, end - start)
             start = end
         return placements
 
-    def _at(self, working: Snapshot, demand: Demand, node: str) -> Placement | None:
-        """Place a pod on one node; None when that node will not do."""
-        row = working.rows.get(node)
-        vector = working.vector(demand)
-        if row is None or vector is None or not working.live[row] or self.judge(working, demand, row):
-            return None
-        working.requested[row] += vector
-        working.non_zero[row] += demand.non_zero
-        working.neighbours.add(demand, row)
-        return Placement(node, 1)
+    def contest(self, snapshot: Snapshot, demand: Demand) -> Contest:
+        """Return the nodes as a class of pods sees them."""
+        return Contest(snapshot, demand, self.filters, self.scores, self.seed)
+
+    def verdict(self, snapshot: Snapshot, demand: Demand) -> Verdict:
+        """Return what the rules say of a class of pods; the last one is remembered while the snapshot is the same."""
+        last = self._last
+        if last is not None and last[0] is snapshot and last[1] is demand:
+            return last[2]
+        found = verdict(snapshot, demand, self.filters)
+        self._last = (snapshot, demand, found)
+        return found
 
     def judge(self, snapshot: Snapshot, demand: Demand, row: int) -> tuple[Refusal, ...]:
         """Return every rule that refuses the node of this row, with its reasons; none: the pod may run there."""
-        one = np.asarray((row,), np.int64)
-        refusals: list[Refusal] = []
-        for rule in self._filters:
-            allowed = rule.allowed(snapshot, demand)
-            if allowed is not None and not allowed[row]:
-                refusals += [Refusal(rule.name, reason, 1) for reason in rule.reasons(snapshot, demand, one)]
-        return tuple(refusals)
+        return self.verdict(snapshot, demand).objections(row)
+
+    def scored(self, snapshot: Snapshot, demand: Demand) -> list[NodeScore]:
+        """Return the scores of all nodes that would do, the best first."""
+        return self.contest(snapshot, demand).ranking()
 
     def without(self, snapshot: Snapshot, demand: Demand, row: int, uids: Collection[str]) -> bool:
         """Return whether the pod could run on this row were those pods of the row gone."""
-        return not self.judge(snapshot.less(row, uids), demand, row)
+        gone = [pod.demand for pod in snapshot.pods_on(row) if pod.uid in uids]
+        return all(ruling.without(row, gone) for _, ruling in self.verdict(snapshot, demand).rulings)
 
     def candidates(self, snapshot: Snapshot, demand: Demand) -> Mask:
         """Return the rows that refuse the pod, all for reasons which may vanish when pods of theirs go."""
-        mask = snapshot.live.copy()
-        for rule in self._filters:
-            if not rule.wake & Wake.POD_REMOVED:
-                allowed = rule.allowed(snapshot, demand)
-                if allowed is not None:
-                    mask &= allowed
-        return mask & ~self._allowed(snapshot, demand)
+        return self.verdict(snapshot, demand).curable()
 
     def short(self, snapshot: Snapshot, demand: Demand) -> Mask:
         """Return the rows to which no rule objects, but for what they have free."""
         mask = snapshot.live.copy()
-        for rule in self._filters:
+        for rule, ruling in self.verdict(snapshot, demand).rulings:
             if not isinstance(rule, NodeResourcesFit):
-                allowed = rule.allowed(snapshot, demand)
-                if allowed is not None:
-                    mask &= allowed
+                mask &= ruling.allowed
         return mask
 
     def touchy(self, snapshot: Snapshot, demand: Demand) -> bool:
         """Return whether it matters to the demand who goes, and not only how much room that leaves."""
-        return any(
-            rule.wake & Wake.POD_REMOVED and rule.allowed(snapshot, demand) is not None
-            for rule in self._filters
-            if not isinstance(rule, NodeResourcesFit)
-        )
+        rulings = self.verdict(snapshot, demand).rulings
+        return any(rule.wake & Wake.POD_REMOVED for rule, _ in rulings if not isinstance(rule, NodeResourcesFit))
 
-    def _judgement(self, snapshot: Snapshot, demand: Demand, rows: NDArray[np.int64]) -> Judgement:
-        remaining = snapshot.live.copy()
-        refused: list[RuleCount] = []
-        for rule in self._filters:
-            allowed = rule.allowed(snapshot, demand)
-            if allowed is not None and (remaining & ~allowed).any():
-                failed: Rows = np.flatnonzero(remaining & ~allowed)
-                names = tuple(snapshot.names[row] for row in failed[:3].tolist())
-                counted = rule.reasons(snapshot, demand, failed)
-                refused += [RuleCount(rule.name, reason, count, names) for reason, count in counted.items()]
-                remaining &= allowed
-        parts = [(score.name, score.weight * score.scores(snapshot, demand, rows)) for score in self._scores]
-        totals = np.sum([values for _, values in parts], axis=0) if parts else np.zeros(len(rows))
-        best = tuple(
-            NodeScore(
-                snapshot.names[int(rows[place])],
-                float(totals[place]),
-                tuple((name, float(values[place])) for name, values in parts),
-            )
-            for place in np.argsort(-totals, kind="stable")[:3].tolist()
-        )
-        return Judgement(tuple(refused), best)
 
-    def _place_class(self, working: Snapshot, demand: Demand, count: int) -> list[Placement]:
-        """Place `count` pods of one class, updating what the working snapshot has free."""
+class _Plan:
+    """A plan in the making: what was placed, and the classes that may come again."""
+
+    def __init__(self, engine: Engine, working: Snapshot, left: Counter[Demand]) -> None:
+        self._engine = engine
+        self._working = working
+        self._left = left
+        self._placed: list[tuple[Demand, int]] = []
+        self._contests: dict[Demand, tuple[Contest, int]] = {}
+
+    def at(self, demand: Demand, node: str) -> Placement | None:
+        """Place a pod on one node; None when that node will not do."""
+        row = self._working.rows.get(node)
+        if row is None or not self._working.live[row]:
+            return None
+        if verdict(self._working, demand, self._engine.filters).objections(row):
+            return None
+        self._working.count(demand, row)
+        self._placed.append((demand, row))
+        self._left[demand] -= 1
+        return Placement(node, 1)
+
+    def run(self, demand: Demand, count: int) -> list[Placement]:
+        """Place `count` pods of one class."""
+        contest = self._contest(demand)
+        judgement = contest.judgement()
+        working, names = self._working, self._working.names
         vector = working.vector(demand)
-        rows = np.flatnonzero(self._allowed(working, demand))
-        judgement = self._judgement(working, demand, rows)
         placements: list[Placement] = []
-        if vector is not None and len(rows):
-            totals = self._totals(working, demand, rows)
-            shuffle = self._shuffle[rows]
-            heap = list(zip((-totals).tolist(), shuffle.tolist(), rows.tolist(), strict=True))
-            heapq.heapify(heap)
-            while heap and len(placements) < count:
-                feasible = len(heap)
-                negative, tie, row = heap[0]
-                placements.append(Placement(working.names[row], feasible, -negative, None, judgement))
+        rows: dict[int, int] = {}
+        while len(placements) < count:
+            row, score = contest.best()
+            if row < 0:
+                break
+            placements.append(Placement(names[row], contest.feasible, float(score), None, judgement))
+            if vector is not None:
                 working.requested[row] += vector
-                working.non_zero[row] += demand.non_zero
-                working.neighbours.add(demand, row)
-                if self._fits(working, vector, row):
-                    one = np.asarray((row,), np.int64)
-                    heapq.heapreplace(heap, (-float(self._totals(working, demand, one)[0]), tie, row))
-                else:
-                    heapq.heappop(heap)
+            working.non_zero[row] += demand.non_zero
+            rows[row] = rows.get(row, 0) + 1
+            contest.place(row)
+        for row, placed in rows.items():
+            working.neighbours.add(demand, row, placed)
+            self._placed.append((demand, row))
         if len(placements) < count:
-            refused = Placement("", refusal=explain(working, demand, self._filters), judgement=judgement)
+            refused = Placement("", refusal=contest.verdict.explanation(), judgement=judgement)
             placements += [refused] * (count - len(placements))
+        self._left[demand] -= count
+        if self._left[demand] and len(self._contests) < _KEPT:
+            self._contests[demand] = (contest, len(self._placed))
         return placements
 
-    def _allowed(self, snapshot: Snapshot, demand: Demand) -> Mask:
-        mask = snapshot.live
-        for rule in self._filters:
-            allowed = rule.allowed(snapshot, demand)
-            if allowed is not None:
-                mask = mask & allowed
-        return mask
-
-    def _totals(self, snapshot: Snapshot, demand: Demand, rows: NDArray[np.int64]) -> Scores:
-        total = np.zeros(len(rows))
-        for score in self._scores:
-            total += score.weight * score.scores(snapshot, demand, rows)
-        return total
-
-    @staticmethod
-    def _fits(snapshot: Snapshot, vector: Amounts, row: int) -> bool:
-        """Return whether one more pod of the class has room; only what a placement changes is looked at."""
-        free = snapshot.allocatable[row] - snapshot.requested[row]
-        return bool(((free >= vector) | (vector == 0)).all())
+    def _contest(self, demand: Demand) -> Contest:
+        """Return the class's contest, as far as it was or from the beginning."""
+        found = self._contests.pop(demand, None)
+        if found is not None:
+            contest, seen = found
+            between = self._placed[seen:]
+            if not any(contest.minds(other) for other in dict.fromkeys(other for other, _ in between)):
+                for row in dict.fromkeys(row for _, row in between):
+                    contest.touch(row)
+                return contest
+        return self._engine.contest(self._working, demand)

@@ -13,8 +13,9 @@ import msgspec
 
 from orch.objects.cluster import Node
 from orch.objects.taints import tolerates
-from orch_scheduler.demand import PODS, Demand, amount
+from orch_scheduler.demand import PODS, Demand
 from orch_scheduler.filters.protocol import Wake
+from orch_scheduler.requests import amount
 from orch_scheduler.terms import NamespaceLabels
 
 _EVENTS: Final[Mapping[Wake, str]] = {
@@ -99,9 +100,7 @@ def _node_affinity(demand: Demand, change: Wake, about: Happening) -> bool:
 def _keys(demand: Demand) -> set[str]:
     """Return the labels of nodes that the pod's selector and required affinity look at."""
     keys = {key for key, _ in demand.node_selector}
-    affinity = demand.affinity.node_affinity if demand.affinity else None
-    required = affinity.required_during_scheduling_ignored_during_execution if affinity else None
-    for term in required.node_selector_terms if required is not None else ():
+    for term in demand.required.node_selector_terms if demand.required is not None else ():
         keys.update(requirement.key for requirement in term.match_expressions)
     return keys
 
@@ -127,9 +126,9 @@ def _neighbours(demand: Demand, change: Wake, about: Happening) -> bool:
     if other is None:
         return True
     if change & Wake.POD_ADDED:
-        return any(term.means(other.namespace, other.labels, about.namespaces) for term in demand.near)
-    return any(term.means(other.namespace, other.labels, about.namespaces) for term in demand.away) or any(
-        term.means(demand.namespace, demand.labels, about.namespaces) for term in other.away
+        return any(term.group.means(other, about.namespaces) for term in demand.near)
+    return any(term.group.means(other, about.namespaces) for term in demand.away) or any(
+        term.group.means(demand, about.namespaces) for term in other.away
     )
 
 

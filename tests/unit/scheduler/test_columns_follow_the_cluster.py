@@ -41,7 +41,7 @@ def test_a_row_is_used_again_without_what_its_former_node_carried(columns, make_
     columns.set_node(make_node("b"))
     snapshot = columns.snapshot()
     assert snapshot.size == 1
-    assert not snapshot.labels.mask(("x", "1"), 1).any()
+    assert not snapshot.topologies.of("x").domains[0]
     assert list(snapshot.taints) == []
 
 
@@ -51,7 +51,8 @@ def test_columns_grow(columns, make_node, demand_of):
     columns.place("u", "n299", demand_of(cpu="1"))
     snapshot = columns.snapshot()
     assert int(snapshot.live.sum()) == 300
-    assert int(snapshot.labels.mask(("zone", "1"), snapshot.size).sum()) == 100
+    zones = snapshot.topologies.of("zone")
+    assert int((zones.domains[: snapshot.size] == zones.domain("1")).sum()) == 100
     assert used(columns, "n299") == 1000
 
 

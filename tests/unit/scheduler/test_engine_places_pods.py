@@ -52,7 +52,7 @@ def test_a_cordoned_node_takes_nothing(columns, make_node, demand_of):
 def test_a_taint_keeps_pods_off_that_do_not_tolerate_it(columns, make_node, demand_of):
     columns.set_node(make_node("a", taints=[Taint(key="dedicated", value="db", effect="NoSchedule")]))
     refusal = plan(columns, demand_of())[0].refusal
-    assert refusal.message == "0/1 nodes are available: 1 node(s) had untolerated taint {dedicated: db}."
+    assert refusal.message == "0/1 nodes are available: 1 node(s) had untolerated taint(s)."
     tolerant = demand_of({"tolerations": [{"key": "dedicated", "operator": "Exists"}]})
     assert plan(columns, tolerant)[0].node == "a"
 

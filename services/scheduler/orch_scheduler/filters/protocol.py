@@ -1,12 +1,16 @@
-"""What a filter is: a vectorised rule over all nodes that can say, for one node, why it refuses."""
+"""What a filter is: a rule that is applied to one class of pods and all nodes at once, and can say why it refuses."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import Flag, auto
 from typing import Protocol
 
-from orch_scheduler.columns import Mask, Rows, Snapshot
+import numpy as np
+
 from orch_scheduler.demand import Demand
+from orch_scheduler.index import Mask, Rows
+from orch_scheduler.snapshot import Snapshot
 
 
 class Wake(Flag):
@@ -18,6 +22,75 @@ class Wake(Flag):
     NODE_TAINTS = auto()
     POD_ADDED = auto()
     POD_REMOVED = auto()
+    STORAGE = auto()
+
+
+class Ruling:
+    """A rule as it applies to one class of pods on one snapshot. `allowed`: the rows that satisfy it.
+
+    `whole`: why the pod is refused whatever the node, for rules about the pod itself. The engine tells a ruling of each
+    placement, and the ruling keeps `allowed` true.
+    """
+
+    __slots__ = ("allowed", "whole")
+    allowed: Mask
+
+    def __init__(self, allowed: Mask, whole: str = "") -> None:
+        self.allowed = allowed
+        self.whole = whole
+
+    def placed(self, row: int) -> bool:
+        """Count one more pod of the class on a row; return whether what is allowed on other rows may have changed."""
+        del row
+        return False
+
+    def touched(self, row: int) -> None:
+        """Take over that pods of another class were placed on a row."""
+
+    def reasons(self, rows: Rows) -> Iterable[tuple[str, Rows]]:
+        """Return why rows are refused, worded as kube-scheduler does; every row has one reason at least."""
+        raise NotImplementedError
+
+    def curable(self) -> Mask | None:
+        """Return the rows that might be allowed if pods of theirs were gone; None: no row."""
+        return None
+
+    def without(self, row: int, gone: Sequence[Demand]) -> bool:
+        """Return whether a row would be allowed were these pods, which are on it, gone."""
+        del gone
+        return bool(self.allowed[row])
+
+
+class Plain(Ruling):
+    """A ruling that placements do not change, with one reason for every refusal."""
+
+    __slots__ = ("_reason",)
+
+    def __init__(self, allowed: Mask, reason: str) -> None:
+        super().__init__(allowed)
+        self._reason = reason
+
+    def reasons(self, rows: Rows) -> Iterable[tuple[str, Rows]]:
+        """Return the reason."""
+        return ((self._reason, rows),)
+
+
+class Whole(Ruling):
+    """A ruling that refuses the pod itself. `by_pods`: whether it might be allowed if other pods were gone."""
+
+    __slots__ = ("_by_pods",)
+
+    def __init__(self, size: int, reason: str, *, by_pods: bool = False) -> None:
+        super().__init__(np.zeros(size, np.bool_), reason)
+        self._by_pods = by_pods
+
+    def reasons(self, rows: Rows) -> Iterable[tuple[str, Rows]]:
+        """Return the reason."""
+        return ((self.whole, rows),)
+
+    def curable(self) -> Mask | None:
+        """Return all rows, or none."""
+        return ~self.allowed if self._by_pods else None
 
 
 class Filter(Protocol):
@@ -26,13 +99,6 @@ class Filter(Protocol):
     name: str
     wake: Wake
 
-    def allowed(self, snapshot: Snapshot, demand: Demand) -> Mask | None:
-        """Return the rows that satisfy the rule; None: it asks nothing of this demand."""
-        ...
-
-    def reasons(self, snapshot: Snapshot, demand: Demand, rows: Rows) -> dict[str, int]:
-        """Return why rows are refused, worded as kube-scheduler does, and how many for each reason.
-
-        Every row has one reason at least.
-        """
+    def rule(self, snapshot: Snapshot, demand: Demand) -> Ruling | None:
+        """Return what it says of a class of pods; None: it asks nothing of it."""
         ...

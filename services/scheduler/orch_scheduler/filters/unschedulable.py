@@ -6,9 +6,9 @@ from typing import Final
 
 from orch.objects.cluster import Taint
 from orch.objects.taints import tolerates
-from orch_scheduler.columns import Mask, Rows, Snapshot
 from orch_scheduler.demand import Demand
-from orch_scheduler.filters.protocol import Wake
+from orch_scheduler.filters.protocol import Plain, Ruling, Wake
+from orch_scheduler.snapshot import Snapshot
 
 _TAINT: Final = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 
@@ -19,13 +19,8 @@ class NodeUnschedulable:
     name = "NodeUnschedulable"
     wake = Wake.NODE_ADDED | Wake.NODE_TAINTS
 
-    def allowed(self, snapshot: Snapshot, demand: Demand) -> Mask | None:
-        """Return the nodes that are not cordoned."""
+    def rule(self, snapshot: Snapshot, demand: Demand) -> Ruling | None:
+        """Allow the nodes that are not cordoned."""
         if not snapshot.unschedulable.any() or tolerates(demand.tolerations, _TAINT):
             return None
-        return ~snapshot.unschedulable
-
-    def reasons(self, snapshot: Snapshot, demand: Demand, rows: Rows) -> dict[str, int]:
-        """Return kube-scheduler's words."""
-        del snapshot, demand
-        return {"node(s) were unschedulable": len(rows)}
+        return Plain(~snapshot.unschedulable, "node(s) were unschedulable")

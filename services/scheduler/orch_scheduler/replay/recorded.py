@@ -11,7 +11,7 @@ import msgspec
 
 from orch.objects.cluster import Node
 from orch.objects.meta import ObjectMeta
-from orch.objects.pods import Pod, PodStatus
+from orch.objects.pods import Pod
 from orch_pb.v1.journal_pb2 import Began, JournalEntry, Placements, Profile, Template, Told
 from orch_scheduler.columns import Columns
 from orch_scheduler.demand import Demand, Demands
@@ -35,12 +35,12 @@ class RecordedDemands(Demands):
         self._written: set[int] = set()
         self._last = 0
 
-    def of(self, pod: Pod) -> Demand:
+    def of(self, pod: Pod, *, pinned: bool = False) -> Demand:
         """Return the pod's demand. Raises ValueError for a quantity or a selector that cannot be read."""
-        demand = super().of(pod)
+        demand = super().of(pod, pinned=pinned)
         if demand not in self._templates:
             self._last += 1
-            self._templates[demand] = Template(id=self._last, pod=_encode(_essence(pod)))
+            self._templates[demand] = Template(id=self._last, pod=_encode(_essence(pod)), pinned=pinned)
         return demand
 
     def template(self, demand: Demand) -> int:
@@ -144,9 +144,8 @@ def _pieces(
 
 def _essence(pod: Pod) -> Pod:
     """Return what a demand can depend on."""
-    metadata = pod.metadata
-    kept = ObjectMeta(namespace=metadata.namespace, labels=metadata.labels, owner_references=metadata.owner_references)
-    return msgspec.structs.replace(pod, metadata=kept, status=PodStatus())
+    metadata = msgspec.structs.replace(pod.metadata, uid="", resource_version="", annotations={}, finalizers=())
+    return msgspec.structs.replace(pod, metadata=metadata)
 
 
 def _node_essence(node: Node) -> Node:
