@@ -7,11 +7,25 @@ from typing import Any
 
 import msgspec
 import pytest
+from orch_scheduler_fixtures import (
+    add_node,
+    add_pod,
+    api,
+    bound,
+    client,
+    condition,
+    events,
+    eventually,
+    scheduler,
+    standby,
+)
 
 from orch.objects.cluster import Node, Taint
 from orch.objects.pods import Pod
 from orch_scheduler.columns import Columns
 from orch_scheduler.demand import Demand, Demands
+
+__all__ = ["add_node", "add_pod", "api", "bound", "client", "condition", "events", "eventually", "scheduler", "standby"]
 
 
 def node(

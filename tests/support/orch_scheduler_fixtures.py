@@ -1,0 +1,148 @@
+"""A whole scheduler over an api in memory: what tests of the loop, of preemption and of groups stand on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from orch.objects.meta import Object
+from orch.objects.scheme import EVENTS, NODES, PODS
+from orch.runtime.events import EventRecorder
+from orch.runtime.informer import Informers
+from orch_api.memory import in_memory_api
+from orch_scheduler.config import SchedulerConfig
+from orch_scheduler.loop import Scheduler
+
+USER = "system:kube-scheduler"
+
+
+class Event(Object, frozen=True):
+    """An event, as people read it."""
+
+    reason: str = ""
+    message: str = ""
+    involved_object: dict[str, str] = {}
+
+
+@pytest.fixture
+async def api():
+    async with in_memory_api() as api:
+        yield api
+
+
+@pytest.fixture
+def client(api):
+    return api.client()
+
+
+@pytest.fixture
+async def standby(api):
+    """A scheduler that follows the cluster and does not lead."""
+    clock, bus, client = api.core.clock, api.bus(USER), api.client(USER)
+    informers, recorder = Informers(bus), EventRecorder(client, "default-scheduler", clock)
+    made = Scheduler(client, bus, informers, recorder, clock, SchedulerConfig())
+    async with working(informers.run(), recorder.run()):
+        await informers.wait_synced(10)
+        yield made
+
+
+@pytest.fixture
+async def scheduler(standby):
+    """A scheduler that leads."""
+    async with working(standby.lead()):
+        yield standby
+
+
+@contextlib.asynccontextmanager
+async def working(*work):
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def add_node(client):
+    async def add(name, *, cpu="4", memory="8Gi", labels=None, **spec):
+        body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels or {}}, "spec": spec}
+        await client.create(NODES, "", body)
+        amounts = {"cpu": cpu, "memory": memory, "pods": "110"}
+        status = {"status": {"allocatable": amounts, "capacity": amounts}}
+        await client.patch(NODES, "", name, status, subresource="status")
+
+    return add
+
+
+@pytest.fixture
+def add_pod(client):
+    async def add(name, *, cpu="100m", labels=None, **spec):
+        container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}
+        body = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": labels or {}},
+            "spec": {"containers": [container], **spec},
+        }
+        return await client.create(PODS, "default", body)
+
+    return add
+
+
+@pytest.fixture
+def eventually(client):
+    async def wait(condition):
+        async with asyncio.timeout(15):
+            while True:
+                found = await condition()
+                if found:
+                    return found
+                await asyncio.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def bound(client, eventually):
+    async def wait(name):
+        async def node():
+            return (await client.get(PODS, "default", name)).spec.node_name
+
+        return await eventually(node)
+
+    return wait
+
+
+@pytest.fixture
+def condition(client, eventually):
+    """Wait until a pod's PodScheduled condition is False with this message, or one that begins with it."""
+
+    async def wait(name, message, *, exactly=True):
+        async def told():
+            found = (await client.get(PODS, "default", name)).status.condition("PodScheduled")
+            if found is None or found.status != "False":
+                return None
+            return (found.message == message if exactly else found.message.startswith(message)) and found
+
+        return await eventually(told)
+
+    return wait
+
+
+@pytest.fixture
+def events(client):
+    """Return the messages of the events of a reason, about an object of a name if one is given."""
+
+    async def read(reason, name=""):
+        found = await client.list(EVENTS.with_view(Event), "default")
+        return [
+            event.message
+            for event in found
+            if event.reason == reason and name in {"", event.involved_object.get("name", "")}
+        ]
+
+    return read
