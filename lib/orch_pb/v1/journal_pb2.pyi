@@ -77,12 +77,14 @@ class Told(_message.Message):
     def __init__(self, what: _Optional[str] = ..., name: _Optional[str] = ..., json: _Optional[bytes] = ...) -> None: ...
 
 class Template(_message.Message):
-    __slots__ = ("id", "pod")
+    __slots__ = ("id", "pod", "pinned")
     ID_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
     id: int
     pod: bytes
-    def __init__(self, id: _Optional[int] = ..., pod: _Optional[bytes] = ...) -> None: ...
+    pinned: bool
+    def __init__(self, id: _Optional[int] = ..., pod: _Optional[bytes] = ..., pinned: _Optional[bool] = ...) -> None: ...
 
 class Placements(_message.Message):
     __slots__ = ("uids", "nodes", "templates")

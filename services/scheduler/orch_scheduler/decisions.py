@@ -35,6 +35,8 @@ PUBLISHED: Final = Counter("scheduler_decisions_published", "Decisions that were
 
 _WAITING: Final = 65_536
 """Records that may wait to be published: some 40 MB."""
+_OPEN: Final = 8_192
+"""Records that may wait to be completed."""
 _AT_ONCE: Final = 128
 """After so many, others get their turn."""
 _AFTER_FAILURE: Final = 1.0
@@ -57,8 +59,8 @@ class Plan(msgspec.Struct, frozen=True):
     preferred: Sequence[str] = ()
 
 
-class _Refused(msgspec.Struct, frozen=True):
-    """A refused pod's record, until it is known what its event says."""
+class _Open(msgspec.Struct, frozen=True):
+    """A record that is not complete: of a refused pod, until it is known what its event says."""
 
     record: bytes
     pod: Waiting
@@ -73,9 +75,14 @@ class Decisions:
         self._journal = journal
         self._demands = demands
         self._waiting: deque[tuple[str, bytes]] = deque()
-        self._refused: dict[str, _Refused] = {}
+        self._open: dict[str, _Open] = {}
         self._more = asyncio.Event()
         self._batch = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether every record that is complete was handed to the bus."""
+        return not self._waiting
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Begin a leader's term: record and publish until the tasks are cancelled."""
@@ -87,7 +94,6 @@ class Decisions:
     def planned(self, plan: Plan) -> None:
         """Take down a plan, before anything of it is counted in the columns. Refused pods wait for `refused`."""
         self._batch += 1
-        self._refused.clear()
         moment = round(self._clock.now().timestamp() * 1e6)
         head = SchedulingDecision(
             revision=plan.snapshot.revision,
@@ -106,8 +112,10 @@ class Decisions:
             record = shared[judged] + own
             if placement.node:
                 self._put(pod, record, "", ())
-            else:
-                self._refused[pod.uid] = _Refused(record, pod)
+            if not placement.node or pod.group:  # of a group, all may be refused in the end
+                self._open[pod.uid] = _Open(record, pod)
+        while len(self._open) > _OPEN:
+            del self._open[next(iter(self._open))]
         if self._journal.recording:
             templates = [self._demands.template(pod.demand) for pod in plan.pods]
             self._journal.batch(
@@ -128,8 +136,8 @@ class Decisions:
             )
 
     def refused(self, uid: str, message: str, victims: Sequence[Victim] = ()) -> None:
-        """Publish that a pod of the last plan was refused, with its event's message and whom it preempts."""
-        found = self._refused.pop(uid, None)
+        """Publish that a pod which was planned was refused, with its event's message and whom it preempts."""
+        found = self._open.pop(uid, None)
         if found is not None:
             self._put(found.pod, found.record, message, victims)
 

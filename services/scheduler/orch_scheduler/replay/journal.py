@@ -56,6 +56,7 @@ class Journal:
         self._weight = 0
         self._recording = False
         self._broken = False
+        self._writing = False
         self._written = 0
         self._number = 0
         self.term = 0
@@ -68,6 +69,11 @@ class Journal:
     def recording(self) -> bool:
         """Whether entries are wanted now. Only a leader's columns are replayed."""
         return self._recording and not self._broken
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was taken down is on the bus, and no checkpoint is due."""
+        return not (self._entries or self._writing or self._broken)
 
     def begin(self) -> None:
         """Begin a term: what comes after its first checkpoint is recorded."""
@@ -116,6 +122,7 @@ class Journal:
         try:
             while True:
                 now = self._clock.monotonic()
+                self._writing = True
                 try:
                     await self._write(self._take())
                     if self._broken or self._written >= _CHECKPOINT_BYTES or now >= due:
@@ -124,6 +131,7 @@ class Journal:
                 except OrchError as error:
                     self._drop(str(error))
                     await self._clock.sleep(_RETRY)
+                self._writing = False
                 await self._clock.sleep(_PAUSE)
         finally:
             self._recording = False

@@ -13,7 +13,7 @@ from orch.errors import OrchError
 from orch.objects.cluster import Node
 from orch.objects.pods import Pod
 from orch_pb.v1.decision_pb2 import SchedulingDecision
-from orch_pb.v1.journal_pb2 import Batch, Began, JournalChunk, JournalEntries, JournalEntry, Told
+from orch_pb.v1.journal_pb2 import Batch, Began, JournalChunk, JournalEntries, JournalEntry, Template, Told
 from orch_scheduler.columns import Columns, Snapshot
 from orch_scheduler.demand import Demand, Demands
 from orch_scheduler.engine import Engine
@@ -22,6 +22,8 @@ from orch_scheduler.replay.recorded import NAMESPACE, NAMESPACE_GONE, NODE, NODE
 
 _NODES: Final = msgspec.json.Decoder(Node)
 _PODS: Final = msgspec.json.Decoder(Pod)
+_CLASSES: Final = 1 << 20
+"""More classes than a journal has: none is forgotten."""
 _LABELS: Final = msgspec.json.Decoder(dict[str, str])
 
 
@@ -69,13 +71,16 @@ class Replay:
         self._since = since
         self._until = until
         self._published = published or {}
-        self._columns: Columns | None = None
+        self.columns: Columns | None = None
+        self.nodes: dict[str, Node] = {}
+        self._words = Demands(_CLASSES)
         self._demands: dict[int, Demand] = {}
+        self._known: set[Demand] = set()
         self._engines: dict[tuple[str, int], Engine] = {}
         self._position = (0, 0)
         self._apply: Mapping[str, Callable[[Columns, JournalEntry], None]] = {
-            "told": lambda columns, entry: _tell(columns, entry.told),
-            "template": lambda _, entry: self._learn(entry.template.id, entry.template.pod),
+            "told": lambda columns, entry: self._tell(columns, entry.told),
+            "template": lambda _, entry: self._learn(entry.template),
             "placed": self._place,
             "removed": lambda columns, entry: _forget(columns, entry.removed),
             "batch": lambda columns, entry: self._batch(columns, entry.batch),
@@ -95,12 +100,12 @@ class Replay:
         """Apply one chunk; one that does not follow the last is of no use before the next checkpoint."""
         term, number = self._position
         where = f"chunk {chunk.number} of term {chunk.term}"
-        if not chunk.checkpoint and (chunk.term, chunk.number) != (term, number + 1) and self._columns is not None:
+        if not chunk.checkpoint and (chunk.term, chunk.number) != (term, number + 1) and self.columns is not None:
             self.report.gaps.append(f"{where} does not follow chunk {number} of term {term}")
-            self._columns = None
+            self.columns = None
         self.report.terms += chunk.term != term
         self._position = (chunk.term, chunk.number)
-        if self._columns is None and not chunk.checkpoint:
+        if self.columns is None and not chunk.checkpoint:
             return
         self.report.checkpoints += chunk.checkpoint
         for entry in _entries(chunk, where):
@@ -108,43 +113,65 @@ class Replay:
             try:
                 if kind == "began":
                     self._begin(entry.began)
-                elif kind is not None and self._columns is not None:
-                    self._apply[kind](self._columns, entry)
+                elif kind is not None and self.columns is not None:
+                    self._apply[kind](self.columns, entry)
             except (KeyError, ValueError) as error:
                 raise JournalError(f"{where}: an entry of kind {kind} cannot be applied: {error!r}") from error
             if self.report.difference is not None:
                 return
 
     def _begin(self, began: Began) -> None:
+        self._words = Demands(_CLASSES)
         self._demands.clear()
+        self._known.clear()
         self._engines.clear()
-        self._columns = laid_out(began)
+        self.nodes.clear()
+        self.columns = laid_out(began)
 
-    def _learn(self, number: int, pod: bytes) -> None:
-        # Demands of equal content stay apart, as they were: the engine tells classes apart by identity.
-        self._demands[number] = Demands().of(_PODS.decode(pod))
+    def _learn(self, template: Template) -> None:
+        demand = self._words.of(_PODS.decode(template.pod), pinned=template.pinned)
+        if demand in self._known:
+            # Classes of equal content stay apart, as they were: the engine tells them apart by identity.
+            demand = msgspec.structs.replace(demand)
+        self._known.add(demand)
+        self._demands[template.id] = demand
 
     def _place(self, columns: Columns, entry: JournalEntry) -> None:
         placed = entry.placed
         for uid, node, template in zip(placed.uids, placed.nodes, placed.templates, strict=True):
             columns.place(uid, node, self._demands[template])
 
+    def _tell(self, columns: Columns, told: Told) -> None:
+        if told.what == NODE:
+            node = self.nodes[told.name] = _NODES.decode(told.json)
+            columns.set_node(node)
+        elif told.what == NODE_GONE:
+            self.nodes.pop(told.name, None)
+            columns.remove_node(told.name)
+        elif told.what == NAMESPACE:
+            columns.set_namespace(told.name, _LABELS.decode(told.json))
+        elif told.what == NAMESPACE_GONE:
+            columns.set_namespace(told.name, None)
+        else:
+            raise JournalError(f"it tells of {told.what!r}, which this version does not know")
+
     def _batch(self, columns: Columns, batch: Batch) -> None:
         if not self._since <= batch.time <= self._until:
             return
         columns.seen(batch.revision)
-        engine = self._engine(batch)
+        engine = self.engine(batch.profile, batch.seed)
         recorded = Records(list(batch.judgements), list(batch.judged), list(batch.pods))
         asked = [_asked(pod) for pod in recorded.pods]
         snapshot: Snapshot = columns.snapshot()
         placements = engine.plan(snapshot, [self._demands[template] for template in batch.templates], batch.preferred)
         self._compare(batch, recorded, encode(asked, placements, batch.nodes), asked)
 
-    def _engine(self, batch: Batch) -> Engine:
-        key = (batch.profile, batch.seed)
+    def engine(self, profile: str = "", seed: int = 0) -> Engine:
+        """Return the engine of a profile, "" being the first that the journal names."""
+        key = (profile, seed)
         found = self._engines.get(key)
         if found is None:
-            found = self._engines[key] = Engine(seed=batch.seed)
+            found = self._engines[key] = Engine(seed=seed)
         return found
 
     def _compare(self, batch: Batch, recorded: Records, computed: Records, asked: list[Asked]) -> None:
@@ -227,19 +254,6 @@ def _entries(chunk: JournalChunk, where: str) -> Iterable[JournalEntry]:
         return JournalEntries.FromString(zlib.decompress(chunk.entries)).entries
     except (zlib.error, DecodeError) as error:
         raise JournalError(f"{where} cannot be read: {error}") from error
-
-
-def _tell(columns: Columns, told: Told) -> None:
-    if told.what == NODE:
-        columns.set_node(_NODES.decode(told.json))
-    elif told.what == NODE_GONE:
-        columns.remove_node(told.name)
-    elif told.what == NAMESPACE:
-        columns.set_namespace(told.name, _LABELS.decode(told.json))
-    elif told.what == NAMESPACE_GONE:
-        columns.set_namespace(told.name, None)
-    else:
-        raise JournalError(f"it tells of {told.what!r}, which this version does not know")
 
 
 def _forget(columns: Columns, uid: str) -> None:
