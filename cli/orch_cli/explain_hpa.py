@@ -18,6 +18,7 @@ from orch_pb.v1.autoscaling_pb2 import AutoscalingDecision, AutoscalingInputs, M
 
 _NANO: Final = 1_000_000_000
 _MEMORY: Final = "memory"
+_ABOUT_PODS: Final = frozenset({"Resource", "ContainerResource", "Pods"})
 
 
 class Proposal(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -42,7 +43,7 @@ class Change(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class PodState(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A pod as the autoscaler saw it, and its readings, one for each metric about pods; "" for none."""
+    """A pod as the autoscaler saw it, and what was read of each metric in `readings`; "" for nothing."""
 
     name: str
     phase: str
@@ -68,6 +69,7 @@ class AutoscalerExplanation(msgspec.Struct, frozen=True, rename="camel", omit_de
     limits: tuple[str, ...] = ()
     history: tuple[int, ...] = ()
     changes: tuple[Change, ...] = ()
+    readings: tuple[str, ...] = ()
     pods: tuple[PodState, ...] = ()
     error: str = ""
 
@@ -91,8 +93,7 @@ class AutoscalerExplanation(msgspec.Struct, frozen=True, rename="camel", omit_de
             lines += ["", *table(("METRIC", "NOW", "TARGET", "ASKS FOR", "PODS"), rows)]
         if self.pods:
             rows = [(pod.name, pod.phase, pod.ready or "-", *(one or "-" for one in pod.readings)) for pod in self.pods]
-            about = [one.metric for one in self.proposals][: len(self.pods[0].readings)]
-            lines += ["", *table(("POD", "PHASE", "READY", *(name.upper() for name in about)), rows)]
+            lines += ["", *table(("POD", "PHASE", "READY", *(name.upper() for name in self.readings)), rows)]
         if self.changes:
             rows = [(one.time, f"{one.before} → {one.after}", one.reason) for one in reversed(self.changes)]
             lines += ["", *table(("CHANGED", "REPLICAS", "REASON"), rows)]
@@ -132,6 +133,7 @@ def explanation(decision: AutoscalingDecision, now: float) -> AutoscalerExplanat
         limits=tuple(_limits(decision)),
         history=tuple(one.replicas for one in outcome.history),
         changes=tuple(Change(_moment(one.at), one.before, one.after, one.reason) for one in decision.changes),
+        readings=tuple(metric.name for metric in inputs.metrics if metric.type in _ABOUT_PODS),
         pods=tuple(_pods_of(inputs)),
         error=decision.error,
     )
@@ -195,7 +197,7 @@ def _pods(one: Proposal) -> str:
 
 
 def _pods_of(inputs: AutoscalingInputs) -> list[PodState]:
-    about = [metric for metric in inputs.metrics if metric.type in {"Resource", "ContainerResource", "Pods"}]
+    about = [metric for metric in inputs.metrics if metric.type in _ABOUT_PODS]
     readings = [{one.pod: _amount(metric, one.value) for one in metric.readings} for metric in about]
     return [
         PodState(

@@ -33,8 +33,8 @@ def autoscaler_spec(spec: Document) -> list[Cause]:
     causes: list[Cause] = []
     low: int | None = spec.get("minReplicas")
     high: int = spec.get("maxReplicas") or 0
-    if low is not None and low < 1:
-        causes.append(invalid("spec.minReplicas", low, "must be greater than or equal to 1"))
+    if low is not None and low < 0:
+        causes.append(invalid("spec.minReplicas", low, "must be greater than or equal to 0"))
     if high < 1:
         causes.append(invalid("spec.maxReplicas", high, "must be greater than 0"))
     if low is not None and high < low:

@@ -87,11 +87,13 @@ class RecommendationReconciler:
         except DecodeError as error:
             log.warning("a sample of node %s is left out: %s", key.name, error)
             return Result(_PERIOD)
+        known = self._counted.get(key.name, {}).keys()
         touched = self._take(key.name, sample)
+        fresh = not self._counted[key.name].keys() <= known
         for workload in touched:
             await self._publish(workload, sample.unix_nanos)
         young = any(use.samples <= _YOUNG for workload in touched for use in self._known[workload].values())
-        return Result(_YOUNG_PERIOD if young else _PERIOD)
+        return Result(_YOUNG_PERIOD if young or fresh else _PERIOD)
 
     def _take(self, node: str, sample: UsageSample) -> list[Workload]:
         """Count what a node's pods used since they were looked at last; return the workloads concerned."""

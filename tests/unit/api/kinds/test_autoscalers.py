@@ -48,12 +48,15 @@ def test_a_behavior_is_filled_in(created):
         (
             {"minReplicas": 0},
             [
-                "spec.minReplicas: Invalid value: 0: must be greater than or equal to 1",
                 (
                     "spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling "
                     "to zero replicas"
                 ),
             ],
+        ),
+        (
+            {"minReplicas": -1},
+            ["spec.minReplicas: Invalid value: -1: must be greater than or equal to 0"],
         ),
         (
             {"maxReplicas": 0},
