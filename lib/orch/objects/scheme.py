@@ -59,6 +59,7 @@ ENDPOINTS: Final = Kind("", "v1", "endpoints", "Endpoints", True, discovery.Endp
 ENDPOINT_SLICES: Final = Kind(
     "discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", True, discovery.EndpointSlice
 )
+IP_ADDRESSES: Final = Kind("networking.k8s.io", "v1", "ipaddresses", "IPAddress", False, meta.Object)
 SERVICE_CIDRS: Final = Kind("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", False, networking.ServiceCIDR)
 PERSISTENT_VOLUME_CLAIMS: Final = Kind(
     "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, storage.PersistentVolumeClaim
@@ -101,6 +102,7 @@ KINDS: Final[tuple[Kind[Any], ...]] = (
     SERVICES,
     ENDPOINTS,
     ENDPOINT_SLICES,
+    IP_ADDRESSES,
     SERVICE_CIDRS,
     PERSISTENT_VOLUME_CLAIMS,
     EVENTS,

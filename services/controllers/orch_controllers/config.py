@@ -37,6 +37,10 @@ class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The rate in large zones of which most nodes are lost; in others of them nothing is evicted."""
     large_cluster_size_threshold: Annotated[int, msgspec.Meta(ge=0)] = 50
     """Nodes above which a zone is large."""
+    load_balancer_ranges: tuple[str, ...] = ("127.64.0.0/16",)
+    """What services of type LoadBalancer are given addresses of; none: others see to them."""
+    load_balancer_class: str = "orch.dev/load-balancer"
+    """The spec.loadBalancerClass that is served beside no class at all."""
     unhealthy_zone_threshold: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.55
     """The share of a zone's nodes that are most of them."""
     autoscaler_tolerance: Annotated[float, msgspec.Meta(ge=0)] = 0.1

@@ -12,6 +12,7 @@ from orch.objects.scheme import (
     ENDPOINT_SLICES,
     ENDPOINTS,
     HORIZONTAL_POD_AUTOSCALERS,
+    IP_ADDRESSES,
     JOBS,
     NAMESPACES,
     NODES,
@@ -20,6 +21,7 @@ from orch.objects.scheme import (
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
     SERVICE_ACCOUNTS,
+    SERVICE_CIDRS,
     SERVICES,
     STATEFUL_SETS,
     Kind,
@@ -48,6 +50,8 @@ from orch_controllers.recommendations.reconciler import RecommendationReconciler
 from orch_controllers.replicaset.reconciler import ReplicaSetReconciler
 from orch_controllers.replication_controller.as_replica_set import FLAVOUR as REPLICATION_CONTROLLER
 from orch_controllers.service_account.reconciler import ServiceAccountReconciler
+from orch_controllers.service_cidr.reconciler import ServiceCIDRReconciler
+from orch_controllers.service_load_balancers.reconciler import LoadBalancerReconciler
 from orch_controllers.service_pods import Selections
 from orch_controllers.statefulset.reconciler import StatefulSetReconciler
 
@@ -266,6 +270,20 @@ def _recommendations(context: Context) -> Sequence[Controller]:
     return [_controller(context, "recommender", reconciler, Watch(NODES, keys_when_new), workers=1, resync=_RARE)]
 
 
+def _service_addresses(context: Context) -> Sequence[Controller]:
+    balancers, ranges = LoadBalancerReconciler(context), ServiceCIDRReconciler(context)
+    return [
+        _controller(context, "service-lb", balancers, Watch(SERVICES, balancers.keys_of_service), workers=1),
+        _controller(
+            context,
+            "service-cidr",
+            ranges,
+            Watch(SERVICE_CIDRS, own_key),
+            Watch(IP_ADDRESSES, ranges.keys_of_address),
+        ),
+    ]
+
+
 CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _deployment,
     _replicaset,
@@ -277,6 +295,7 @@ CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _garbage,
     _service_account,
     _endpoints,
+    _service_addresses,
     _job,
     _autoscaling,
     _recommendations,

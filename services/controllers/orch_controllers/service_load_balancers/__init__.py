@@ -1,0 +1,1 @@
+"""Service load balancers: gives services of type LoadBalancer an address of a pool, and takes it back."""
