@@ -34,9 +34,11 @@ _WORKLOADS: Final = Gauge("orch_recommender_workloads", "Workloads of which use 
 _FORGOTTEN: Final = Counter("orch_recommender_forgotten", "Workloads that were dropped because there were too many.")
 _LOST: Final = Counter("orch_recommender_lost", "Recommendations that could not be published.")
 
+_LOOK: Final = 15.0
+"""Seconds between two looks at a node."""
 _PERIOD: Final = 60.0
+"""Seconds between two samples of a container, as with VPA; one of which hardly anything is known is sampled sooner."""
 _YOUNG_PERIOD: Final = 10.0
-"""Seconds between samples of a container of which hardly anything is known."""
 _YOUNG: Final = 3
 _ABSENCE: Final = 180.0
 """Seconds without a look at any node after which another leader may have learned more."""
@@ -81,19 +83,15 @@ class RecommendationReconciler:
         self._active = now
         data = self._usage.newest(key.name)
         if not data:
-            return Result(_YOUNG_PERIOD)
+            return Result(_LOOK)
         try:
             sample = UsageSample.FromString(data)
         except DecodeError as error:
             log.warning("a sample of node %s is left out: %s", key.name, error)
-            return Result(_PERIOD)
-        known = self._counted.get(key.name, {}).keys()
-        touched = self._take(key.name, sample)
-        fresh = not self._counted[key.name].keys() <= known
-        for workload in touched:
+            return Result(_LOOK)
+        for workload in self._take(key.name, sample):
             await self._publish(workload, sample.unix_nanos)
-        young = any(use.samples <= _YOUNG for workload in touched for use in self._known[workload].values())
-        return Result(_YOUNG_PERIOD if young or fresh else _PERIOD)
+        return Result(_LOOK)
 
     def _take(self, node: str, sample: UsageSample) -> list[Workload]:
         """Count what a node's pods used since they were looked at last; return the workloads concerned."""
@@ -109,23 +107,26 @@ class RecommendationReconciler:
         return list(touched)
 
     def _count(self, item: Item[Pod], pod: PodUsage, at: int, before: _Counters, counted: _Counters) -> bool:
-        known: dict[str, ContainerUse] | None = None
+        known: dict[str, ContainerUse] = {}
+        seen = False
         for each in pod.containers:
             name = (pod.uid, each.container)
-            spent, since = before.get(name, (0, 0))
-            counted[name] = (each.cpu_nanos, at)
-            if not since or at <= since or each.cpu_nanos < spent:
+            spent, since = counted[name] = before.get(name, (each.cpu_nanos, at))
+            if at - since < _YOUNG_PERIOD * _NANO:
                 continue
-            if known is None:
-                known = self._of(workload_of(self._informers, item))
+            known = known or self._of(workload_of(self._informers, item))
             use = known.get(each.container)
+            if use is not None and use.samples > _YOUNG and at - since < _PERIOD * _NANO:
+                continue
+            counted[name] = (each.cpu_nanos, at)
+            if each.cpu_nanos < spent or (use is None and len(known) >= _MOST_CONTAINERS):
+                continue  # a container that was restarted in between, or one too many
             if use is None:
-                if len(known) >= _MOST_CONTAINERS:
-                    continue
                 use = known[each.container] = ContainerUse(each.container)
             cores = (each.cpu_nanos - spent) / (at - since)
             use.observe(pod.uid, cores, each.memory_bytes, _request(item.object, each.container), at / _NANO)
-        return known is not None
+            seen = True
+        return seen
 
     def _of(self, workload: Workload) -> dict[str, ContainerUse]:
         """Return what is known of a workload. Of too many, the one that was heard of least recently is dropped."""
