@@ -35,6 +35,8 @@ REQUEST_SECONDS = Histogram(
 RETRIES = Counter("orch_store_retries_total", "Requests to etcd that were tried again.", ["operation"])
 
 _PAGE = 5000
+_COMPANY = 0.0005
+"""Seconds that a read of the revision waits for others when one has just ended: reads are dearer than waiting."""
 """Keys in one answer: keeps answers far from what could stall etcd or outlive a deadline."""
 
 _FIRST_BACKOFF = 0.02
@@ -246,7 +248,7 @@ class EtcdStore:
         self._cluster = cluster
         self._request_timeout = request_timeout
         self._committer = Committer(self._commit, patience=request_timeout)
-        self._revision = SharedRead(self._read_revision)
+        self._revision = SharedRead(self._read_revision, pause=_COMPANY)
 
     @classmethod
     async def connect(

@@ -14,11 +14,14 @@ ValueT = TypeVar("ValueT")
 class SharedRead(Generic[ValueT]):
     """Calls of `read` are shared, one at a time.
 
-    Who asks while a read is under way waits for the next one: an answer is never older than its question.
+    Who asks while a read is under way waits for the next one: an answer is never older than its question. The next
+    one begins `pause` seconds after that, so that those who were just answered and ask again are of the company;
+    whoever asks alone does not wait.
     """
 
-    def __init__(self, read: Callable[[], Awaitable[ValueT]]) -> None:
+    def __init__(self, read: Callable[[], Awaitable[ValueT]], *, pause: float = 0) -> None:
         self._read = read
+        self._pause = pause
         self._waiting: list[asyncio.Future[ValueT]] = []
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -54,6 +57,8 @@ class SharedRead(Generic[ValueT]):
                 _fail(asked, error)
             finally:
                 _fail(asked, UnavailableError("the store was closed"))
+            if self._waiting and self._pause:
+                await asyncio.sleep(self._pause)
         self._task = None
 
 

@@ -79,3 +79,20 @@ async def test_closing_fails_whoever_waits() -> None:
     assert [type(result) for result in results] == [UnavailableError] * 2
     with pytest.raises(UnavailableError):
         await shared.get()
+
+
+async def test_the_next_read_waits_for_those_who_were_just_answered() -> None:
+    reads = Reads()
+    shared = SharedRead(reads.read, pause=0.01)
+
+    async def ask_twice() -> tuple[int, int]:
+        return await shared.get(), await shared.get()
+
+    first = asyncio.create_task(ask_twice())
+    await reads.until_begun(1)
+    late = asyncio.create_task(shared.get())
+    await asyncio.sleep(0)
+    reads.release.set()
+    assert await first == (1, 2)
+    assert await late == 2
+    assert reads.begun == 2
