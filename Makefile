@@ -26,7 +26,7 @@ demo-clean: ## Remove every trace of the demo: containers, namespaces, state, im
 	@$(SUDO) tools/demo.sh clean
 
 test: check images clients ## Run all checks and all tests (`make test ARGS="-k name"` passes on to pytest)
-	@$(SUDO) $(PYTHON) -m pytest $(ARGS)
+	@$(SUDO) tools/tests.sh $(ARGS)
 
 check: setup ## Lint, check formats, types, layers and generated code
 	@.venv/bin/ruff check .
@@ -36,7 +36,7 @@ check: setup ## Lint, check formats, types, layers and generated code
 	@$(PYTHON) tools/proto.py --check
 
 unit: setup ## Run the tests that need no other process
-	@$(PYTHON) -m pytest tests/unit $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses auto --dist worksteal tests/unit $(ARGS)
 
 e2e: setup images clients ## Run the tests of whole clusters
 	@$(SUDO) $(PYTHON) -m pytest tests/e2e $(ARGS)
