@@ -14,6 +14,6 @@ run() {
 }
 
 codes=()
-run --numprocesses auto --dist worksteal tests/unit tests/contract "$@"
+run --numprocesses auto --dist worksteal tests/unit tests/contract tests/conformance "$@"
 run tests/e2e tests/chaos tests/scale "$@"
 [ "${codes[*]}" != "$NOTHING_SELECTED $NOTHING_SELECTED" ] || exit $NOTHING_SELECTED
