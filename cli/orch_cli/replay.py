@@ -114,7 +114,7 @@ async def recorded_chunks(bus: Bus, since: int) -> list[JournalChunk]:
             if isinstance(message, Message):
                 chunk = _chunk(message)
                 if chunk.checkpoint and chunk.time <= since:
-                    found.clear()
+                    found = [each for each in found if each.term != chunk.term]
                 found.append(chunk)
             elif message is Signal.SYNCED:
                 break

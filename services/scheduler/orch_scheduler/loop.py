@@ -14,7 +14,7 @@ from orch.objects.scheme import DISRUPTION_BUDGETS, PODS
 from orch.runtime.client import Client
 from orch.runtime.events import EventRecorder
 from orch.runtime.informer import Informers
-from orch_scheduler.binder import Binder
+from orch_scheduler.binder import Bind, Binder
 from orch_scheduler.config import SchedulerConfig
 from orch_scheduler.decisions import Decisions
 from orch_scheduler.engine import FILTERS, Engine
@@ -28,6 +28,8 @@ from orch_scheduler.preemption.budgets import Budgets
 from orch_scheduler.preemption.evictions import Evictions
 from orch_scheduler.preemption.nominations import Nominations
 from orch_scheduler.preemption.preemptor import BY_NODE, Preemptor, nodes_of
+from orch_scheduler.questions.desk import Desk
+from orch_scheduler.questions.room import Room
 from orch_scheduler.queue import Backoff, PodQueue
 from orch_scheduler.replay.journal import Journal
 from orch_scheduler.replay.recorded import RecordedColumns, RecordedDemands
@@ -105,8 +107,15 @@ class Scheduler:
         )
         self._evictions = Evictions(client, recorder, clock, self._outcomes.victim_stays)
         self._outcomes.attach(self._observed, self._evictions)
-        self._binder = Binder(binding or client, clock, self._outcomes.bound, self._outcomes.bind_failed)
+        self._binder = Binder(binding or client, clock, self._on_bound, self._outcomes.bind_failed)
         self._deciding = asyncio.Lock()
+        profile = self._profile
+        room = Room(profile.name, profile.hash, profile.engine, self._columns, demands, self._queue, pods, clock)
+        self._desk = Desk(bus, {profile.name: room})
+
+    async def answer(self) -> None:
+        """Answer questions until cancelled, whether this scheduler leads or not."""
+        await self._desk.run()
 
     async def lead(self) -> None:
         """Schedule until cancelled; what that interrupts is begun anew by the next term.
@@ -153,6 +162,11 @@ class Scheduler:
             self._pace((self._clock.monotonic() - started) / len(run.pods))
             await self._binder.bind(binds, tasks)
             await asyncio.sleep(0)
+
+    def _on_bound(self, bind: Bind, version: int) -> None:
+        if self._turn is not None:
+            self._turn.bound(version)
+        self._outcomes.bound(bind)
 
     def _pace(self, seconds: float) -> None:
         """Take as many pods at a time as can be decided in a slice, where one takes so long."""

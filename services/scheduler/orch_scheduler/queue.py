@@ -23,10 +23,11 @@ from orch_scheduler.filters.protocol import Wake
 from orch_scheduler.hints import Happening, event_of, helps
 from orch_scheduler.waiting import Waiting
 
-__all__ = ["FIRST_BACKOFF", "LAST_BACKOFF", "PARKED_AT_MOST", "PodQueue", "Waiting"]
+__all__ = ["FIRST_BACKOFF", "LAST_BACKOFF", "PARKED", "PARKED_AT_MOST", "PodQueue", "Waiting"]
 
 FIRST_BACKOFF: Final = 1.0
 LAST_BACKOFF: Final = 10.0
+PARKED: Final = "unschedulable"
 PARKED_AT_MOST: Final = 300.0
 """Seconds after which a parked pod is tried again whatever happened (kube-scheduler's flush)."""
 
@@ -93,6 +94,19 @@ class PodQueue:
     def handed_out(self, uid: str) -> bool:
         """Return whether a pod was handed out and not put back since."""
         return uid in self._handed_out
+
+    def place(self, uid: str) -> str:
+        """Return where a pod is, for people to read; "" for one that does not wait."""
+        pod = self._known.get(uid)
+        if pod is None:
+            return ""
+        if pod.gated:
+            return "gated"
+        if uid in self._handed_out:
+            return "being placed"
+        if uid in self._parked:
+            return PARKED
+        return "active" if uid in self._active else "backing off"
 
     @property
     def parked(self) -> int:
@@ -323,6 +337,9 @@ class _Heap:
 
     def __len__(self) -> int:
         return len(self._pods)
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._pods
 
     def push(self, entry: _Entry) -> None:
         self._pods[entry[-1].uid] = entry

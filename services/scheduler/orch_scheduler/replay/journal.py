@@ -77,7 +77,7 @@ class Journal:
 
     def begin(self) -> None:
         """Begin a term: what comes after its first checkpoint is recorded."""
-        self.term = max(round(self._clock.now().timestamp() * 1e3), self.term + 1)
+        self.term = max(round(self._clock.now().timestamp() * 1e6), self.term + 1)
         self._number = 0
         self._clear()
         self._recording = self._broken = True

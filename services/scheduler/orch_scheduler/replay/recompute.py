@@ -27,6 +27,10 @@ _CLASSES: Final = 1 << 20
 _LABELS: Final = msgspec.json.Decoder(dict[str, str])
 
 
+Key = tuple[int, int, int]
+"""A decision's term, batch and place in it."""
+
+
 class JournalError(OrchError):
     """A journal that cannot be read, or an entry that does not fit what came before it."""
 
@@ -64,20 +68,60 @@ class Report(msgspec.Struct, rename="camel"):
 
 
 class Replay:
-    """Takes chunks in order. `since` and `until`: microseconds between which decisions are compared."""
+    """Takes the chunks of a journal in order; terms that overlap are kept apart.
 
-    def __init__(self, *, since: int = 0, until: int = 1 << 62, published: Mapping[_Key, bytes] | None = None) -> None:
+    `since` and `until`: microseconds between which decisions are compared. `published`: decisions as the bus has them,
+    to be compared as well.
+    """
+
+    def __init__(self, *, since: int = 0, until: int = 1 << 62, published: Mapping[Key, bytes] | None = None) -> None:
         self.report = Report()
+        self.terms: dict[int, Term] = {}
         self._since = since
         self._until = until
         self._published = published or {}
+
+    def run(self, chunks: Iterable[JournalChunk]) -> Report:
+        """Replay until the end, or to the first difference. Raises JournalError for a journal that cannot be read."""
+        for chunk in chunks:
+            self.take(chunk)
+            if self.report.difference is not None:
+                break
+        return self.report
+
+    def take(self, chunk: JournalChunk) -> None:
+        """Apply one chunk."""
+        term = self.terms.get(chunk.term)
+        if term is None:
+            self.report.terms += 1
+            term = Term(chunk.term, self.report, self._since, self._until, self._published)
+            self.terms[chunk.term] = term
+        term.take(chunk)
+
+    @property
+    def newest(self) -> Term | None:
+        """The term of which something was taken last and whose state is known."""
+        known = [term for term in self.terms.values() if term.columns is not None]
+        return max(known, key=lambda term: term.time, default=None)
+
+
+class Term:
+    """One leader's memory, built again: its columns, its classes of pods, its engines."""
+
+    def __init__(self, number: int, report: Report, since: int, until: int, published: Mapping[Key, bytes]) -> None:
+        self.number = number
+        self.report = report
+        self.time = 0
+        self._chunk: int = 0
+        self._since = since
+        self._until = until
+        self._published = published
         self.columns: Columns | None = None
         self.nodes: dict[str, Node] = {}
         self._words = Demands(_CLASSES)
         self._demands: dict[int, Demand] = {}
         self._known: set[Demand] = set()
         self._engines: dict[tuple[str, int], Engine] = {}
-        self._position = (0, 0)
         self._apply: Mapping[str, Callable[[Columns, JournalEntry], None]] = {
             "told": lambda columns, entry: self._tell(columns, entry.told),
             "template": lambda _, entry: self._learn(entry.template),
@@ -86,25 +130,13 @@ class Replay:
             "batch": lambda columns, entry: self._batch(columns, entry.batch),
         }
 
-    def run(self, chunks: Iterable[JournalChunk]) -> Report:
-        """Replay until the end, or to the first difference. Raises JournalError for a journal that cannot be read."""
-        for chunk in chunks:
-            if chunk.time > self._until and self.report.decisions:
-                break
-            self.take(chunk)
-            if self.report.difference is not None:
-                break
-        return self.report
-
     def take(self, chunk: JournalChunk) -> None:
         """Apply one chunk; one that does not follow the last is of no use before the next checkpoint."""
-        term, number = self._position
-        where = f"chunk {chunk.number} of term {chunk.term}"
-        if not chunk.checkpoint and (chunk.term, chunk.number) != (term, number + 1) and self.columns is not None:
-            self.report.gaps.append(f"{where} does not follow chunk {number} of term {term}")
+        where = f"chunk {chunk.number} of term {self.number}"
+        if chunk.number != self._chunk + 1 and not chunk.checkpoint and self.columns is not None:
+            self.report.gaps.append(f"{where} does not follow chunk {self._chunk}")
             self.columns = None
-        self.report.terms += chunk.term != term
-        self._position = (chunk.term, chunk.number)
+        self._chunk, self.time = chunk.number, chunk.time
         if self.columns is None and not chunk.checkpoint:
             return
         self.report.checkpoints += chunk.checkpoint
@@ -186,7 +218,7 @@ class Replay:
         for place, pod in enumerate(asked):
             before = batch.head + recorded.judgements[recorded.judged[place]] + recorded.pods[place]
             now = batch.head + computed.judgements[computed.judged[place]] + computed.pods[place]
-            if before == now and (said := self._published.get((self._position[0], batch.number, place))) is not None:
+            if before == now and (said := self._published.get((self.number, batch.number, place))) is not None:
                 report.published += 1
                 before = said
             if before != now:
@@ -195,7 +227,7 @@ class Replay:
 
     def _differ(self, batch: Batch, place: int, pod: Asked, recorded: bytes, computed: bytes) -> None:
         self.report.difference = Difference(
-            self._position[0],
+            self.number,
             batch.number,
             place,
             pod.namespace,
@@ -205,11 +237,7 @@ class Replay:
         )
 
 
-_Key = tuple[int, int, int]
-"""A decision's term, batch and place in it."""
-
-
-def core(published: bytes) -> tuple[_Key, bytes]:
+def core(published: bytes) -> tuple[Key, bytes]:
     """Return which decision a published one is, and the part of it that replay repeats. Raises JournalError."""
     try:
         record = SchedulingDecision.FromString(published)
