@@ -56,7 +56,13 @@ class LeaderElector:
         self._clock: Clock = clock or SystemClock()
         self._key = keys.leader_key(component)
         self._fence: rpc_pb2.Fence | None = None
+        self._lease = 0
         self._leading = False
+
+    @property
+    def lease(self) -> int:
+        """Return the latest leadership's lease, 0 before the first: what is bound to it ends with the leadership."""
+        return self._lease
 
     @property
     def leading(self) -> bool:
@@ -140,6 +146,7 @@ class LeaderElector:
     async def _lead(self, term: _Term, lead: Callable[[], Awaitable[None]]) -> bool:
         """Run `lead` for as long as the lease is kept; True when `lead` returned by itself."""
         self._fence = rpc_pb2.Fence(key=self._key.decode(), create_revision=term.held.create_revision)
+        self._lease = term.lease
         self._leading = True
         STATUS.labels(self._component).set(1)
         _log.info("%s: leading, fenced by revision %d", self._component, term.held.create_revision)

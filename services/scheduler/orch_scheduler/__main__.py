@@ -14,6 +14,7 @@ from orch.runtime.leader import LeaderElector
 from orch.runtime.service import connect_bus, connect_store, run_service
 from orch_scheduler.config import SchedulerConfig
 from orch_scheduler.loop import Scheduler
+from orch_scheduler.turn import SeenByInformers, Turn
 
 COMPONENT = "scheduler"
 
@@ -25,11 +26,13 @@ async def serve(config: SchedulerConfig) -> None:
     bus = await connect_bus(config.nats)
     store = await connect_store(config.etcd)
     try:
-        elector = LeaderElector(store, COMPONENT, identity, ttl=config.lease_ttl, clock=clock)
-        client = BusClient(bus, fence=elector if config.leader_election else None)
+        elector = LeaderElector(store, config.lease(identity), identity, ttl=config.lease_ttl, clock=clock)
+        client = BusClient(bus, fence=elector)
         recorder = EventRecorder(client, config.scheduler_name, clock)
         informers = Informers(bus)
-        scheduler = Scheduler(client, bus, informers, recorder, clock, config)
+        turn = Turn(store, identity, elector, clock, SeenByInformers(informers))
+        binding = BusClient(bus, fence=turn)
+        scheduler = Scheduler(client, bus, informers, recorder, clock, config, binding=binding, turn=turn)
 
         async def lead() -> None:
             await elector.wait_informed(informers.wait_seen)
@@ -39,7 +42,8 @@ async def serve(config: SchedulerConfig) -> None:
             tasks.create_task(informers.run())
             tasks.create_task(recorder.run())
             await informers.wait_synced(60)
-            await (elector.run(lead) if config.leader_election else scheduler.lead())
+            tasks.create_task(scheduler.answer(), name="questions")
+            await elector.run(lead)
     finally:
         await store.close()
         await bus.close()

@@ -44,13 +44,13 @@ class Bind(msgspec.Struct, frozen=True):
 
 
 class Binder:
-    """Sends binds; at most four requests are under way."""
+    """Sends binds; at most four requests are under way. `bound` is told the version that a binding made of its pod."""
 
     def __init__(
         self,
         client: Client,
         clock: Clock,
-        bound: Callable[[Bind], None],
+        bound: Callable[[Bind, int], None],
         failed: Callable[[Bind, OrchError], None],
     ) -> None:
         self._client = client
@@ -109,7 +109,7 @@ class Binder:
         unknown: list[Bind] = []
         for bind, reply in zip(binds, replies, strict=True):
             if not reply.status:
-                self._bound(bind)
+                self._bound(bind, reply.revision)
             elif (error := ApiError.decode(reply.status)).code >= _SERVERS_FAULT or error.code == _TOO_MANY:
                 unknown.append(bind)
             else:
@@ -118,26 +118,29 @@ class Binder:
 
     async def _settle(self, bind: Bind, error: ApiError) -> None:
         """Find out what a refusal means: an earlier request, whose answer was lost, may have bound the pod."""
-        if isinstance(error, ConflictError) and await self._stands(bind):
-            self._bound(bind)
+        version = await self._version(bind) if isinstance(error, ConflictError) else 0
+        if version:
+            self._bound(bind, version)
         else:
             self._refused(bind, error)
 
-    async def _stands(self, bind: Bind) -> bool:
+    async def _version(self, bind: Bind) -> int:
+        """Return the version of a pod that is bound as it was to be, 0 when it is not."""
         pod = bind.pod
         delay = _FIRST_DELAY
         while True:
             try:
                 found = await self._client.get(PODS, pod.namespace, pod.name)
             except NotFoundError:
-                return False
+                return 0
             except OrchError as error:
                 RETRIES.inc()
                 log.warning("whether %s/%s is bound is not known yet: %s", pod.namespace, pod.name, error)
                 await self._clock.sleep(delay)
                 delay = min(delay * 2, _LAST_DELAY)
             else:
-                return found.metadata.uid == pod.uid and found.spec.node_name == bind.node
+                stands = found.metadata.uid == pod.uid and found.spec.node_name == bind.node
+                return int(found.metadata.resource_version) if stands else 0
 
     def _refused(self, bind: Bind, error: ApiError) -> None:
         FAILURES.labels(error.reason).inc()

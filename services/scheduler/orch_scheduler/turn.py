@@ -2,9 +2,12 @@
 
 Schedulers for different names each have their own leader, and each sees the others' bindings, but a moment late: two of
 them could give the same room away. So whoever plans holds the turn, a key in the store that lives by its leader's
-lease. It begins to plan once its informers have seen all that was committed before it took the turn, and its bindings
-carry the turn as their fence: none can be committed after it has passed the turn on, or lost it. A scheduler that is
-alone takes the turn once and keeps it; another one asks for it, and gets it after a while, or at once from an idle one.
+lease. It begins to plan once its informers have seen all that was bound before it took the turn, and its bindings carry
+the turn as their fence: none can be committed after it has passed the turn on, or lost it. A scheduler that is alone
+takes the turn once and keeps it; another one asks for it, and gets it after a moment.
+
+Who passes the turn on leaves word up to which version it has bound pods, so that the next one waits for no more than
+that. Without such word, because the turn was lost, it waits until it has seen everything up to its own turn.
 """
 
 from __future__ import annotations
@@ -12,13 +15,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from prometheus_client import Counter, Gauge
 
 from orch.clock import Clock
 from orch.errors import OrchError, UnavailableError
+from orch.objects.scheme import PODS
+from orch.runtime.informer import Informers
 from orch.store import keys
 from orch.store.protocol import KeyValue, Store, Write, last_version
 from orch_pb.v1 import rpc_pb2
@@ -31,6 +35,7 @@ FAILURES: Final = Counter("scheduler_turn_failures", "Attempts to take, pass on 
 
 TURN: Final = "scheduler-turn"
 ASKED: Final = "scheduler-turn-asked"
+WORD: Final = "scheduler-turn-word"
 TENURE: Final = 0.05
 """Seconds that a busy scheduler keeps the turn although another one waits for it."""
 
@@ -48,17 +53,51 @@ class Lease(Protocol):
         ...
 
 
-class Turn:
-    """Takes the turn and passes it on. `wait_seen` waits until informers have seen a version of the cluster."""
+class Seen(Protocol):
+    """What this scheduler has seen of the cluster. What waits raises UnavailableError after a while."""
 
-    def __init__(
-        self, store: Store, identity: str, lease: Lease, clock: Clock, wait_seen: Callable[[int], Awaitable[None]]
-    ) -> None:
+    async def everything(self, version: int) -> None:
+        """Wait until every change up to a version has been seen."""
+        ...
+
+    async def pods(self, version: int) -> None:
+        """Wait until every change of a pod up to a version has been seen."""
+        ...
+
+    def newest_pod(self) -> int:
+        """Return the highest version of a pod that has been seen."""
+        ...
+
+
+class SeenByInformers:
+    """What the informers have seen."""
+
+    def __init__(self, informers: Informers) -> None:
+        self._informers = informers
+
+    async def everything(self, version: int) -> None:
+        """Wait until every change up to a version has been seen."""
+        await self._informers.wait_seen(version)
+
+    async def pods(self, version: int) -> None:
+        """Wait until every change of a pod up to a version has been seen."""
+        await self._informers.of(PODS).wait_seen(version)
+
+    def newest_pod(self) -> int:
+        """Return the highest version of a pod that has been seen."""
+        return max((item.revision for item in self._informers.of(PODS).items()), default=0)
+
+
+class Turn:
+    """Takes the turn and passes it on."""
+
+    def __init__(self, store: Store, identity: str, lease: Lease, clock: Clock, seen: Seen) -> None:
         self._store = store
         self._identity = identity.encode()
         self._lease = lease
         self._clock = clock
-        self._wait_seen = wait_seen
+        self._seen = seen
+        self._bound = 0
         self._held: KeyValue | None = None
         self._fence: rpc_pb2.Fence | None = None
         self._since = 0.0
@@ -76,6 +115,7 @@ class Turn:
     def begin(self) -> None:
         """Begin a leader's term: a turn of an earlier one was lost with its lease."""
         self._held = None
+        self._bound = 0
         self._asked.clear()
         HELD.set(0)
 
@@ -96,6 +136,10 @@ class Turn:
         await self._asked.wait()
         await self._clock.sleep(max(0.0, self._since + TENURE - self._clock.monotonic()))
 
+    def bound(self, version: int) -> None:
+        """Take note that a pod was bound, which made this version of it."""
+        self._bound = max(self._bound, version)
+
     async def pass_on(self) -> None:
         """Give the turn up. Whatever is still under way is refused from now on."""
         held, self._held = self._held, None
@@ -104,6 +148,7 @@ class Turn:
         if held is None:
             return
         try:
+            await self._store.acquire(_WORD_KEY, str(self._bound).encode(), self._lease.lease)
             await self._store.write(Write(held.key, None, held.mod_revision))
         except OrchError as error:  # it ends with the lease at the latest
             FAILURES.inc()
@@ -134,6 +179,11 @@ class Turn:
             self._asked.set()
 
     async def _try(self) -> None:
+        # Who asked before goes first: it takes its word back when it has the turn.
+        first = await self._store.get(_ASKED_KEY)
+        while first is not None and first.lease != self._lease.lease:
+            await self._until_gone(first)
+            first = await self._store.get(_ASKED_KEY)
         held = await self._store.acquire(_TURN_KEY, self._identity, self._lease.lease)
         asked: KeyValue | None = None
         try:
@@ -146,13 +196,25 @@ class Turn:
         finally:
             if asked is not None and asked.lease == self._lease.lease:
                 await self._store.write(Write(_ASKED_KEY, None, asked.mod_revision))
-        await self._wait_seen(last_version(held.create_revision))
+        await self._catch_up(held)
         self._fence = rpc_pb2.Fence(key=held.key.decode(), create_revision=held.create_revision)
         self._held, self._since = held, self._clock.monotonic()
         self._asked.clear()
         await self._look_for_others()
         TURNS.inc()
         HELD.set(1)
+
+    async def _catch_up(self, held: KeyValue) -> None:
+        """Wait until all that was bound has been seen, and take the last one's word away: this turn may be lost."""
+        word = await self._store.get(_WORD_KEY)
+        if word is not None and word.value.isdigit():
+            await self._seen.pods(int(word.value))
+            self._bound = max(self._bound, int(word.value))
+        else:
+            await self._seen.everything(last_version(held.create_revision))
+            self._bound = max(self._bound, self._seen.newest_pod())
+        if word is not None:
+            await self._store.write(Write(_WORD_KEY, None, word.mod_revision))
 
     async def _look_for_others(self) -> None:
         found = await self._store.get(_ASKED_KEY)
@@ -182,3 +244,4 @@ class Turn:
 
 _TURN_KEY: Final = keys.leader_key(TURN)
 _ASKED_KEY: Final = keys.leader_key(ASKED)
+_WORD_KEY: Final = keys.leader_key(WORD)
