@@ -105,6 +105,11 @@ class Registry:
             return None
         return self._ends.setdefault((resource.group, resource.version, resource.plural), asyncio.Event())
 
+    @property
+    def built_in(self) -> tuple[Resource, ...]:
+        """The resources that are served in every cluster."""
+        return self._listed
+
     def copy(self) -> Registry:
         """Return a registry with the same built-in kinds, to which its own are added."""
         return Registry(self._listed)

@@ -24,7 +24,7 @@ from orch_api.auth.authenticator import Authenticator, read_tokens
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.keys import SigningKeys
 from orch_api.auth.tokens import ServiceAccountTokens
-from orch_api.bootstrap import create_system_objects
+from orch_api.bootstrap import SystemObjects
 from orch_api.components import Components
 from orch_api.computed import Computed
 from orch_api.config import ApiConfig
@@ -112,8 +112,7 @@ class Core:
         self.advertiser = Advertiser(
             store, self.cache, self.pipeline, registry, clock, config.advertise_address, config.port
         )
-        self._port = config.port
-        self._ranges = ranges
+        self._system = SystemObjects(self.pipeline, self.cache, registry, ranges, config.port, clock)
         self._ready = asyncio.Event()
 
     @property
@@ -143,7 +142,7 @@ class Core:
         subscriptions = await self.rpc.serve(self.bus)
         self._ready.set()
         try:
-            await asyncio.get_running_loop().create_future()  # the parts run until this is cancelled
+            await self._system.run()  # until this is cancelled
         finally:
             self._ready.clear()
             await asyncio.gather(*(subscription.stop() for subscription in subscriptions))
@@ -155,7 +154,7 @@ class Core:
             try:
                 for spec in STREAMS:
                     await self.bus.ensure_stream(spec)
-                await create_system_objects(self.pipeline, self.cache, self.registry, self._ranges, self._port)
+                await self._system.create()
             except OrchError as error:
                 log.warning("the api cannot start yet, next try in %.1f s: %s", backoff, error)
                 await self.clock.sleep(backoff)

@@ -26,7 +26,7 @@ from orch_api.extensions.https import Request, ask
 from orch_api.extensions.naming import with_conditions
 from orch_api.extensions.remote_resources import remote_resources
 from orch_api.extensions.service_addresses import Address, ServiceAddresses
-from orch_api.kinds.api_services import AVAILABLE, GROUP
+from orch_api.kinds.api_services import AVAILABLE, GROUP, PLURAL
 from orch_api.pipeline import Pipeline, WriteOptions
 from orch_api.registry import Registry
 from orch_api.resource import Resource
@@ -38,8 +38,6 @@ log = logging.getLogger(__name__)
 
 FAILURES: Final = Counter("orch_apiservice_status_failures", "Conditions of APIServices that could not be written")
 UNAVAILABLE: Final = Gauge("aggregator_unavailable_apiservice", "Whether an APIService cannot be reached", ("name",))
-
-PLURAL: Final = "apiservices"
 
 _TIMEOUT: Final = 5.0
 _RETRY: Final = 1.0

@@ -19,6 +19,7 @@ from orch.store.protocol import Compare, Store
 from orch_api.auth.identity import APISERVER
 from orch_api.extensions.follower import DefinitionFollower
 from orch_api.extensions.naming import accepted_names, established, with_conditions
+from orch_api.extensions.registrations import Registrations
 from orch_api.extensions.resources import condition
 from orch_api.kinds.definitions import CLEANUP_FINALIZER, GROUP, PLURAL
 from orch_api.pipeline import Pipeline, WriteOptions
@@ -55,6 +56,7 @@ class DefinitionLifecycle:
         self._follower = follower
         self._clock = clock
         self._elector = LeaderElector(store, "definitions", identity, clock=clock)
+        self._registrations = Registrations(cache, pipeline, registry)
         self._cleaning: dict[str, asyncio.Task[None]] = {}
         self._known: dict[str, tuple[int, Document]] = {}
 
@@ -103,6 +105,9 @@ class DefinitionLifecycle:
                 task = tasks.create_task(self._clean_up(name), name=f"clean up {name}")
                 self._cleaning[name] = task
                 task.add_done_callback(lambda _, name=name: self._cleaning.pop(name, None))
+        if groups:
+            served = [definition for _, definition in self._known.values()]
+            await self._registrations.keep(served, WriteOptions(field_manager=_MANAGER, fence=self._fence()))
 
     def _read(self) -> set[str]:
         """Read the definitions that changed; return their groups."""

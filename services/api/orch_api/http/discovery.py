@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from orch_api.group_order import group_order
 from orch_api.http.document import Document
 from orch_api.resource import Resource, Subresource
 
@@ -65,7 +66,7 @@ class Discovery:
             return
         self._generation = self._registry.generation
         self._served, self._built = {}, {}
-        for resource in sorted(self._registry.resources, key=lambda each: (each.group, each.plural)):
+        for resource in sorted(self._registry.resources, key=lambda each: (*group_order(each.group), each.plural)):
             self._served.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
 
     def find(self, path: str, aggregated: str = "") -> Document | None:

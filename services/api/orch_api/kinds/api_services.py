@@ -15,6 +15,7 @@ from orch_api.strategy import Author, Document, Strategy, section
 from orch_api.validation import Problems, check, invalid, required, unsupported
 
 GROUP: Final = "apiregistration.k8s.io"
+PLURAL: Final = "apiservices"
 AVAILABLE: Final = "Available"
 
 _MAX_GROUP_PRIORITY: Final = 20_000
@@ -122,7 +123,7 @@ def _available(obj: Document, now: datetime) -> str:
 RESOURCES: Final = (
     Resource(
         group=GROUP,
-        plural="apiservices",
+        plural=PLURAL,
         singular="apiservice",
         kind="APIService",
         namespaced=False,
