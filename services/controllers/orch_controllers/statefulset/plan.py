@@ -190,6 +190,7 @@ def _condemned(at: Situation, condemned: Sequence[Pod]) -> list[Action]:
     """Return which pods that are not wanted any more go now; `condemned` begins with the highest number.
 
     With OrderedReady one at a time, and only when those below it serve, or when it is itself the first that does not.
+    One that has ended need not wait: it will never serve, and neither would those below it that have ended, too.
     """
     if not at.ordered:
         return [Remove(pod) for pod in condemned if not pod.metadata.deletion_timestamp]
@@ -197,7 +198,7 @@ def _condemned(at: Situation, condemned: Sequence[Pod]) -> list[Action]:
         return []
     last = condemned[0]
     first_unhealthy = next((pod for pod in reversed(condemned) if not at.healthy(pod)), None)
-    return [Remove(last)] if at.available(last) or last is first_unhealthy else []
+    return [Remove(last)] if at.available(last) or is_finished(last) or last is first_unhealthy else []
 
 
 def _outdated(at: Situation, replicas: dict[int, Pod], removed: set[str]) -> list[Action]:
