@@ -86,11 +86,11 @@ class Scheduler:
         pods = informers.of(PODS)
         informers.index(PODS, BY_NODE, nodes_of)
         self._groups = Groups(informers, client, self._queue, clock)
-        self._progress = Progress(self._groups, client, recorder, clock)
+        self._progress = Progress(self._groups, pods, client, recorder, clock)
         self._observed = Observed(informers, self._columns, demands, self._queue, clock, config)
         budgets = Budgets(informers.of(DISRUPTION_BUDGETS))
         self._preemptor = Preemptor(self._columns, self._queue, self._nominations, budgets, pods, clock)
-        self._groups.follow(pods)
+        self._groups.follow(pods, self._progress.started)
         self._planner = Planner(
             self._columns, self._queue, self._nominations, self._groups, clock, self._decisions.planned
         )

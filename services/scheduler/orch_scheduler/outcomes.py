@@ -97,6 +97,7 @@ class Outcomes:
             self._fail(pod, error)
         if decided.lacking:
             self._progress.lacking(group, decided.lacking)
+            self._make_room_for_group(decided, profile)
         return binds
 
     def bound(self, bind: Bind) -> None:
@@ -141,10 +142,38 @@ class Outcomes:
             pod.nominated = ""
             self._reports.nominated(pod, "")
         victims = [
-            decision_pb2.Victim(namespace=one.namespace, name=one.name, uid=one.uid, priority=one.priority)
+            decision_pb2.Victim(namespace=one.namespace, name=one.name, uid=one.uid, priority=one.demand.priority)
             for one in verdict.victims
         ]
         self._decisions.refused(pod.uid, message, victims)
+
+    def _make_room_for_group(self, decided: Decided, profile: Deciding) -> None:
+        """Make room for as many pods as a group lacks, or for none; those that fit keep their place meanwhile."""
+        if not decided.fitting and not decided.missing:
+            return
+        fitting = {pod.uid for pod, _ in decided.fitting}
+        for pod, node in decided.fitting:
+            self._columns.place(pod.uid, node, pod.demand)
+        found: list[tuple[Waiting, Verdict]] = []
+        for refused in decided.refused:
+            pod = refused.pod
+            if len(found) < decided.missing and pod.uid not in fitting and refused.rules:
+                verdict = self._preemptor.preempt(profile.engine, pod)
+                if not verdict.node:
+                    break
+                found.append((pod, verdict))
+        for pod, _ in decided.fitting:
+            self._columns.remove(pod.uid)
+        if not found or len(found) < decided.missing:
+            for pod, verdict in reversed(found):
+                self._preemptor.undo(pod, verdict)
+            return
+        for pod, node in decided.fitting:
+            self._nominations.add(pod.uid, node, pod.demand, ())
+            pod.nominated = node
+            self._reports.nominated(pod, node)
+        for pod, verdict in found:
+            self._make_room(pod, verdict)
 
     def _make_room(self, pod: Waiting, verdict: Verdict) -> None:
         pod.nominated = verdict.node

@@ -66,12 +66,18 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """What became of a run. `failed` could not be judged at all. `lacking` says what a group lacks to start."""
+    """What became of a run. `failed` could not be judged at all.
+
+    `lacking` says what a group lacks to start; then `fitting` are the pods of it that would fit and the nodes on which,
+    and `missing` is how many more it needs.
+    """
 
     placed: Sequence[tuple[Waiting, Placement]] = ()
     refused: Sequence[Refused] = ()
     failed: Sequence[tuple[Waiting, Exception]] = ()
     lacking: str = ""
+    fitting: Sequence[tuple[Waiting, str]] = ()
+    missing: int = 0
 
 
 class Planner:
@@ -126,7 +132,7 @@ class Planner:
         return not len(self._nominations) or pod.priority == first.priority
 
     def _is_gang(self, pod: Waiting) -> bool:
-        return bool(pod.group) and self._groups.served and not self._groups.complete(pod.group)
+        return self._groups.holds(pod.group)
 
     def _members(self, pod: Waiting, batch: Sequence[Waiting], done: set[str]) -> list[Waiting]:
         """Return all of the pod's group that waits: those of the batch, and those that were waiting elsewhere."""
@@ -207,7 +213,8 @@ class Planner:
             return self._settle(run, outcomes)
         for pod in run.pods:
             self._columns.remove(pod.uid)  # what was placed alone for want of a plan of all
-        return _whole_or_not(run, outcomes, f"only {bound + fit} of at least {needed} pods of group {run.group} fit")
+        message = f"only {bound + fit} of at least {needed} pods of group {run.group} fit"
+        return _whole_or_not(run, outcomes, message, needed - bound - fit)
 
 
 def refusal_of(pod: Waiting, placement: Placement) -> Refused:
@@ -229,7 +236,7 @@ def _held_back(run: Run, message: str) -> Decided:
     return Decided(refused=refused, lacking=message)
 
 
-def _whole_or_not(run: Run, outcomes: Sequence[Placement | Exception], message: str) -> Decided:
+def _whole_or_not(run: Run, outcomes: Sequence[Placement | Exception], message: str, missing: int) -> Decided:
     """None is placed; what could help those that did not fit helps all."""
     failed = [(pod, one) for pod, one in zip(run.pods, outcomes, strict=True) if isinstance(one, Exception)]
     refusals = [_explanation(one) for one in outcomes if isinstance(one, Placement) and not one.node]
@@ -240,4 +247,6 @@ def _whole_or_not(run: Run, outcomes: Sequence[Placement | Exception], message: 
     told = f"{message}: {refusals[0].message}" if refusals else message
     odd = {pod.uid for pod, _ in failed}
     refused = [Refused(pod, told, wake, rules, alone=False) for pod in run.pods if pod.uid not in odd]
-    return Decided(refused=refused, failed=failed, lacking=told)
+    pairs = list(zip(run.pods, outcomes, strict=True))
+    fitting = [(pod, one.node) for pod, one in pairs if isinstance(one, Placement) and one.node]
+    return Decided(refused=refused, failed=failed, lacking=told, fitting=fitting, missing=missing)

@@ -169,6 +169,10 @@ class PodQueue:
             batch.append(pod)
         return batch
 
+    def groups(self) -> list[str]:
+        """Return the groups of which pods wait."""
+        return list(self._groups)
+
     def members(self, group: str) -> list[Waiting]:
         """Return the pods of a group that wait and are not gated, longest waiting first."""
         return [pod for pod in self._groups.get(group, {}).values() if not pod.gated]

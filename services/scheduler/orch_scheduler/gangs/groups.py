@@ -44,16 +44,23 @@ class Groups:
         self._clock = clock
         self._informer: Informer[PodGroup] | None = None
         self._stop: Callable[[], None] | None = None
+        self._known = False
+        self._started: Callable[[str], None] | None = None
         self._bound: dict[str, set[str]] = {}
 
-    @property
-    def served(self) -> bool:
-        """Whether the cluster has PodGroups; without, the label means nothing."""
-        return self._informer is not None
-
-    def follow(self, pods: Informer[Pod]) -> None:
-        """Count the groups' pods from now on."""
+    def follow(self, pods: Informer[Pod], started: Callable[[str], None]) -> None:
+        """Count the groups' pods from now on; `started` is told of a group of which a pod came to a node."""
+        self._started = started
         pods.on_change(self._on_pod)
+
+    def holds(self, group: str) -> bool:
+        """Return whether the pods of a group must start together.
+
+        Not where the cluster has no PodGroups: then the label means nothing. While that is not known yet, they wait.
+        """
+        if not group or (self._known and self._informer is None):
+            return False
+        return not self.complete(group)
 
     def get(self, group: str) -> Item[PodGroup] | None:
         """Return a group by its namespace/name."""
@@ -91,19 +98,35 @@ class Groups:
         elif not served and self._informer is not None and self._stop is not None:
             self._stop()
             self._informer = self._stop = None
+            self._known = False
+        if not self._known:
+            self._known = True
+            for group in self._queue.groups():
+                self._try(group)
 
     def _on_group(self, change: Change[PodGroup]) -> None:
         item = change.item
         if change.old is None or change.new is None or change.old.object.spec != change.new.object.spec:
-            for pod in self._queue.members(f"{item.namespace}/{item.name}"):
-                self._queue.activate(pod.uid)
+            self._try(f"{item.namespace}/{item.name}")
+
+    def _try(self, group: str) -> None:
+        for pod in self._queue.members(group):
+            self._queue.activate(pod.uid)
+
+    def members(self, group: str) -> frozenset[str]:
+        """Return the uids of a group's pods that are on nodes."""
+        return frozenset(self._bound.get(group, ()))
 
     def _on_pod(self, change: Change[Pod]) -> None:
         for item, counts in ((change.old, False), (change.new, True)):
             if item is None or not (group := group_of(item.object)):
                 continue
             if counts and item.object.spec.node_name and item.object.status.phase not in _FINISHED:
-                self._bound.setdefault(group, set()).add(item.uid)
+                bound = self._bound.setdefault(group, set())
+                if item.uid not in bound:
+                    bound.add(item.uid)
+                    if self._started is not None:
+                        self._started(group)
             elif (bound := self._bound.get(group)) is not None:
                 bound.discard(item.uid)
                 if not bound:

@@ -54,6 +54,11 @@ class Budgets:
         for number in self.of(demand):
             self._numbers[number].taken += 1
 
+    def give_back(self, demand: Demand) -> None:
+        """Take note that such a pod stays after all."""
+        for number in self.of(demand):
+            self._numbers[number].taken = max(0, self._numbers[number].taken - 1)
+
     def _on_change(self, change: Change[DisruptionBudget]) -> None:
         item = change.item
         budgets = self._spaces.setdefault(item.namespace, {})

@@ -16,6 +16,7 @@ from orch.errors import ApiError, ConflictError, NotFoundError, OrchError
 from orch.objects.scheme import PODS
 from orch.runtime.client import Client
 from orch.runtime.events import EventRecorder, ObjectReference
+from orch_scheduler.demand import Demand
 from orch_scheduler.waiting import Waiting
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Victim(msgspec.Struct, frozen=True):
     name: str
     uid: str
     node: str
-    priority: int
+    demand: Demand
     preemptor: Waiting
 
     @property

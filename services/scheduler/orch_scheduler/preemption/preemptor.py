@@ -110,6 +110,16 @@ class Preemptor:
         contest.renew(toll.row)
         return verdict
 
+    def undo(self, pod: Waiting, verdict: Verdict) -> None:
+        """Take a verdict back of which nobody has been told: nobody goes, and nobody is displaced."""
+        self._nominations.drop(pod.uid)
+        for victim in verdict.victims:
+            self._going.pop(victim.uid, None)
+            self._budgets.give_back(victim.demand)
+        for one in verdict.displaced:
+            self._nominations.add(one.uid, one.node, one.demand, one.awaited)
+        self._contests.clear()
+
     def forget(self, victim: Victim) -> None:
         """Take note that a victim stays, or has gone unseen: who waits for it has to be decided anew."""
         self._going.pop(victim.uid, None)
@@ -170,7 +180,7 @@ class Preemptor:
             name = names.get(one.uid, "")
             if not name and (bound := self._queue.get(one.uid)) is not None:
                 name = bound.name  # its binding is under way
-            victims.append(Victim(demand.namespace, name, one.uid, node, one.priority, pod))
+            victims.append(Victim(demand.namespace, name, one.uid, node, demand, pod))
             self._going[one.uid] = until
             self._budgets.take(demand)
         awaited = [one.uid for one in self.occupants(toll.row, pod.priority) if one.going]
