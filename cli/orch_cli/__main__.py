@@ -14,6 +14,7 @@ from orch_cli.commands import down, enter, status
 from orch_cli.explain import add_explain, explain
 from orch_cli.layout import Layout
 from orch_cli.prepare import Plan, prepare
+from orch_cli.rebalance import add_rebalance, rebalance
 from orch_cli.recommend import add_recommend, recommend
 from orch_cli.replay import add_replay, replay
 from orch_cli.replay_autoscaling import replay_autoscaling
@@ -52,6 +53,7 @@ def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
         "prepare": lambda: _prepare(parsed, layout),
         "enter": lambda: enter(layout, parsed.node, parsed.argv),
         "explain": lambda: explain(parsed, layout),
+        "rebalance": lambda: rebalance(parsed, layout),
         "why-not": lambda: why_not(parsed, layout),
         "what-if": lambda: what_if(parsed, layout),
         "replay": lambda: (replay_autoscaling if parsed.what == "autoscaling" else replay)(parsed, layout),
@@ -132,6 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("what-if", help="say where pods would go and how many would fit; nothing is changed")
     _add_state(command)
     add_what_if(command)
+
+    command = commands.add_parser("rebalance", help="move pods so that fewer nodes are used, or all alike")
+    _add_state(command)
+    add_rebalance(command)
 
     command = commands.add_parser("replay", help="compute recorded decisions again and compare them byte for byte")
     _add_state(command)

@@ -69,7 +69,7 @@ class PodExplanation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
         if self.remedies:
             lines += ["", "What would help, one of:", *remedy_lines(self.remedies)]
         if self.wakes:
-            lines += ["", f"It is tried again when {', or '.join(self.wakes)}{self._again()}."]
+            lines += ["", f"It is tried again when {_either(self.wakes)}{self._again()}."]
         return "\n".join(lines)
 
     def _state(self) -> str:
@@ -135,9 +135,16 @@ async def _pending(session: Session, pod: Pod, decision: Decision | None) -> Pod
 def _why(decision: Decision) -> str:
     if not decision.node:
         return decision.message or some((), decision.nodes)
+    if decision.message:
+        return decision.message  # it was planned, and given up with its group
     if decision.feasible == 1:
         return f"the only one of {decision.nodes} nodes that would do"
-    return f"the best of {decision.feasible} that would do, of {decision.nodes} nodes"
+    score = f", with a score of {decision.score:g}" if decision.score else ""
+    return f"the best of {decision.feasible} that would do, of {decision.nodes} nodes{score}"
+
+
+def _either(words: tuple[str, ...]) -> str:
+    return " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def _decided(decision: Decision) -> str:

@@ -36,7 +36,8 @@ class Outcome(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
     def lines(self) -> list[str]:
         """Return it for a person to read."""
-        room = f"for {'at least ' if self.more else ''}{self.fit} such pod{'' if self.fit == 1 else 's'}"
+        count = f"at least {self.fit}" if self.more else str(self.fit or "no")
+        room = f"for {count} such pod{'' if self.fit == 1 else 's'}"
         lines = fields(
             (
                 (self.kind, f"{self.namespace}/{self.name}" if self.name else self.namespace),

@@ -190,7 +190,8 @@ class _Plan:
             working.neighbours.add(demand, row, placed)
             self._placed.append((demand, row))
         if len(placements) < count:
-            refused = Placement("", refusal=contest.verdict.explanation(), judgement=judgement)
+            left = contest.verdict  # as it is with those that were placed before
+            refused = Placement("", refusal=left.explanation(), judgement=Judgement(left.refused()))
             placements += [refused] * (count - len(placements))
         self._left[demand] -= count
         if self._left[demand] and len(self._contests) < _KEPT:

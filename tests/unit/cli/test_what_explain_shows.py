@@ -139,7 +139,7 @@ async def test_a_pending_pod_says_what_would_help(bus):
     assert "Why        0/5 nodes are available: 5 Insufficient cpu." in text
     assert "Preempted  d/low" in text
     assert "  2 more cpu on any of 5 nodes (n1, n2 and 3 more)" in text
-    assert "It is tried again when a node is added, or a pod leaves a node, at the latest in 1m 0s." in text
+    assert "It is tried again when a node is added or a pod leaves a node, at the latest in 1m 0s." in text
 
 
 async def test_without_a_scheduler_the_error_says_so(bus):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -19,7 +19,7 @@ class Volume(View, frozen=True):
     """A volume, as far as it is bound to its node."""
 
     name: str = ""
-    empty_dir: msgspec.Raw | None = None
+    empty_dir: dict[str, Any] | None = None
 
 
 class Spec(View, frozen=True):
