@@ -6,7 +6,7 @@ import numpy as np
 
 from orch.objects.taints import tolerates
 from orch_scheduler.demand import Demand
-from orch_scheduler.scores.protocol import Relative, Scoring
+from orch_scheduler.scores.protocol import MOST, Relative, Scoring
 from orch_scheduler.snapshot import Snapshot
 
 
@@ -27,4 +27,4 @@ class TaintToleration:
             if taint.effect == "PreferNoSchedule" and not tolerates(tolerations, taint):
                 points[snapshot.taints.rows(taint)] += 1
                 any_at_all = True
-        return Relative(points, reverse=True) if any_at_all else None
+        return Relative(points, reverse=True) if any_at_all else Scoring(points + MOST)
