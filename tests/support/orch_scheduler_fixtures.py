@@ -42,7 +42,8 @@ async def standby(api):
     """A scheduler that follows the cluster and does not lead."""
     clock, bus, client = api.core.clock, api.bus(USER), api.client(USER)
     informers, recorder = Informers(bus), EventRecorder(client, "default-scheduler", clock)
-    made = Scheduler(client, bus, informers, recorder, clock, SchedulerConfig())
+    config = SchedulerConfig(pod_initial_backoff=0.05, pod_max_backoff=0.2)
+    made = Scheduler(client, bus, informers, recorder, clock, config)
     async with working(informers.run(), recorder.run()):
         await informers.wait_synced(10)
         yield made
