@@ -51,6 +51,8 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The ports of nodes that services are given."""
     advertise_address: str = ""
     """Where pods reach the api: the endpoint of the service `kubernetes`; by default the host's own address."""
+    metrics_rules_file: str = ""
+    """Which custom and external metrics there are (see orch_api.foreign_metrics.rules); without one, none."""
     compaction_interval: Duration = 300.0
     """How often the store's old revisions are forgotten, and how long they are kept."""
     event_ttl: Duration = 3600.0

@@ -23,6 +23,7 @@ from orch_api.http.discovery import Discovery
 from orch_api.http.fairness import Fairness
 from orch_api.http.handler import ObjectsApplication
 from orch_api.http.health import Check
+from orch_api.http.metrics_apis import MetricsApis, serve_metrics
 from orch_api.http.objects import ObjectRequests
 from orch_api.http.openapi import OpenApiDocuments
 from orch_api.http.server import Server, listen, server
@@ -67,8 +68,18 @@ def application(core: Core, config: ApiConfig, audited: Sequence[Queue] = ()) ->
     site = Site(authenticator, core.authorizer, discovery, documents, core.tokens, checks(core))
     care = Care(Fairness(core.cache, config.requests_in_flight), auditor)
     aggregation = Aggregation(core.api_services, core.registry, core.authorizer)
+    serve_metrics(core.metrics, core.registry)
     handler = ObjectsApplication(
-        core.registry, discovery, authenticator, core.authorizer, objects, streams, care, core.definitions, aggregation
+        core.registry,
+        discovery,
+        authenticator,
+        core.authorizer,
+        objects,
+        streams,
+        care,
+        core.definitions,
+        aggregation,
+        MetricsApis(core.metrics, core.authorizer),
     )
     return Application(handler, site, auditor)
 

@@ -33,6 +33,9 @@ from orch_api.extensions.follower import DefinitionFollower
 from orch_api.extensions.lifecycle import DefinitionLifecycle
 from orch_api.extensions.service_addresses import ServiceAddresses
 from orch_api.extensions.webhook import WebhookConverters
+from orch_api.foreign_metrics.endpoint import MetricsEndpoint
+from orch_api.foreign_metrics.rules import read_rules
+from orch_api.foreign_metrics.sources import MetricSources
 from orch_api.pipeline import Pipeline
 from orch_api.registry import REGISTRY, Registry
 from orch_api.reports import ReportConsumer
@@ -109,6 +112,8 @@ class Core:
         )
         proof = ClientCertificate(config.proxy_client_cert_file, config.proxy_client_key_file)
         self.api_services = ApiServices(store, self.cache, registry, self.pipeline, identity, clock, proof)
+        self.metrics = MetricSources(read_rules(config.metrics_rules_file), self.cache, registry, self.usage, clock)
+        self._metrics_endpoint = MetricsEndpoint(self.metrics, registry, self.authorizer, self.api_services)
         self.advertiser = Advertiser(
             store, self.cache, self.pipeline, registry, clock, config.advertise_address, config.port
         )
@@ -139,7 +144,7 @@ class Core:
     async def _serve(self) -> None:
         await self.cache.wait_ready(timeout=300)
         await self._start()
-        subscriptions = await self.rpc.serve(self.bus)
+        subscriptions = [*await self.rpc.serve(self.bus), *await self._metrics_endpoint.serve(self.bus)]
         self._ready.set()
         try:
             await self._system.run()  # until this is cancelled

@@ -1,4 +1,6 @@
-"""One HTTPS request to a server that the api depends on: a conversion webhook, the server of an aggregated API.
+"""One HTTPS request to a server that the api depends on: a conversion webhook, an aggregated API, Prometheus.
+
+The last may be asked over plain HTTP.
 
 What goes wrong on the way is an OSError: no connection, no trust (ssl.SSLError), no answer in time (TimeoutError), an
 answer that is no HTTP (ConnectionError).
@@ -22,12 +24,12 @@ _MAX_HEAD: Final = 128 << 10
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked, where. `server_name` is what the certificate must name."""
+    """What is asked, where. `server_name` is what the certificate must name; without `tls` there is none."""
 
     host: str
     port: int
     server_name: str
-    tls: ssl.SSLContext
+    tls: ssl.SSLContext | None
     method: str = "GET"
     target: bytes = b"/"
     headers: Sequence[Header] = ()
@@ -96,7 +98,7 @@ async def ask(request: Request) -> AsyncGenerator[Answer]:
     """Send a request; yield the answer once its head is there. The connection ends with the context. Raises OSError."""
     async with asyncio.timeout(request.connect_timeout):
         reader, writer = await asyncio.open_connection(
-            request.host, request.port, ssl=request.tls, server_hostname=request.server_name
+            request.host, request.port, ssl=request.tls, server_hostname=request.server_name if request.tls else None
         )
     try:
         state = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)

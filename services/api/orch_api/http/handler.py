@@ -19,6 +19,7 @@ from orch_api.http.care import NOBODY, Care
 from orch_api.http.discovery import Discovery
 from orch_api.http.exchange import Disconnected, Exchange, Header, Receive, Scope, Send
 from orch_api.http.media import accepted
+from orch_api.http.metrics_apis import MetricsApis
 from orch_api.http.objects import ObjectRequests
 from orch_api.http.refusal import refuse_websocket
 from orch_api.http.request import Call, Target, parse_path, parse_query, verb_of
@@ -44,6 +45,7 @@ class ObjectsApplication:
         care: Care,
         definitions: DefinitionFollower,
         aggregation: Aggregation,
+        metrics: MetricsApis,
     ) -> None:
         self._registry = registry
         self._discovery = discovery
@@ -54,6 +56,7 @@ class ObjectsApplication:
         self._care = care
         self._definitions = definitions
         self._aggregation = aggregation
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -72,6 +75,8 @@ class ObjectsApplication:
 
     async def _serve(self, exchange: Exchange, caller: Caller) -> None:
         if await self._aggregation.answer(exchange, caller, self._care):
+            return
+        if await self._metrics.answer(exchange, caller, self._care):
             return
         target = parse_path(exchange.scope["path"])
         if target is None:
