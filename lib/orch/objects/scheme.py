@@ -10,12 +10,15 @@ from orch.objects import (
     apps,
     autoscaling,
     batch,
+    certificates,
     cluster,
     discovery,
     meta,
     networking,
     pods,
     policy,
+    quota,
+    rbac,
     scheduling,
     storage,
 )
@@ -64,6 +67,16 @@ SERVICE_CIDRS: Final = Kind("networking.k8s.io", "v1", "servicecidrs", "ServiceC
 PERSISTENT_VOLUME_CLAIMS: Final = Kind(
     "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, storage.PersistentVolumeClaim
 )
+RESOURCE_QUOTAS: Final = Kind("", "v1", "resourcequotas", "ResourceQuota", True, quota.ResourceQuota)
+CLUSTER_ROLES: Final = Kind("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False, rbac.ClusterRole)
+CERTIFICATE_SIGNING_REQUESTS: Final = Kind(
+    "certificates.k8s.io",
+    "v1",
+    "certificatesigningrequests",
+    "CertificateSigningRequest",
+    False,
+    certificates.CertificateSigningRequest,
+)
 EVENTS: Final = Kind("", "v1", "events", "Event", True, meta.Object)
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease", True, meta.Object)
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", "Deployment", True, apps.Deployment)
@@ -104,6 +117,9 @@ KINDS: Final[tuple[Kind[Any], ...]] = (
     ENDPOINT_SLICES,
     IP_ADDRESSES,
     SERVICE_CIDRS,
+    RESOURCE_QUOTAS,
+    CLUSTER_ROLES,
+    CERTIFICATE_SIGNING_REQUESTS,
     PERSISTENT_VOLUME_CLAIMS,
     EVENTS,
     LEASES,

@@ -42,8 +42,13 @@ class Client(Protocol):
         """Return the objects of one namespace, or ("") of all, read consistently."""
         ...
 
-    async def create(self, kind: Kind[ObjectT], namespace: str, body: Body) -> ObjectT:
-        """Create an object; `metadata.name` or `metadata.generateName` is in `body`."""
+    async def create(
+        self, kind: Kind[ObjectT], namespace: str, body: Body, *, name: str = "", subresource: str = ""
+    ) -> ObjectT:
+        """Create an object; `metadata.name` or `metadata.generateName` is in `body`.
+
+        With `name` and `subresource`, post to an object's subresource; `kind` is then read through the answer's view.
+        """
         ...
 
     async def update(
@@ -149,9 +154,11 @@ class BusClient:
                 return found
             request.continue_token = reply.continue_token
 
-    async def create(self, kind: Kind[ObjectT], namespace: str, body: Body) -> ObjectT:
-        """Create an object; `metadata.name` or `metadata.generateName` is in `body`."""
-        return _decode(kind, await self._write(rpc_pb2.CREATE, _ref(kind, namespace, ""), body))
+    async def create(
+        self, kind: Kind[ObjectT], namespace: str, body: Body, *, name: str = "", subresource: str = ""
+    ) -> ObjectT:
+        """Create an object, or post to a subresource; see Client."""
+        return _decode(kind, await self._write(rpc_pb2.CREATE, _ref(kind, namespace, name, subresource), body))
 
     async def update(
         self, kind: Kind[ObjectT], namespace: str, name: str, body: Body, *, subresource: str = ""

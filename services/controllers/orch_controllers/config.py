@@ -37,6 +37,16 @@ class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The rate in large zones of which most nodes are lost; in others of them nothing is evicted."""
     large_cluster_size_threshold: Annotated[int, msgspec.Meta(ge=0)] = 50
     """Nodes above which a zone is large."""
+    root_ca_file: str = ""
+    """The authority that the api's certificate is of; by default the one that the bus is known by."""
+    cluster_signing_cert_file: str = ""
+    """The authority that signs certificates which are requested; without it none is signed."""
+    cluster_signing_key_file: str = ""
+    cluster_signing_duration: Duration = 31_536_000.0
+    """Seconds that such a certificate is valid at most."""
+    cluster_cidr: str = "10.244.0.0/16"
+    """The range that nodes are given a part of for their pods if they bring none; empty: they are given none."""
+    node_cidr_mask_size: Annotated[int, msgspec.Meta(ge=8, le=30)] = 24
     load_balancer_ranges: tuple[str, ...] = ("127.64.0.0/16",)
     """What services of type LoadBalancer are given addresses of; none: others see to them."""
     load_balancer_class: str = "orch.dev/load-balancer"

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from orch.objects.scheme import (
+    CERTIFICATE_SIGNING_REQUESTS,
+    CLUSTER_ROLES,
+    CONFIG_MAPS,
     CONTROLLER_REVISIONS,
     DAEMON_SETS,
     DEPLOYMENTS,
@@ -20,6 +23,7 @@ from orch.objects.scheme import (
     PODS,
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
+    SECRETS,
     SERVICE_ACCOUNTS,
     SERVICE_CIDRS,
     SERVICES,
@@ -29,6 +33,8 @@ from orch.objects.scheme import (
 from orch.runtime.controller import Controller, Watch, own_key
 from orch.runtime.reconcile import Reconciler
 from orch_controllers.autoscaling.reconciler import AutoscalerReconciler
+from orch_controllers.certificates.reconciler import CertificatesReconciler
+from orch_controllers.clusterrole_aggregation.reconciler import AggregationReconciler
 from orch_controllers.context import Context
 from orch_controllers.daemonset.reconciler import DaemonSetReconciler
 from orch_controllers.deployment.reconciler import DeploymentReconciler
@@ -41,6 +47,7 @@ from orch_controllers.garbage.reconciler import GarbageReconciler
 from orch_controllers.job.orphans import JobOrphanReconciler
 from orch_controllers.job.reconciler import JobReconciler
 from orch_controllers.namespace.reconciler import NamespaceReconciler
+from orch_controllers.node_ipam.reconciler import NodeIpamReconciler
 from orch_controllers.node_lifecycle.eviction import EvictionReconciler
 from orch_controllers.node_lifecycle.health import Health
 from orch_controllers.node_lifecycle.leases import NodeLeases
@@ -49,7 +56,9 @@ from orch_controllers.node_lifecycle.reconciler import NodeLifecycleReconciler
 from orch_controllers.recommendations.reconciler import RecommendationReconciler, keys_when_new
 from orch_controllers.replicaset.reconciler import ReplicaSetReconciler
 from orch_controllers.replication_controller.as_replica_set import FLAVOUR as REPLICATION_CONTROLLER
+from orch_controllers.root_ca.reconciler import RootCAReconciler
 from orch_controllers.service_account.reconciler import ServiceAccountReconciler
+from orch_controllers.service_account.tokens import TokenReconciler
 from orch_controllers.service_cidr.reconciler import ServiceCIDRReconciler
 from orch_controllers.service_load_balancers.reconciler import LoadBalancerReconciler
 from orch_controllers.service_pods import Selections
@@ -284,6 +293,35 @@ def _service_addresses(context: Context) -> Sequence[Controller]:
     ]
 
 
+def _identities(context: Context) -> Sequence[Controller]:
+    certificates, root_ca, tokens = CertificatesReconciler(context), RootCAReconciler(context), TokenReconciler(context)
+    aggregation = AggregationReconciler(context)
+    return [
+        _controller(context, "certificates", certificates, Watch(CERTIFICATE_SIGNING_REQUESTS, own_key)),
+        _controller(
+            context,
+            "root-ca",
+            root_ca,
+            Watch(NAMESPACES, own_key),
+            Watch(CONFIG_MAPS, root_ca.keys_of_config_map),
+        ),
+        _controller(
+            context,
+            "service-account-token",
+            tokens,
+            Watch(SECRETS, tokens.keys_of_secret),
+            Watch(SERVICE_ACCOUNTS, tokens.keys_of_account),
+            resync=_RARE,
+        ),
+        _controller(context, "clusterrole-aggregation", aggregation, Watch(CLUSTER_ROLES, aggregation.keys_of_role)),
+    ]
+
+
+def _node_ipam(context: Context) -> Sequence[Controller]:
+    reconciler = NodeIpamReconciler(context)
+    return [_controller(context, "node-ipam", reconciler, Watch(NODES, own_key), workers=1, resync=_RARE)]
+
+
 CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _deployment,
     _replicaset,
@@ -296,6 +334,8 @@ CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _service_account,
     _endpoints,
     _service_addresses,
+    _identities,
+    _node_ipam,
     _job,
     _autoscaling,
     _recommendations,

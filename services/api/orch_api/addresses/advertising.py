@@ -135,11 +135,14 @@ def endpoint_slice(addresses: Sequence[str], port: int) -> dict[str, Any]:
 def own_address(advertised: str, bound: str) -> str:
     """Return where others reach this process: as it is told, else where it is bound, else the host's own address.
 
-    That is the one from which the host would speak to others; "" when there is only loopback.
+    That is the one from which the host would speak to others, and counts only for who is bound to all addresses. ""
+    when there is only loopback.
     """
     for candidate in (advertised, bound):
         if candidate and _is_reachable(candidate):
             return candidate
+    if bound and not ipaddress.ip_address(bound).is_unspecified:
+        return ""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # of a range for documentation; nothing is sent
         found: str = probe.getsockname()[0]

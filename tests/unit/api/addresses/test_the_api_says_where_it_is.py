@@ -66,7 +66,12 @@ async def test_without_an_address_nothing_is_said(driver, advertiser):
 
 @pytest.mark.parametrize(
     ("advertised", "bound", "found"),
-    [("192.0.2.7", "", "192.0.2.7"), ("", "192.0.2.8", "192.0.2.8"), ("127.0.0.1", "192.0.2.8", "192.0.2.8")],
+    [
+        ("192.0.2.7", "", "192.0.2.7"),
+        ("", "192.0.2.8", "192.0.2.8"),
+        ("127.0.0.1", "192.0.2.8", "192.0.2.8"),
+        ("", "127.0.0.1", ""),
+    ],
 )
 def test_what_is_said_goes_before_where_it_is_bound(advertised, bound, found):
     assert own_address(advertised, bound) == found

@@ -1,0 +1,1 @@
+"""ClusterRole aggregation: roles that are made of the rules of others."""

@@ -1,0 +1,1 @@
+"""Node IPAM: gives nodes that come without one a range of addresses for their pods."""
