@@ -127,14 +127,14 @@ def _versions(spec: Document, before: Document | None) -> Iterator[Cause]:
         yield from _joined(f"{at}.name", names[index], validation.dns_1035_label)
         past = known.get(names[index])
         same_schema = past is not None and past.get("schema") == version.get("schema")
-        yield from _version(version, at, same_schema=same_schema)
+        yield from _version(version, at, same_schema=same_schema, priced=not _is_protected(spec.get("group") or ""))
     if len(set(names)) != len(names):
         yield invalid("spec.versions", versions, "must contain unique version names")
     if sum(bool(version.get("storage")) for version in versions) != 1:
         yield invalid("spec.versions", versions, "must have exactly one version marked as storage version")
 
 
-def _version(version: Document, at: str, *, same_schema: bool) -> Iterator[Cause]:
+def _version(version: Document, at: str, *, same_schema: bool, priced: bool) -> Iterator[Cause]:
     yield from _deprecation(version, f"{at}.deprecationWarning")
     schema: Document | None = section(version, "schema").get("openAPIV3Schema")
     where = f"{at}.schema.openAPIV3Schema"
@@ -148,7 +148,7 @@ def _version(version: Document, at: str, *, same_schema: bool) -> Iterator[Cause
         except ValueError as error:
             yield invalid(where, "", str(error))
     if props is not None and schema is not None and not same_schema:
-        yield from _schema(props, schema, where, has_status="status" in below)
+        yield from _schema(props, schema, where, has_status="status" in below, priced=priced)
     yield from _scale(below.get("scale"), f"{at}.subresources.scale")
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
         yield from _column(column, f"{at}.additionalPrinterColumns[{index}]")
@@ -173,7 +173,7 @@ def _deprecation(version: Document, at: str) -> Iterator[Cause]:
         yield invalid(at, warning, f"{problem}{unprintable}")
 
 
-def _schema(props: Props, schema: Mapping[str, Any], at: str, *, has_status: bool) -> Iterator[Cause]:
+def _schema(props: Props, schema: Mapping[str, Any], at: str, *, has_status: bool, priced: bool) -> Iterator[Cause]:
     if has_status:
         if props.type != "object":
             problem = (
@@ -185,7 +185,7 @@ def _schema(props: Props, schema: Mapping[str, Any], at: str, *, has_status: boo
             problem = f"only [{allowed}] fields are allowed at the root of the schema"
             yield invalid(at, schema, f"{problem} if the status subresource is enabled")
     causes = schema_problems(props, at)
-    yield from causes or rule_problems(props, at)
+    yield from causes or rule_problems(props, at, priced=priced)
 
 
 def _scale(scale: Document | None, at: str) -> Iterator[Cause]:
@@ -317,10 +317,15 @@ def _review_versions(versions: list[str], at: str) -> Iterator[Cause]:
         yield invalid(at, versions, f"must include at least one of {', '.join(_REVIEWS)}")
 
 
+def _is_protected(group: str) -> bool:
+    """Return whether a group is Kubernetes' own: its definitions are reviewed, the costs of their rules included."""
+    return any(group == suffix or group.endswith(f".{suffix}") for suffix in _PROTECTED)
+
+
 def _approval(obj: Document, old: Document | None) -> Iterator[Cause]:
     """Yield the lack of approval of a kind in one of Kubernetes' own groups."""
     group: str = section(obj, "spec").get("group") or ""
-    if not any(group == suffix or group.endswith(f".{suffix}") for suffix in _PROTECTED):
+    if not _is_protected(group):
         return
     at = f"metadata.annotations[{APPROVED}]"
     given = _annotation(obj)

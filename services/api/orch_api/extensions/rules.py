@@ -18,6 +18,7 @@ import msgspec
 from orch.errors import Cause
 from orch_api import validation
 from orch_api.extensions import paths
+from orch_api.extensions.expressions.costs import Estimator
 from orch_api.extensions.expressions.environment import (
     BOOL,
     HAS_OLD,
@@ -33,8 +34,10 @@ from orch_api.extensions.expressions.environment import (
     uses_old,
 )
 from orch_api.extensions.expressions.messages import SchemaTypes, as_resource
+from orch_api.extensions.expressions.sizes import most_values
 from orch_api.extensions.expressions.values import visible
 from orch_api.extensions.props import Props, Rule, nested, walk
+from orch_api.extensions.rule_costs import Costs
 from orch_api.extensions.values import ABSENT, child, correlated_items
 from orch_api.patch.documents import equal
 from orch_api.validation import forbidden, invalid, required
@@ -52,46 +55,62 @@ _uses_old = lru_cache(4096)(uses_old)
 # When a definition is written -------------------------------------------------------------------------------------
 
 
-def rule_problems(props: Props, path: str) -> list[Cause]:
-    """Return which rules of a version's schema cannot be compiled; the schema has passed structure's rules."""
+def rule_problems(props: Props, path: str, *, priced: bool = True) -> list[Cause]:
+    """Return which rules of a version's schema cannot be compiled, or when `priced` would cost too much.
+
+    The schema has passed structure's rules.
+    """
     if not any(one.validations for one in walk(props)):
         return []
-    return list(_Checker().problems(props, path, root=True, uncorrelated=""))
+    checker = _Checker(priced=priced)
+    return [*checker.problems(props, path, root=True, uncorrelated="", times=1), *checker.costs.total(path)]
 
 
 class _Checker:
     """Compiles the rules of a schema against its types."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, priced: bool) -> None:
         self._types = SchemaTypes()
+        self._priced = priced
+        self.costs = Costs()
 
-    def problems(self, props: Props, path: str, *, root: bool, uncorrelated: str) -> Iterator[Cause]:
-        """Yield what is wrong below a place. `uncorrelated` is the outermost schema whose parts have no old selves."""
+    def problems(self, props: Props, path: str, *, root: bool, uncorrelated: str, times: int | None) -> Iterator[Cause]:
+        """Yield what is wrong below a place.
+
+        `uncorrelated` is the outermost schema whose parts have no old selves. `times` says how many values of the
+        schema an object has at most, None that nobody bounds it.
+        """
         if props.validations:
-            yield from self._compiled(props, path, root=root, uncorrelated=uncorrelated)
+            count = most_values(props) if times is None else times
+            yield from self._compiled(props, path, root=root, uncorrelated=uncorrelated, times=count)
         if props.item is not None:
             inner = uncorrelated or ("" if props.list_type == "map" else path)
-            yield from self.problems(props.item, f"{path}.items", root=False, uncorrelated=inner)
+            many = _times(times, props.max_items)
+            yield from self.problems(props.item, f"{path}.items", root=False, uncorrelated=inner, times=many)
         below = uncorrelated or (path if props.map_type == "atomic" else "")
         for name, one in props.properties.items():
-            yield from self.problems(one, f"{path}.properties[{name}]", root=False, uncorrelated=below)
+            yield from self.problems(one, f"{path}.properties[{name}]", root=False, uncorrelated=below, times=times)
         if props.additional is not None:
+            many = _times(times, props.max_properties)
             yield from self.problems(
-                props.additional, f"{path}.additionalProperties", root=False, uncorrelated=uncorrelated
+                props.additional, f"{path}.additionalProperties", root=False, uncorrelated=uncorrelated, times=many
             )
 
-    def _compiled(self, props: Props, path: str, *, root: bool, uncorrelated: str) -> Iterator[Cause]:
-        kind = self._types.of(as_resource(props) if root or props.embedded else props)
+    def _compiled(self, props: Props, path: str, *, root: bool, uncorrelated: str, times: int) -> Iterator[Cause]:
+        seen = as_resource(props) if root or props.embedded else props
+        kind = self._types.of(seen)
+        estimator = Estimator(seen, ("self", "oldSelf", OLD_VALUE)) if self._priced else None
         env = environment(self._types.pool(), {"self": kind, "oldSelf": kind})
         optional = environment(self._types.pool(), {"self": kind, OLD_VALUE: kind})
         for index, rule in enumerate(props.validations):
             at = f"{path}.x-kubernetes-validations[{index}]"
             chosen = optional if rule.optional_old_self else env
-            yield from _expression(chosen, rule, rule.rule, f"{at}.rule", BOOL, "cel expression ")
+            told = (rule.rule, f"{at}.rule", BOOL, "cel expression ", "rule")
+            yield from self._expression(chosen, rule, estimator, times, *told)
             if rule.message_expression.strip():
-                wanted = f"{at}.messageExpression"
-                text = rule.message_expression
-                yield from _expression(chosen, rule, text, wanted, STRING, "messageExpression ")
+                text, where = rule.message_expression, f"{at}.messageExpression"
+                told = (text, where, STRING, "messageExpression ", "messageExpression")
+                yield from self._expression(chosen, rule, estimator, times, *told)
             if _uses_old(rule.rule):
                 if uncorrelated:
                     detail = (
@@ -105,14 +124,31 @@ class _Checker:
             if rule.field_path.strip() and _field(rule.field_path, props) is None:
                 yield invalid(f"{at}.fieldPath", rule.field_path, "must be a valid path")
 
+    def _expression(
+        self,
+        env: Env,
+        rule: Rule,
+        estimator: Estimator | None,
+        times: int,
+        text: str,
+        at: str,
+        wanted: Type,
+        what: str,
+        name: str,
+    ) -> Iterator[Cause]:
+        try:
+            checked = check(env, text, wanted, optional_old=bool(rule.optional_old_self))
+        except ExpressionError as error:
+            detail = str(error)
+            detail = f"{what}{detail}" if detail.startswith("must ") else detail
+            yield invalid(at, msgspec.to_builtins(rule), detail)
+            return
+        if estimator is not None:
+            yield from self.costs.note(at, estimator.most(checked) * times, name)
 
-def _expression(env: Env, rule: Rule, text: str, at: str, wanted: Type, what: str) -> Iterator[Cause]:
-    try:
-        check(env, text, wanted, optional_old=bool(rule.optional_old_self))
-    except ExpressionError as error:
-        detail = str(error)
-        detail = f"{what}{detail}" if detail.startswith("must ") else detail
-        yield invalid(at, msgspec.to_builtins(rule), detail)
+
+def _times(outer: int | None, inner: int | None) -> int | None:
+    return None if outer is None or inner is None else outer * max(inner, 0)
 
 
 def _field(path: str, props: Props) -> str | None:

@@ -82,17 +82,21 @@ def untyped(text: str, *, optional_old: bool = False) -> Expression:
         raise ExpressionError(_detail(str(error))) from error
 
 
-def check(env: cel.Env, text: str, wanted: cel.Type, *, optional_old: bool = False) -> None:
-    """Compile an expression against its types. Raises ExpressionError when that fails or its result is another."""
+def check(env: cel.Env, text: str, wanted: cel.Type, *, optional_old: bool = False) -> bytes:
+    """Compile an expression against its types, and return it serialised.
+
+    Raises ExpressionError when that fails or its result is another.
+    """
     shift = 0
     if optional_old:
         text, shift = f"cel.bind(oldSelf, optional.of({OLD_VALUE}), (\n{text}\n))", 1
     try:
-        found = env.compile(text).return_type()
+        compiled = env.compile(text)
     except RuntimeError as error:
         raise ExpressionError(f"compilation failed: {_detail(str(error), shift)}") from error
-    if found not in (wanted, cel.Type.DYN):
+    if compiled.return_type() not in (wanted, cel.Type.DYN):
         raise ExpressionError(f"must evaluate to a {wanted.name().lower()}")
+    return compiled.serialize()
 
 
 def uses_old(text: str) -> bool:
