@@ -1,0 +1,198 @@
+"""The shape of a file with profiles: kube-scheduler's KubeSchedulerConfiguration, as far as it is about profiles.
+
+Every name and value is checked; what is wrong is told with its path, as Kubernetes writes them: profiles[0].plugins.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+import yaml
+
+from orch.errors import ConfigError
+from orch.objects.pods import NodeAffinity
+
+API_VERSION: Final = "kubescheduler.config.k8s.io/v1"
+KIND: Final = "KubeSchedulerConfiguration"
+
+ArgsT = TypeVar("ArgsT", bound="Args")
+
+
+class Shape(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+    """The base of all of it."""
+
+
+class Plugin(Shape, frozen=True):
+    """A plugin by name; `weight` is for scores."""
+
+    name: str
+    weight: int | None = None
+
+
+class PluginSet(Shape, frozen=True):
+    """What is on beside what is on anyway, and what is off; `*` is everything."""
+
+    enabled: tuple[Plugin, ...] = ()
+    disabled: tuple[Plugin, ...] = ()
+
+
+class Plugins(Shape, frozen=True):
+    """The points at which plugins can be turned on and off."""
+
+    multi_point: PluginSet = PluginSet()
+    filter: PluginSet = PluginSet()
+    score: PluginSet = PluginSet()
+    post_filter: PluginSet = PluginSet()
+
+
+class PluginConfig(Shape, frozen=True):
+    """A plugin's arguments."""
+
+    name: str
+    args: dict[str, Any] = {}
+
+
+class ProfileShape(Shape, frozen=True):
+    """What decides for the pods of one schedulerName."""
+
+    scheduler_name: str = "default-scheduler"
+    plugins: Plugins = Plugins()
+    plugin_config: tuple[PluginConfig, ...] = ()
+
+
+class File(Shape, frozen=True):
+    """The file."""
+
+    api_version: str
+    kind: str
+    profiles: tuple[ProfileShape, ...] = ()
+
+
+class Args(Shape, frozen=True):
+    """The base of arguments, which may name their kind."""
+
+    api_version: str = ""
+    kind: str = ""
+
+
+class ResourceSpec(Shape, frozen=True):
+    """A resource with its weight."""
+
+    name: str
+    weight: int = 1
+
+
+class UtilizationShape(Shape, frozen=True):
+    """A point of a curve."""
+
+    utilization: int
+    score: int
+
+
+class RatioParameters(Shape, frozen=True):
+    """A curve."""
+
+    shape: tuple[UtilizationShape, ...] = ()
+
+
+class ScoringStrategy(Shape, frozen=True):
+    """How free room is scored."""
+
+    type: str = "LeastAllocated"
+    resources: tuple[ResourceSpec, ...] = ()
+    requested_to_capacity_ratio: RatioParameters | None = None
+
+
+class FitArgs(Args, frozen=True):
+    """NodeResourcesFitArgs."""
+
+    ignored_resources: tuple[str, ...] = ()
+    ignored_resource_groups: tuple[str, ...] = ()
+    scoring_strategy: ScoringStrategy = ScoringStrategy()
+
+
+class BalancedArgs(Args, frozen=True):
+    """NodeResourcesBalancedAllocationArgs."""
+
+    resources: tuple[ResourceSpec, ...] = ()
+
+
+class NodeAffinityArgs(Args, frozen=True):
+    """NodeAffinityArgs."""
+
+    added_affinity: NodeAffinity | None = None
+
+
+class InterPodAffinityArgs(Args, frozen=True):
+    """InterPodAffinityArgs."""
+
+    hard_pod_affinity_weight: int = 1
+    ignore_preferred_terms_of_existing_pods: bool = False
+
+
+class DefaultConstraint(Shape, frozen=True):
+    """A constraint for pods without any."""
+
+    max_skew: int
+    topology_key: str
+    when_unsatisfiable: str
+
+
+class SpreadArgs(Args, frozen=True):
+    """PodTopologySpreadArgs."""
+
+    default_constraints: tuple[DefaultConstraint, ...] = ()
+    defaulting_type: str = "System"
+
+
+class PreemptionArgs(Args, frozen=True):
+    """DefaultPreemptionArgs."""
+
+    min_candidate_nodes_percentage: int = 10
+    min_candidate_nodes_absolute: int = 100
+
+
+def read(file: Path) -> File:
+    """Return the file's content. Raises ConfigError with the path of what is wrong."""
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(str(file), str(error)) from error
+    return parse(content)
+
+
+def parse(content: Any) -> File:
+    """Return what a document says. Raises ConfigError with the path of what is wrong."""
+    found = _converted(content, File, "")
+    if found.api_version != API_VERSION:
+        raise ConfigError("apiVersion", f'expected "{API_VERSION}", got "{found.api_version}"')
+    if found.kind != KIND:
+        raise ConfigError("kind", f'expected "{KIND}", got "{found.kind}"')
+    return found
+
+
+def arguments(config: PluginConfig, kind: type[ArgsT], path: str) -> ArgsT:
+    """Return a plugin's arguments. Raises ConfigError with the path of what is wrong."""
+    found = _converted(config.args, kind, f"{path}.args")
+    if found.api_version not in {"", API_VERSION}:
+        raise ConfigError(f"{path}.args.apiVersion", f'expected "{API_VERSION}", got "{found.api_version}"')
+    if found.kind not in {"", f"{config.name}Args"}:
+        raise ConfigError(f"{path}.args.kind", f'expected "{config.name}Args", got "{found.kind}"')
+    return found
+
+
+_Any = TypeVar("_Any")
+_AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+
+
+def _converted(content: Any, kind: type[_Any], path: str) -> _Any:
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        match = _AT.match(str(error))
+        what, where = (match["what"], match["path"] or "") if match is not None else (str(error), "")
+        full = f"{path}{where}".lstrip(".").removesuffix("[...]")
+        raise ConfigError(full or "the file", what) from error
