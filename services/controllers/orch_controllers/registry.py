@@ -14,6 +14,7 @@ from orch.objects.scheme import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
     ENDPOINTS,
+    EVENTS,
     HORIZONTAL_POD_AUTOSCALERS,
     IP_ADDRESSES,
     JOBS,
@@ -23,6 +24,7 @@ from orch.objects.scheme import (
     PODS,
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
+    RESOURCE_QUOTAS,
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICE_CIDRS,
@@ -56,6 +58,7 @@ from orch_controllers.node_lifecycle.reconciler import NodeLifecycleReconciler
 from orch_controllers.recommendations.reconciler import RecommendationReconciler, keys_when_new
 from orch_controllers.replicaset.reconciler import ReplicaSetReconciler
 from orch_controllers.replication_controller.as_replica_set import FLAVOUR as REPLICATION_CONTROLLER
+from orch_controllers.resource_quota.reconciler import ResourceQuotaReconciler
 from orch_controllers.root_ca.reconciler import RootCAReconciler
 from orch_controllers.service_account.reconciler import ServiceAccountReconciler
 from orch_controllers.service_account.tokens import TokenReconciler
@@ -322,6 +325,22 @@ def _node_ipam(context: Context) -> Sequence[Controller]:
     return [_controller(context, "node-ipam", reconciler, Watch(NODES, own_key), workers=1, resync=_RARE)]
 
 
+def _resource_quota(context: Context) -> Sequence[Controller]:
+    reconciler = ResourceQuotaReconciler(context)
+    controller = _controller(context, "resourcequota", reconciler, Watch(RESOURCE_QUOTAS, own_key), resync=_RARE)
+
+    def added(kind: Kind[Any]) -> None:
+        if kind.namespaced and kind != EVENTS:
+            controller.watch(Watch(kind, reconciler.keys_of_object))
+
+    def removed(kind: Kind[Any]) -> None:
+        if kind != RESOURCE_QUOTAS:
+            controller.unwatch(kind)
+
+    context.kinds.listen(added, removed)
+    return [controller]
+
+
 CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _deployment,
     _replicaset,
@@ -334,6 +353,7 @@ CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _service_account,
     _endpoints,
     _service_addresses,
+    _resource_quota,
     _identities,
     _node_ipam,
     _job,

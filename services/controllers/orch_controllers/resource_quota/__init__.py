@@ -1,0 +1,1 @@
+"""Resource quota: says in each quota's status what the objects of its namespace use."""
