@@ -64,7 +64,7 @@ def application(core: Core, config: ApiConfig, audited: Sequence[Queue] = ()) ->
     )
     streams = Streams(core.bus, core.cache, core.authorizer, core.clock)
     discovery = Discovery(core.registry, server_address=f"{config.address}:{config.port}")
-    documents = OpenApiDocuments(core.registry, core.schemas)
+    documents = OpenApiDocuments(core.registry, core.schemas, core.api_services.documents)
     site = Site(authenticator, core.authorizer, discovery, documents, core.tokens, checks(core))
     care = Care(Fairness(core.cache, config.requests_in_flight), auditor)
     aggregation = Aggregation(core.api_services, core.registry, core.authorizer)

@@ -24,6 +24,7 @@ from orch.store.protocol import Compare, Store
 from orch_api.auth.identity import APISERVER, Caller
 from orch_api.extensions.https import Request, ask
 from orch_api.extensions.naming import with_conditions
+from orch_api.extensions.remote_documents import RemoteDocument, RemoteDocuments, own_part
 from orch_api.extensions.remote_resources import remote_resources
 from orch_api.extensions.service_addresses import Address, ServiceAddresses
 from orch_api.kinds.api_services import AVAILABLE, GROUP, PLURAL
@@ -43,6 +44,7 @@ _TIMEOUT: Final = 5.0
 _RETRY: Final = 1.0
 _PERIOD: Final = 15.0
 _MAX_ANSWER: Final = 8 << 20
+_DOCUMENTS_PERIOD: Final = 60.0
 _MANAGER: Final = "kube-apiserver"
 
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
@@ -114,6 +116,9 @@ class ApiServices:
         self._verdicts: dict[str, Verdict] = {}
         self._contexts: dict[RemoteApi, ssl.SSLContext] = {}
         self._offered: dict[str, bytes] = {}
+        self._due: dict[str, float] = {}
+        self.documents = RemoteDocuments()
+        """What the servers tell of themselves in OpenAPI."""
 
     async def run(self) -> None:
         """Follow and check, for ever."""
@@ -173,6 +178,8 @@ class ApiServices:
         for name in self._verdicts.keys() - names:
             del self._verdicts[name]
             self._offer(name, (), b"")
+            self._due.pop(name, None)
+            self.documents.drop(name)
             UNAVAILABLE.remove(name)
 
     async def _check_all(self) -> bool:
@@ -189,6 +196,8 @@ class ApiServices:
         except _UnavailableError as error:
             verdict = error.verdict
         self._verdicts[api.name] = verdict
+        if verdict.available and self._clock.monotonic() >= self._due.get(api.name, 0):
+            await self._read_documents(api)
         UNAVAILABLE.labels(api.name).set(not verdict.available)
         if self._elector.leading:
             await self._write(api, verdict)
@@ -217,28 +226,47 @@ class ApiServices:
             raise _UnavailableError("FailedDiscoveryCheck", f"{where}: {error}") from error
         url = f"https://{host}:{port}{api.place}"
         try:
-            return await self._get(api, host, port)
+            return _decode(await self._get(api, host, port, api.place))
         except (OSError, ValueError) as error:
             detail = f"failing or missing response from {url}: {error or type(error).__name__}"
             raise _UnavailableError("FailedDiscoveryCheck", detail) from error
 
-    async def _get(self, api: RemoteApi, host: str, port: int) -> Document:
-        """Return the document at the API's place. Raises OSError and ValueError."""
+    async def _read_documents(self, api: RemoteApi) -> None:
+        """Read what a server tells of itself in OpenAPI; one that tells nothing is used all the same."""
+        self._due[api.name] = self._clock.monotonic() + _DOCUMENTS_PERIOD
+        place = api.place.removeprefix("/")
+        v3 = v2 = b""
+        try:
+            host, port = await self.address(api)
+            v3 = await self._get(api, host, port, f"/openapi/v3{api.place}")
+            _decode(v3)
+        except (OSError, ValueError, ApiError) as error:
+            log.info("the APIService %s has no OpenAPI v3 document: %s", api.name, error)
+            v3 = b""
+        try:
+            host, port = await self.address(api)
+            v2 = own_part(_decode(await self._get(api, host, port, "/openapi/v2")), place)
+        except (OSError, ValueError, ApiError) as error:
+            log.info("the APIService %s has no OpenAPI v2 document: %s", api.name, error)
+        self.documents.put(api.name, RemoteDocument(place, v3, v2))
+
+    async def _get(self, api: RemoteApi, host: str, port: int, target: str) -> bytes:
+        """Return the document at a place of the API's server. Raises OSError and ValueError."""
         headers = (*identity_headers(APISERVER), (b"host", api.host.encode()), (b"accept", b"application/json"))
         request = Request(
             host=host,
             port=port,
             server_name=api.host,
             tls=self.tls(api),
-            target=api.place.encode(),
+            target=target.encode(),
             headers=headers,
             timeout=_TIMEOUT,
         )
         async with asyncio.timeout(_TIMEOUT), ask(request) as answer:
             body = await answer.body(_MAX_ANSWER)
         if answer.status != 200:
-            raise ValueError(f"bad status from https://{host}:{port}{api.place}: {answer.status}")
-        return _decode(body)
+            raise ValueError(f"bad status from https://{host}:{port}{target}: {answer.status}")
+        return body
 
     async def _write(self, api: RemoteApi, verdict: Verdict) -> None:
         item = self._cache.get(ObjectKey(GROUP, PLURAL, "", api.name))

@@ -13,6 +13,7 @@ import msgspec
 
 from orch_api.extensions import published
 from orch_api.extensions.documents import CustomSchema
+from orch_api.extensions.remote_documents import RemoteDocuments
 from orch_api.http import openapi_protobuf
 from orch_api.http.discovery import Kinds, server_version
 from orch_api.http.document import JSON, Document, digest
@@ -45,10 +46,11 @@ Schema = dict[str, Any]
 class OpenApiDocuments:
     """The documents of what the registry serves now. It may be asked from several threads."""
 
-    def __init__(self, registry: Kinds, schemas: Schemas) -> None:
+    def __init__(self, registry: Kinds, schemas: Schemas, remote: RemoteDocuments | None = None) -> None:
         self._registry = registry
         self._schemas = schemas
-        self._edition: tuple[int, _Edition] | None = None
+        self._remote = remote or RemoteDocuments()
+        self._edition: tuple[tuple[int, int], _Edition] | None = None
 
     def index(self) -> Document:
         """Return the document at /openapi/v3: where each group and version's document is, with its hash."""
@@ -71,17 +73,19 @@ class OpenApiDocuments:
         return self._current().hash_of(place)
 
     def _current(self) -> _Edition:
-        generation = self._registry.generation
+        generation = (self._registry.generation, self._remote.edition)
         if self._edition is None or self._edition[0] != generation:
-            self._edition = (generation, _Edition(self._registry.resources, self._schemas))
+            self._edition = (generation, _Edition(self._registry.resources, self._schemas, self._remote))
         return self._edition[1]
 
 
 class _Edition:
     """Builds the documents when they are first asked for; the index needs none of them to be built."""
 
-    def __init__(self, resources: Iterable[Resource], schemas: Schemas) -> None:
+    def __init__(self, resources: Iterable[Resource], schemas: Schemas, remote: RemoteDocuments) -> None:
         self._schemas = schemas
+        self._remote = remote
+        self._told = {place: Document(body) for place, body in remote.v3().items()}
         self._custom = {
             (one.group, one.version, kind): one.schema
             for one in resources
@@ -100,6 +104,8 @@ class _Edition:
 
     def v3(self, place: str) -> Document | None:
         """Return the document at /openapi/v3/<place> ("api/v1", "apis/apps/v1"), None when nothing is there."""
+        if place in self._told:
+            return self._told[place]
         resources = self._resources.get(place)
         return None if resources is None else self._once(place, lambda: self._v3(place, resources))
 
@@ -116,6 +122,8 @@ class _Edition:
 
     def hash_of(self, place: str) -> str:
         """Return the hash in the address of a document: of what it is made from, so that nothing need be built."""
+        if place in self._told:
+            return self._told[place].hash
         resources = self._resources[place]
         offered = [list(operations(resource)) for resource in resources]
         custom = [one.schema.published for one in resources if isinstance(one.schema, CustomSchema)]
@@ -129,9 +137,8 @@ class _Edition:
         return document
 
     def _index(self) -> Document:
-        paths = {
-            place: {"serverRelativeURL": f"/openapi/v3/{place}?hash={self.hash_of(place)}"} for place in self._resources
-        }
+        places = sorted({*self._resources, *self._told})
+        paths = {place: {"serverRelativeURL": f"/openapi/v3/{place}?hash={self.hash_of(place)}"} for place in places}
         return Document.of({"paths": paths})
 
     def _v3(self, place: str, resources: Iterable[Resource]) -> Document:
@@ -162,7 +169,7 @@ class _Edition:
                 for operation in operations(resource):
                     names.update(self._named(operation))
                     paths.setdefault(operation.path, {})[operation.method] = self._v2_operation(operation)
-        return {
+        content = {
             "swagger": "2.0",
             "info": _info(),
             "paths": dict(sorted(paths.items())),
@@ -170,6 +177,7 @@ class _Edition:
             "securityDefinitions": _SECURITY,
             "security": _REQUIRED,
         }
+        return self._remote.merge_v2(content)
 
     def _definitions(self, custom: Callable[[CustomSchema], dict[str, Schema]]) -> dict[str, Schema]:
         """Return Kubernetes' own definitions, and those of user-defined kinds."""

@@ -38,6 +38,24 @@ LISTED = {
 }
 
 
+FLUNDER = {"type": "object", "properties": {"spec": {"$ref": "#/definitions/io.k8s.api.core.v1.PodSpec"}}}
+DOCUMENTS = {
+    f"/openapi/v3{PLACE}": {"openapi": "3.0.0", "info": {"title": "wardle"}, "paths": {f"{PLACE}/flunders": {}}},
+    "/openapi/v2": {
+        "swagger": "2.0",
+        "paths": {
+            f"{PLACE}/flunders": {"get": {"responses": {"200": {"schema": {"$ref": "#/definitions/Flunder"}}}}},
+            "/apis/other.example.com/v1/things": {},
+        },
+        "definitions": {
+            "Flunder": FLUNDER,
+            "io.k8s.api.core.v1.PodSpec": {"type": "object", "description": "of its own"},
+            "Unused": {"type": "object"},
+        },
+    },
+}
+
+
 class Server:
     """An aggregated server that answers with what it was asked."""
 
@@ -50,6 +68,8 @@ class Server:
     async def __call__(self, asked: Asked) -> tuple[int, Any]:
         if asked.target == PLACE:
             return (200, LISTED) if self.healthy else (500, {})
+        if asked.target.startswith("/openapi/"):
+            return (200, DOCUMENTS[asked.target]) if asked.target in DOCUMENTS else (404, {})
         self.asked.append(asked)
         if "watch=true" in asked.target:
             return 200, self.events()
@@ -140,6 +160,28 @@ async def test_what_it_offers_is_discovered(api: Extended, server: Server) -> No
     (resource,) = group["versions"][0]["resources"]
     assert (resource["resource"], resource["shortNames"]) == ("flunders", ["fl"])
     assert [one["subresource"] for one in resource["subresources"]] == ["status"]
+
+
+async def test_its_documents_are_merged(api: Extended, server: Server) -> None:
+    before = (await api.site("/openapi/v2")).json
+    await register(api, server)
+    place = PLACE.removeprefix("/")
+    index = (await api.site("/openapi/v3")).json["paths"]
+    document = await api.site(index[place]["serverRelativeURL"])
+    assert document.json == DOCUMENTS[f"/openapi/v3{PLACE}"]
+    merged = (await api.site("/openapi/v2")).json
+    assert merged["paths"][f"{PLACE}/flunders"] == DOCUMENTS["/openapi/v2"]["paths"][f"{PLACE}/flunders"]
+    assert "/apis/other.example.com/v1/things" not in merged["paths"]
+    added = merged["definitions"].keys() - before["definitions"].keys()
+    assert added == {"Flunder", "io.k8s.api.core.v1.PodSpec_v2"}
+    reference = merged["definitions"]["Flunder"]["properties"]["spec"]["$ref"]
+    assert reference == "#/definitions/io.k8s.api.core.v1.PodSpec_v2"
+    assert merged["definitions"].items() >= before["definitions"].items()
+    await api.http("DELETE", f"{SERVICES}/{NAME}")
+    async with asyncio.timeout(10):
+        while place in (await api.site("/openapi/v3")).json["paths"]:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.005)
+    assert (await api.site("/openapi/v2")).json == before
 
 
 async def test_watches_are_streams(api: Extended, server: Server) -> None:
