@@ -58,13 +58,14 @@ class Proposal(msgspec.Struct, frozen=True, rename="camel"):
 
     def text(self) -> str:
         """Return it for a person to read."""
+        uneven = f"by {_gap(self.nodes, after=False):.0%}; by {_gap(self.nodes, after=True):.0%} after"
         freed = f"{len(self.emptied)} of {len(self.nodes)} nodes" if self.goal == "pack" else ""
         lines = fields(
             (
                 ("Goal", "pack: as few nodes as possible" if self.goal == "pack" else "spread: nodes used alike"),
                 ("Moves", str(len(self.moves))),
                 ("Frees", f"{freed} ({', '.join(self.emptied)})" if self.emptied else freed),
-                ("Imbalance", f"{_gap(self.nodes, after=False):.0%} before, {_gap(self.nodes, after=True):.0%} after"),
+                ("Uneven", uneven if self.goal == "spread" else ""),
             )
         )
         if self.moves:

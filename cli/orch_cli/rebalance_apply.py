@@ -66,30 +66,30 @@ class Mover:
         self._cordoned: list[str] = []
 
     async def pack(self, moves: Sequence[PodMove], shut: Sequence[str], *, uncordon: bool) -> bool:
-        """Empty nodes; they stay cordoned unless `uncordon`. Return whether all moves were made."""
+        """Empty nodes; they stay cordoned unless `uncordon` or it had to stop. Return whether all moves were made."""
         for node in shut:
             await self._cordon(node)
         done = await self._make(moves)
-        left = {move.source for move in moves} if not done else set[str]()
-        for node in list(self._cordoned):
-            if uncordon or (left and node in left):
+        if uncordon or not done:
+            for node in list(self._cordoned):
                 await self._uncordon(node)
-        if done and not uncordon and self._cordoned:
-            self._say(f"Emptied nodes stay cordoned: {', '.join(self._cordoned)}")
+        elif self._cordoned:
+            self._say(f"Empty nodes stay cordoned: {', '.join(self._cordoned)}")
         return done
 
     async def spread(self, moves: Sequence[PodMove]) -> bool:
         """Move pods off full nodes, each cordoned only while one of its pods moves."""
-        for move in moves:
+        for number, move in enumerate(moves):
             await self._cordon(move.source)
-            done = await self._make((move,))
-            await self._uncordon(move.source)
-            if not done:
-                return False
+            try:
+                if not await self._make(moves, number, number + 1):
+                    return False
+            finally:
+                await self._uncordon(move.source)
         return True
 
-    async def _make(self, moves: Sequence[PodMove]) -> bool:
-        for number, move in enumerate(moves, 1):
+    async def _make(self, moves: Sequence[PodMove], start: int = 0, end: int | None = None) -> bool:
+        for number, move in enumerate(moves[start:end], start + 1):
             began = time.monotonic()
             try:
                 landed = await self._move(move, began + self._limits.seconds)

@@ -196,10 +196,11 @@ class Optimiser:
             self._shut_node(name)
             made, left = self._move_all(name, pods)
             if left is not None:
+                others = self._chosen - self._shut
+                problem = "fits on no other node in use" if others else "has no other node to go to"
+                why[name] = f"{self._pods[left.uid].pod.full_name} {problem}"
                 self._take_back(made, pods)
                 self._open_node(name)
-                mobility = self._pods[left.uid]
-                why[name] = f"{mobility.pod.full_name} fits on no other node in use"
                 continue
             arrived.pop(name, None)
             for move, pod in zip(made, pods, strict=True):
