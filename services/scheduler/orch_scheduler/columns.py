@@ -54,6 +54,7 @@ class Columns:
         self._topologies = Topologies(self._row_labels)
         self._nodes_of: dict[str, str] = {}  # uid → node
         self._placed: list[dict[str, Placed]] = []
+        self._versions: list[int] = []
         self._waiting: dict[str, dict[str, Placed]] = {}  # node not known yet → uid → pod
         self._waits_for: dict[str, str] = {}  # uid → that node
         self._namespaces: dict[str, Mapping[str, str]] = {}
@@ -66,6 +67,11 @@ class Columns:
     def nodes(self) -> int:
         """How many nodes there are."""
         return len(self._rows)
+
+    @property
+    def width(self) -> int:
+        """How many columns of resources there are."""
+        return len(self._resources)
 
     def set_node(self, node: Node) -> None:
         """Add a node or take over its new state. Raises ValueError for a quantity that cannot be read."""
@@ -97,6 +103,7 @@ class Columns:
             return
         self._detach()
         pods, self._placed[row] = self._placed[row], {}
+        self._versions[row] += 1
         for uid, pod in pods.items():
             del self._nodes_of[uid]
             self._neighbours.add(pod.demand, row, -1)
@@ -120,6 +127,7 @@ class Columns:
         if known is not None:
             if known == node and row is not None and self._placed[row][uid].demand is demand:
                 self._placed[row][uid] = pod
+                self._versions[row] += 1
                 return
             self.remove(uid)
         if row is None:
@@ -147,6 +155,19 @@ class Columns:
         """Return what a row has free now, by column; negative where it is overcommitted."""
         left: list[int] = (self._allocatable[row] - self._requested[row]).tolist()
         return tuple(left)
+
+    def free_of(self, rows: Rows) -> Amounts:
+        """Return what each of these rows has free now: [row, column]."""
+        left: Amounts = self._allocatable[rows] - self._requested[rows]
+        return left
+
+    def version(self, row: int) -> int:
+        """Return a number that changes whenever the pods of a row do."""
+        return self._versions[row]
+
+    def row_of(self, node: str) -> int | None:
+        """Return a node's row."""
+        return self._rows.get(node)
 
     def amounts(self, demand: Demand) -> tuple[int, ...]:
         """Return what such a pod takes, by column."""
@@ -246,6 +267,7 @@ class Columns:
         self._non_zero[row, 0] += sign * demand.non_zero[0]
         self._non_zero[row, 1] += sign * demand.non_zero[1]
         self._neighbours.add(demand, row, sign)
+        self._versions[row] += 1
 
     def _column(self, resource: str) -> int:
         column = self._resources.get(resource)
@@ -267,6 +289,7 @@ class Columns:
             self._row_taints.append(())
             self._row_images.append(())
             self._placed.append({})
+            self._versions.append(0)
             if row == len(self._live):
                 self._grow()
         self._marks[row] = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")

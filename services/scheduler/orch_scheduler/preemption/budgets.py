@@ -31,6 +31,7 @@ class Budgets:
         self._numbers: dict[int, _Budget] = {}
         self._known: dict[Demand, tuple[int, ...]] = {}
         self._next = 0
+        self.generation = 0
         informer.on_change(self._on_change)
 
     def of(self, demand: Demand) -> tuple[int, ...]:
@@ -63,6 +64,7 @@ class Budgets:
         item = change.item
         budgets = self._spaces.setdefault(item.namespace, {})
         self._known.clear()
+        self.generation += 1
         old = budgets.pop(item.name, None)
         if old is not None:
             del self._numbers[old.number]

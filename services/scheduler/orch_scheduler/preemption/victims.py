@@ -8,12 +8,16 @@ each time the most important first, as long as the pod still fits. What could no
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
-_OFFSET: Final = 1 << 31
+OFFSET: Final = 1 << 31
 """Added to each priority before they are summed up, so that more victims of negative priority do not cost less."""
+NEVER: Final = 10**15
+_DIGITS: Final = str.maketrans("", "", "-:T")
+_MOMENT: Final = len("20260101000000")
 
 
 class Occupant(msgspec.Struct, frozen=True, gc=False):
@@ -27,9 +31,9 @@ class Occupant(msgspec.Struct, frozen=True, gc=False):
     budgets: tuple[int, ...] = ()
 
     @property
-    def rank(self) -> tuple[int, bool, str]:
+    def rank(self) -> tuple[int, int]:
         """Sorts the most important first: the highest priority, then what has run longest."""
-        return -self.priority, not self.started, self.started
+        return -self.priority, moment(self.started)
 
 
 class Toll(msgspec.Struct, frozen=True):
@@ -43,48 +47,30 @@ class Toll(msgspec.Struct, frozen=True):
     def cost(self) -> Cost:
         """Sorts the cheapest first: kube-scheduler's pickOneNodeForPreemption, one criterion after the other."""
         if not self.victims:
-            return self.violations, -_OFFSET, 0, 0, _Latest(""), self.row
+            return self.violations, -OFFSET, 0, 0, 0, self.row
         highest = self.victims[0].priority
-        # Nobody to be spared longer: what has not started counts as started just now.
-        started = [victim.started or _NOW for victim in self.victims if victim.priority == highest]
         return (
             self.violations,
             highest,
-            sum(victim.priority + _OFFSET for victim in self.victims),
+            sum(victim.priority + OFFSET for victim in self.victims),
             len(self.victims),
-            _Latest(min(started)),
+            -min(moment(victim.started) for victim in self.victims if victim.priority == highest),
             self.row,
         )
-
-
-_NOW: Final = "~"
-"""Sorts after every RFC 3339 text."""
-
-
-class _Latest(msgspec.Struct, frozen=True):
-    """A moment of which the later one sorts first."""
-
-    text: str
-
-    def __lt__(self, other: _Latest) -> bool:
-        return self.text > other.text
-
-    def __le__(self, other: _Latest) -> bool:
-        return self.text >= other.text
-
-    def __gt__(self, other: _Latest) -> bool:
-        return self.text < other.text
-
-    def __ge__(self, other: _Latest) -> bool:
-        return self.text <= other.text
 
 
 Allowance = Callable[[int], int]
 """How many disruptions a budget, by its number, still allows."""
 
-
-Cost = tuple[int, int, int, int, _Latest, int]
+Cost = tuple[int, int, int, int, int, int]
 """Violations, the highest priority, the sum of priorities, the number of victims, the latest start, the row."""
+
+
+@lru_cache(maxsize=65536)
+def moment(started: str) -> int:
+    """Return a number that grows with the time; what has not started, or when nobody can tell, comes last."""
+    digits = started[:19].translate(_DIGITS)
+    return int(digits) if len(digits) == _MOMENT and digits.isdigit() else NEVER
 
 
 def toll_by_room(
@@ -142,7 +128,7 @@ def toll_by_trial(
     return _reprieve(row, lower, spare, allowed)
 
 
-def _rank(one: Occupant) -> tuple[int, bool, str]:
+def _rank(one: Occupant) -> tuple[int, int]:
     return one.rank
 
 
