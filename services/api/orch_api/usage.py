@@ -1,7 +1,9 @@
 """What nodes say of their use of processors and memory, as metrics.k8s.io shows it: for `kubectl top` and autoscalers.
 
-Samples come on the bus (stream METRICS) and are kept as they came, the last two of each node: processor time is
-counted up, so that its use is the difference between two samples. They are read only when somebody asks.
+Samples come on the bus (stream METRICS) and are kept as they came: processor time is counted up, so that its use is the
+difference between two of them. They may come every second, which says little about a load; so use is told over 10 to 20
+seconds where that much is known, as metrics-server's 15, and of what is newer over the time since the sample before the
+last. Samples are read only when somebody asks.
 """
 
 from __future__ import annotations
@@ -20,13 +22,44 @@ from orch.store.keys import ObjectKey
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.objects import Cached
-from orch_pb.v1.node_pb2 import ContainerUsage, UsageSample
+from orch_pb.v1.node_pb2 import ContainerUsage, PodUsage, UsageSample
 
 _STALE: Final = 60.0
 """Seconds after which a node's last sample says nothing any more."""
 
+_SPAN: Final = 10.0
+"""Seconds between two samples that are kept to be compared with later ones."""
+
 _NANOS: Final = 1_000_000_000
 _KIB: Final = 1024
+
+
+class _Samples:
+    """What is kept of one node: its last sample, the one before, and two older ones that are apart."""
+
+    __slots__ = ("_kept", "_kept_at", "_older", "before", "last")
+
+    def __init__(self) -> None:
+        self.last = self.before = self._kept = self._older = b""
+        self._kept_at = 0.0
+
+    def take(self, data: bytes, now: float) -> None:
+        self.before, self.last = self.last, data
+        if not self._kept or now - self._kept_at >= _SPAN:
+            self._older, self._kept, self._kept_at = self._kept, data, now
+
+    @property
+    def base(self) -> bytes:
+        """The sample that the last one is compared with; b"" while there is none."""
+        return self._older or (self._kept if self._kept is not self.last else b"")
+
+
+class _Compared(msgspec.Struct, frozen=True):
+    """Two samples of a node, and the seconds between them."""
+
+    before: UsageSample
+    last: UsageSample
+    seconds: float
 
 
 class Usage:
@@ -36,14 +69,13 @@ class Usage:
         self._bus = bus
         self._cache = cache
         self._clock = clock
-        self._samples: dict[str, tuple[bytes, bytes]] = {}
+        self._samples: dict[str, _Samples] = {}
 
     async def run(self) -> None:
         """Follow the samples for ever. Raises what ends the bus's stream."""
         async for message in self._bus.follow(subjects.METRICS.name, [subjects.METRICS_OF_ALL]):
             if isinstance(message, Message):
-                _, before = self._samples.get(message.subject, (b"", b""))
-                self._samples[message.subject] = (before, message.data)
+                self._samples.setdefault(message.subject, _Samples()).take(message.data, self._clock.monotonic())
 
     def get(self, resource: Resource, namespace: str, name: str) -> bytes:
         """Return the NodeMetrics or PodMetrics of one object in JSON.
@@ -62,37 +94,63 @@ class Usage:
         found = self._nodes() if resource.kind == "NodeMetrics" else self._pods(namespace)
         yield from sorted(found, key=lambda pair: (pair[0].key.namespace, pair[0].key.name))
 
-    def _pairs(self) -> Iterator[tuple[UsageSample, UsageSample, float]]:
-        """Yield what each node said before, what it said last, and the seconds between."""
+    def _compared(self) -> Iterator[tuple[_Compared, _Compared | None]]:
+        """Yield each node's last sample beside an older one, and beside the one just before it if that is another."""
         now = self._clock.now().timestamp()
-        for subject, (earlier, later) in list(self._samples.items()):
-            if not earlier:
+        for subject, samples in list(self._samples.items()):
+            if not samples.base:
                 continue
-            before, last = UsageSample.FromString(earlier), UsageSample.FromString(later)
+            last = UsageSample.FromString(samples.last)
             if now - last.unix_nanos / _NANOS > _STALE:
                 del self._samples[subject]
-            elif (seconds := (last.unix_nanos - before.unix_nanos) / _NANOS) > 0:
-                yield before, last, seconds
+                continue
+            whole = _compare(samples.base, last)
+            recent = _compare(samples.before, last) if samples.before != samples.base else None
+            if whole is not None:
+                yield whole, recent
 
     def _nodes(self) -> Iterator[tuple[Cached, dict[str, Any]]]:
-        for before, last, seconds in self._pairs():
+        for compared, _ in self._compared():
+            before, last, seconds = compared.before, compared.last, compared.seconds
             node = self._cache.get(ObjectKey("", "nodes", "", last.node))
             if node is not None:
                 usage = _usage(before.cpu_nanos, last.cpu_nanos, last.memory_bytes, seconds)
                 yield node, {**_head("NodeMetrics", node, last, seconds), "usage": usage}
 
     def _pods(self, namespace: str) -> Iterator[tuple[Cached, dict[str, Any]]]:
-        for before, last, seconds in self._pairs():
-            known = {pod.uid: {one.container: one for one in pod.containers} for pod in before.pods}
-            for pod in last.pods:
+        for whole, recent in self._compared():
+            known = _by_uid(whole)
+            newer = _by_uid(recent) if recent is not None else {}
+            for pod in whole.last.pods:
                 if namespace and pod.namespace != namespace:
                     continue
                 item = self._cache.get(ObjectKey("", "pods", pod.namespace, pod.name))
                 if item is None or item.uid != pod.uid or not pod.containers:
                     continue
-                earlier = known.get(pod.uid, {})
-                containers = [_container(earlier.get(one.container), one, seconds) for one in pod.containers]
-                yield item, {**_head("PodMetrics", item, last, seconds), "containers": containers}
+                names = {one.container for one in pod.containers}
+                # A pod, or a container of it, that was not there yet is measured over the last moment alone.
+                fresh = recent is not None and not names <= known.get(pod.uid, {}).keys()
+                compared, earlier = (recent, newer) if fresh and recent is not None else (whole, known)
+                if names & earlier.get(pod.uid, {}).keys():
+                    yield item, _pod(item, pod, earlier[pod.uid], compared)
+
+
+def _compare(earlier: bytes, last: UsageSample) -> _Compared | None:
+    if not earlier:
+        return None
+    before = UsageSample.FromString(earlier)
+    seconds = (last.unix_nanos - before.unix_nanos) / _NANOS
+    return _Compared(before, last, seconds) if seconds > 0 else None
+
+
+def _by_uid(compared: _Compared) -> dict[str, dict[str, ContainerUsage]]:
+    return {pod.uid: {one.container: one for one in pod.containers} for pod in compared.before.pods}
+
+
+def _pod(item: Cached, pod: PodUsage, earlier: dict[str, ContainerUsage], compared: _Compared) -> dict[str, Any]:
+    seconds = compared.seconds
+    containers = [_container(earlier.get(one.container), one, seconds) for one in pod.containers]
+    return {**_head("PodMetrics", item, compared.last, seconds), "containers": containers}
 
 
 def _head(kind: str, item: Cached, sample: UsageSample, seconds: float) -> dict[str, Any]:
