@@ -1,7 +1,8 @@
 """Histograms of use whose old samples count less and less: half as much for each day.
 
-The buckets grow by a twentieth each, so that a percentile is exact to 5 % and the width of the first bucket. Instead of all weights shrinking with
-time, newer samples weigh more relative to a reference moment, which is moved when the numbers become large.
+The buckets grow by a twentieth each, so that a percentile is exact to 5 % and the width of the first bucket. Instead
+of all weights shrinking with time, newer samples weigh more relative to a reference moment, which is moved when the
+numbers become large.
 """
 
 from __future__ import annotations
