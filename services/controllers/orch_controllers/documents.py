@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -34,6 +35,11 @@ def without_owners(uid: str, owners: list[str]) -> dict[str, Any]:
     """Return the strategic merge patch that takes references to `owners` from the object `uid`."""
     removals = [{"$patch": "delete", "uid": owner} for owner in owners]
     return {"metadata": {"uid": uid, "ownerReferences": removals}}
+
+
+def without_zeroes(status: Mapping[str, Any], *kept: str) -> dict[str, Any]:
+    """Return a status for a merge patch that leaves out counts of zero, as Go does, but for those that are `kept`."""
+    return {name: None if value == 0 and name not in kept else value for name, value in status.items()}
 
 
 def is_namespace_terminating(error: BaseException) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from orch.objects.apps import DaemonSetStatus
 from orch_controllers.daemonset.plan import Situation, oldest_first
-from orch_controllers.documents import condition_document
+from orch_controllers.documents import condition_document, without_zeroes
 from orch_controllers.pod_state import is_ready
 
 
@@ -43,8 +43,8 @@ def status_of(at: Situation, collisions: int) -> DaemonSetStatus:
 
 
 def as_patch(status: DaemonSetStatus) -> dict[str, Any]:
-    """Return the status as a merge patch: zeroes are written, not left out."""
-    patch: dict[str, Any] = {
+    """Return the status as a merge patch."""
+    counts = {
         "observedGeneration": status.observed_generation,
         "currentNumberScheduled": status.current_number_scheduled,
         "numberMisscheduled": status.number_misscheduled,
@@ -53,8 +53,10 @@ def as_patch(status: DaemonSetStatus) -> dict[str, Any]:
         "updatedNumberScheduled": status.updated_number_scheduled,
         "numberAvailable": status.number_available,
         "numberUnavailable": status.number_unavailable,
+    }
+    kept = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
+    return {
+        **without_zeroes(counts, *kept),
+        "collisionCount": status.collision_count,
         "conditions": [condition_document(each) for each in status.conditions],
     }
-    if status.collision_count is not None:
-        patch["collisionCount"] = status.collision_count
-    return patch

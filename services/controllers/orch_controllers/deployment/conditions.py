@@ -15,7 +15,7 @@ from orch.clock import parse_rfc3339, rfc3339
 from orch.objects.apps import Deployment, DeploymentStatus, ReplicaSet
 from orch.objects.meta import Condition
 from orch_controllers.deployment.scaling import bounds, desired, size
-from orch_controllers.documents import condition_document
+from orch_controllers.documents import condition_document, without_zeroes
 
 AVAILABLE: Final = "Available"
 PROGRESSING: Final = "Progressing"
@@ -160,14 +160,17 @@ def failure(new: ReplicaSet | None, all_sets: Sequence[ReplicaSet]) -> Condition
 
 
 def as_patch(status: DeploymentStatus) -> dict[str, Any]:
-    """Return the status as a merge patch: zeroes are written, not left out."""
-    return {
+    """Return the status as a merge patch."""
+    counts = {
         "observedGeneration": status.observed_generation,
         "replicas": status.replicas,
         "updatedReplicas": status.updated_replicas,
         "readyReplicas": status.ready_replicas,
         "availableReplicas": status.available_replicas,
         "unavailableReplicas": status.unavailable_replicas,
+    }
+    return {
+        **without_zeroes(counts),
         "terminatingReplicas": status.terminating_replicas,
         "collisionCount": status.collision_count,
         "conditions": [condition_document(each) for each in status.conditions],

@@ -12,7 +12,7 @@ from orch.clock import rfc3339
 from orch.objects.apps import ReplicaSet, ReplicaSetStatus
 from orch.objects.meta import Condition
 from orch.objects.pods import Pod
-from orch_controllers.documents import condition_document
+from orch_controllers.documents import condition_document, without_zeroes
 from orch_controllers.pod_state import available_in, is_ready
 
 REPLICA_FAILURE: Final = "ReplicaFailure"
@@ -63,13 +63,16 @@ def _conditions(before: Sequence[Condition], outcome: Outcome, now: datetime) ->
 
 
 def as_patch(status: ReplicaSetStatus) -> dict[str, Any]:
-    """Return the status as a merge patch: zeroes are written, not left out."""
-    patch: dict[str, Any] = {
+    """Return the status as a merge patch."""
+    counts = {
         "replicas": status.replicas,
         "fullyLabeledReplicas": status.fully_labeled_replicas,
         "readyReplicas": status.ready_replicas,
         "availableReplicas": status.available_replicas,
         "observedGeneration": status.observed_generation,
+    }
+    patch: dict[str, Any] = {
+        **without_zeroes(counts, "replicas"),
         "conditions": [condition_document(condition) for condition in status.conditions],
     }
     if status.terminating_replicas is not None:

@@ -10,7 +10,7 @@ import msgspec
 
 from orch.objects.apps import StatefulSet, StatefulSetStatus
 from orch.objects.pods import Pod
-from orch_controllers.documents import condition_document
+from orch_controllers.documents import condition_document, without_zeroes
 from orch_controllers.pod_state import available_in, is_ready
 from orch_controllers.statefulset.identity import REVISION, desired
 
@@ -69,8 +69,8 @@ def _completed(owner: StatefulSet, status: StatefulSetStatus) -> StatefulSetStat
 
 
 def as_patch(status: StatefulSetStatus) -> dict[str, Any]:
-    """Return the status as a merge patch: zeroes are written, not left out."""
-    return {
+    """Return the status as a merge patch."""
+    counts = {
         "observedGeneration": status.observed_generation,
         "replicas": status.replicas,
         "readyReplicas": status.ready_replicas,
@@ -79,6 +79,9 @@ def as_patch(status: StatefulSetStatus) -> dict[str, Any]:
         "updatedReplicas": status.updated_replicas,
         "currentRevision": status.current_revision,
         "updateRevision": status.update_revision,
+    }
+    return {
+        **without_zeroes(counts, "replicas", "availableReplicas"),
         "collisionCount": status.collision_count,
         "conditions": [condition_document(each) for each in status.conditions],
     }
