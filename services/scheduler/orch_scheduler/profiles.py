@@ -32,14 +32,15 @@ _WEIGHTS: Final[Mapping[str, int]] = {score.name: score.weight for score in SCOR
 class Profile(msgspec.Struct, frozen=True):
     """What decides for the pods of one schedulerName.
 
-    `hash` tells settings apart. `preempts`: whether pods may make room for themselves at the cost of others, of which
-    `preemption` says how far it is looked for.
+    `settings` is what it was made from, as JSON, and `hash` tells settings apart. `preempts`: whether pods may make
+    room for themselves at the cost of others, of which `preemption` says how far it is looked for.
     """
 
     name: str
     filters: tuple[Filter, ...]
     scores: tuple[Score, ...]
     hash: str
+    settings: bytes = b""
     preempts: bool = True
     preemption: shapes.PreemptionArgs = shapes.PreemptionArgs()
 
@@ -82,6 +83,15 @@ def default_profile(name: str = DEFAULT_NAME) -> Profile:
     return _profile(ProfileShape(scheduler_name=name), "profiles[0]")
 
 
+def recorded_profile(name: str, settings: bytes) -> Profile:
+    """Return the profile that had these settings. Raises ConfigError for what is not a profile's."""
+    try:
+        shape = msgspec.json.decode(settings, type=ProfileShape)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"profile {name}", str(error)) from error
+    return _profile(msgspec.structs.replace(shape, scheduler_name=name), f"profile {name}")
+
+
 def _profile(shape: ProfileShape, path: str) -> Profile:
     arguments = _arguments(shape, path)
     filters, scores, preempts = _chosen(shape.plugins, f"{path}.plugins")
@@ -94,6 +104,7 @@ def _profile(shape: ProfileShape, path: str) -> Profile:
         filters=tuple(_filter(rule, arguments) for rule in FILTERS if rule.name in filters),
         scores=tuple(_SCORES[score.name](scores[score.name], arguments) for score in SCORES if score.name in scores),
         hash=blake2b(canonical, digest_size=8).hexdigest(),
+        settings=canonical,
         preempts=preempts,
         preemption=arguments.preemption,
     )

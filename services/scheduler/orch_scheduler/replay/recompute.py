@@ -11,19 +11,23 @@ from google.protobuf.message import DecodeError
 
 from orch.errors import OrchError
 from orch.objects.cluster import Node
+from orch.objects.meta import LabelSelector
 from orch.objects.pods import Pod
 from orch_pb.v1.decision_pb2 import SchedulingDecision
 from orch_pb.v1.journal_pb2 import Batch, Began, JournalChunk, JournalEntries, JournalEntry, Template, Told
 from orch_scheduler.columns import Columns, Snapshot
 from orch_scheduler.demand import Demand, Demands
 from orch_scheduler.engine import Engine
+from orch_scheduler.profiles import default_profile, recorded_profile
 from orch_scheduler.records import Asked, Records, encode
-from orch_scheduler.replay.recorded import NAMESPACE, NAMESPACE_GONE, NODE, NODE_GONE
+from orch_scheduler.replay.recorded import NAMESPACE, NAMESPACE_GONE, NODE, NODE_GONE, OWNER, SERVICE
 
 _NODES: Final = msgspec.json.Decoder(Node)
 _PODS: Final = msgspec.json.Decoder(Pod)
 _CLASSES: Final = 1 << 20
 """More classes than a journal has: none is forgotten."""
+_SERVICES: Final = msgspec.json.Decoder(dict[str, str] | None)
+_OWNERS: Final = msgspec.json.Decoder(LabelSelector | None)
 _LABELS: Final = msgspec.json.Decoder(dict[str, str])
 
 
@@ -122,6 +126,7 @@ class Term:
         self._demands: dict[int, Demand] = {}
         self._known: set[Demand] = set()
         self._engines: dict[tuple[str, int], Engine] = {}
+        self._settings: dict[str, bytes] = {}
         self._apply: Mapping[str, Callable[[Columns, JournalEntry], None]] = {
             "told": lambda columns, entry: self._tell(columns, entry.told),
             "template": lambda _, entry: self._learn(entry.template),
@@ -157,6 +162,7 @@ class Term:
         self._demands.clear()
         self._known.clear()
         self._engines.clear()
+        self._settings = {profile.name: profile.config for profile in began.profiles if profile.config}
         self.nodes.clear()
         self.columns = laid_out(began)
 
@@ -184,6 +190,12 @@ class Term:
             columns.set_namespace(told.name, _LABELS.decode(told.json))
         elif told.what == NAMESPACE_GONE:
             columns.set_namespace(told.name, None)
+        elif told.what == SERVICE:
+            namespace, name = told.name.split("/")
+            columns.workloads.set_service(namespace, name, _SERVICES.decode(told.json))
+        elif told.what == OWNER:
+            kind, namespace, name = told.name.split("/")
+            columns.workloads.set_owner(kind, namespace, name, _OWNERS.decode(told.json))
         else:
             raise JournalError(f"it tells of {told.what!r}, which this version does not know")
 
@@ -203,7 +215,9 @@ class Term:
         key = (profile, seed)
         found = self._engines.get(key)
         if found is None:
-            found = self._engines[key] = Engine(seed=seed)
+            settings = self._settings.get(profile) if profile else next(iter(self._settings.values()), None)
+            made = recorded_profile(profile, settings) if settings is not None else default_profile(profile)
+            found = self._engines[key] = made.engine(seed=seed)
         return found
 
     def _compare(self, batch: Batch, recorded: Records, computed: Records, asked: list[Asked]) -> None:

@@ -14,11 +14,14 @@ from orch.bus.subjects import DECISIONS, JOURNAL, decisions_of, journal_of
 from orch.clock import ManualClock
 from orch.errors import OrchError
 from orch.objects.cluster import Node, Taint
+from orch.objects.meta import LabelSelector
 from orch.objects.pods import Pod
 from orch_pb.v1.decision_pb2 import SchedulingDecision
 from orch_pb.v1.journal_pb2 import JournalChunk, JournalEntries
 from orch_scheduler.decisions import Decisions, Plan
-from orch_scheduler.engine import Engine
+from orch_scheduler.profile_file import API_VERSION, KIND, Plugin, PluginConfig, Plugins, PluginSet, ProfileShape
+from orch_scheduler.profile_file import File as ProfileFile
+from orch_scheduler.profiles import Profile, default_profile, profiles_of
 from orch_scheduler.queue import Waiting
 from orch_scheduler.replay import journal as journal_module
 from orch_scheduler.replay.journal import Journal
@@ -31,16 +34,17 @@ HUNDRED_THOUSAND = 100_000
 class World:
     """A scheduler's memory without the scheduler: columns that are told and plans that are made."""
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, profile: Profile | None = None) -> None:
         self.random = random.Random(seed)  # noqa: S311 - a test wants the same numbers again
         self.clock = ManualClock()
         self.broker = MemoryBroker(clock=self.clock)
         self.bus = self.broker.connect("system:kube-scheduler")
         self.journal = Journal(self.bus, self.clock)
         self.demands = RecordedDemands(self.journal)
-        self.columns = RecordedColumns(self.journal, self.demands, ())
+        self.profile = profile or default_profile()
+        self.columns = RecordedColumns(self.journal, self.demands, (self.profile,))
         self.decisions = Decisions(self.bus, self.clock, self.journal, self.demands)
-        self.engine = Engine()
+        self.engine = self.profile.engine()
         self.count = 0
         self.placed: list[str] = []
 
@@ -70,7 +74,9 @@ class World:
         self.columns.seen(self.count)
         snapshot = self.columns.snapshot()
         placements = self.engine.plan(snapshot, [pod.demand for pod in pods])
-        self.decisions.planned(Plan(pods, placements, snapshot, self.columns.nodes, "default", "", 0, 0.001))
+        self.decisions.planned(
+            Plan(pods, placements, snapshot, self.columns.nodes, self.profile.name, self.profile.hash, 0, 0.001)
+        )
         for pod, placement in zip(pods, placements, strict=True):
             if placement.node:
                 self.columns.place(pod.uid, placement.node, pod.demand)
@@ -108,8 +114,13 @@ class World:
 
 
 @pytest.fixture
-async def world():
-    made = World()
+def profile() -> Profile:
+    return default_profile()
+
+
+@pytest.fixture
+async def world(profile):
+    made = World(profile=profile)
     await made.bus.ensure_stream(JOURNAL)
     await made.bus.ensure_stream(DECISIONS)
     tasks = asyncio.TaskGroup()
@@ -141,6 +152,9 @@ async def churn(world: World, rounds: int) -> None:
         world.leave(20)
         if turn % 5 == 4:
             world.columns.remove_node(f"n{turn % 20}")
+        if turn % 4 == 3:
+            world.columns.workloads.set_service("d", f"s{turn % 3}", {"app": "a"} if turn % 8 == 3 else None)
+            world.columns.workloads.set_owner("ReplicaSet", "d", "r", LabelSelector(match_labels={"turn": str(turn)}))
         if turn % 7 == 6:
             world.node(f"m{turn}", extra="yes")
             world.columns.set_namespace("d", {"turn": str(turn)})
@@ -156,6 +170,44 @@ async def test_decisions_come_out_byte_for_byte(world: World) -> None:
     assert report.difference is None
     assert report.gaps == []
     assert report.decisions == world.count == report.published
+
+
+PACKING = ProfileShape(
+    scheduler_name="packing",
+    plugins=Plugins(score=PluginSet(disabled=(Plugin(name="ImageLocality"),))),
+    plugin_config=(PluginConfig(name="NodeResourcesFit", args={"scoringStrategy": {"type": "MostAllocated"}}),),
+)
+
+
+@pytest.mark.parametrize("profile", profiles_of(ProfileFile(api_version=API_VERSION, kind=KIND, profiles=(PACKING,))))
+async def test_the_profile_is_recorded_as_well(world: World, profile: Profile) -> None:
+    await churn(world, 5)
+    report = Replay().run(await world.chunks())
+    assert report.difference is None
+    assert report.decisions == world.count
+    record = SchedulingDecision.FromString((await world.published())[0])
+    assert (record.profile, record.profile_hash) == ("packing", profile.hash)
+    assert profile.hash != default_profile().hash
+
+
+async def test_terms_that_overlap_are_kept_apart(world: World) -> None:
+    """Two schedulers side by side write into one stream."""
+    other = World(2)
+    other.journal._bus = world.bus
+    async with asyncio.TaskGroup() as tasks:
+        other.node("x")
+        await other.clock.advance(0.5)  # it begins later
+        other.decisions.start(tasks)
+        await other.settle()
+        for _ in range(4):
+            await churn(world, 2)
+            other.plan(other.pods(5))
+            await other.settle()
+        for task in list(tasks._tasks):
+            task.cancel()
+    report = Replay().run(await world.chunks())
+    assert (report.terms, report.gaps, report.difference) == (2, [], None)
+    assert report.decisions == world.count + other.count
 
 
 async def test_replay_can_begin_at_any_checkpoint(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
