@@ -107,6 +107,8 @@ class Columns:
         for uid, pod in pods.items():
             del self._nodes_of[uid]
             self._neighbours.add(pod.demand, row, -1)
+            if pod.demand.claims:
+                self.storage.count(row, pod.demand, -1)
             self._wait(pod, name)
         self._set_labels(row, {})
         self._set_taints(row, ())
@@ -267,6 +269,8 @@ class Columns:
         self._non_zero[row, 0] += sign * demand.non_zero[0]
         self._non_zero[row, 1] += sign * demand.non_zero[1]
         self._neighbours.add(demand, row, sign)
+        if demand.claims:
+            self.storage.count(row, demand, sign)
         self._versions[row] += 1
 
     def _column(self, resource: str) -> int:

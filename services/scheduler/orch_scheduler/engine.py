@@ -25,6 +25,10 @@ from orch_scheduler.filters.protocol import Filter, Wake
 from orch_scheduler.filters.spread import PodTopologySpread
 from orch_scheduler.filters.taints import TaintToleration
 from orch_scheduler.filters.unschedulable import NodeUnschedulable
+from orch_scheduler.filters.volume_binding import VolumeBinding
+from orch_scheduler.filters.volume_limits import NodeVolumeLimits
+from orch_scheduler.filters.volume_restrictions import VolumeRestrictions
+from orch_scheduler.filters.volume_zone import VolumeZone
 from orch_scheduler.index import Mask
 from orch_scheduler.scores import affinity, balanced, fit, images, neighbours, spread, taints
 from orch_scheduler.scores.protocol import Score
@@ -40,6 +44,10 @@ FILTERS: Final[tuple[Filter, ...]] = (
     NodeAffinity(),
     NodePorts(),
     NodeResourcesFit(),
+    VolumeRestrictions(),
+    NodeVolumeLimits(),
+    VolumeBinding(),
+    VolumeZone(),
     PodTopologySpread(),
     InterPodAffinity(),
 )

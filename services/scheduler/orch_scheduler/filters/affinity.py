@@ -57,7 +57,7 @@ def selected(snapshot: Snapshot, demand: Demand) -> Mask | None:
     """Return the rows that the pod's nodeSelector and required node affinity select; None: it has neither."""
     mask: Mask | None = None
     for key, value in demand.node_selector:
-        chosen = _holding(snapshot, key, (value,))
+        chosen = holding(snapshot, key, (value,))
         mask = chosen if mask is None else mask & chosen
     if demand.required is not None:
         chosen = any_term(snapshot, demand.required)
@@ -92,16 +92,16 @@ def _label_mask(snapshot: Snapshot, requirement: NodeSelectorRequirement) -> Mas
         case "DoesNotExist":
             return snapshot.topologies.of(requirement.key).domains[: snapshot.size] == 0
         case "In":
-            return _holding(snapshot, requirement.key, requirement.values)
+            return holding(snapshot, requirement.key, requirement.values)
         case "NotIn":
-            return ~_holding(snapshot, requirement.key, requirement.values)
+            return ~holding(snapshot, requirement.key, requirement.values)
         case "Gt" | "Lt":
             return _compared(snapshot, requirement)
         case _:
             return np.zeros(snapshot.size, np.bool_)
 
 
-def _holding(snapshot: Snapshot, key: str, values: Iterable[str]) -> Mask:
+def holding(snapshot: Snapshot, key: str, values: Iterable[str]) -> Mask:
     """Return the rows whose label has one of the values."""
     topology = snapshot.topologies.of(key)
     chosen = np.zeros(len(topology), np.bool_)
