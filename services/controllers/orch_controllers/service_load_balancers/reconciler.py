@@ -17,6 +17,7 @@ from orch.runtime.events import EventType, reference
 from orch.runtime.informer import Change, Item
 from orch.runtime.reconcile import DONE, Key, Result
 from orch_controllers.context import Context
+from orch_controllers.pacing import Pacing
 from orch_controllers.service_load_balancers.pool import Pool
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class LoadBalancerReconciler:
         self._pool = Pool(context.config.load_balancer_ranges)
         self._class = context.config.load_balancer_class
         self._given: dict[str, Key] = {}
+        self._pacing = Pacing(self._services, context.clock, 0.0)
 
     def keys_of_service(self, change: Change[Service]) -> Iterable[Key]:
         """Return the service when it has to do with load balancers."""
@@ -53,7 +55,10 @@ class LoadBalancerReconciler:
         item = self._services.get(key.namespace, key.name)
         if item is None:
             self._release(key)
+            self._pacing.forget(key)
             return DONE
+        if (wait := self._pacing.wait(key)) > 0:
+            return Result(wait)
         service = item.object
         if service.metadata.deletion_timestamp or not self._is_wanted(service):
             if _is_marked(service):
@@ -142,7 +147,9 @@ class LoadBalancerReconciler:
         meta = service.metadata
         version = {"uid": meta.uid, "resourceVersion": meta.resource_version}
         whole = {**patch, "metadata": {**version, **patch.get("metadata", {})}}
-        return await self._client.patch(SERVICES, meta.namespace, meta.name, whole, subresource=subresource)
+        patched = await self._client.patch(SERVICES, meta.namespace, meta.name, whole, subresource=subresource)
+        self._pacing.wrote(Key(meta.namespace, meta.name), patched.metadata.resource_version)
+        return patched
 
 
 def _is_marked(service: Service) -> bool:
