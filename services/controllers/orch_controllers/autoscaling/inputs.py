@@ -253,7 +253,7 @@ def _amount(use: PodUse, source: MetricSource) -> int | None:
     """Return what the containers, or one of them, use of a resource in thousandths; None when that is not measured."""
     containers = [use.containers[source.container]] if source.container else list(use.containers.values())
     if source.name == _CPU:
-        return sum(-(-int(one.cpu) // _NANO_OF_MILLI) for one in containers)
+        return sum(round(one.cpu / _NANO_OF_MILLI) for one in containers)
     if source.name == _MEMORY:
         return sum(one.memory for one in containers) * 1000
     return None
