@@ -180,7 +180,7 @@ def test_a_deployment_is_paused_undone_and_restarted(space: Space) -> None:
     ("manifest", "said"),
     [
         (
-            {**stateful("bad", 1), "spec": {**stateful("bad", 1)["spec"], "selector": {"matchLabels": {"app": "other"}}}},
+            stateful("bad", 1, selector={"matchLabels": {"app": "other"}}),
             "`selector` does not match template `labels`",
         ),
         (stateful("bad", -1), "must be greater than or equal to 0"),
@@ -199,9 +199,7 @@ def test_what_makes_no_sense_is_refused(space: Space, manifest: dict[str, Any], 
 
 def test_a_huge_stateful_set_is_begun_in_order_and_can_be_deleted(space: Space) -> None:
     broken = template("huge", "app:1", nodeSelector={"never": "here"})
-    space.apply(
-        {**stateful("huge", 2_000_000_000), "spec": {**stateful("huge", 2_000_000_000)["spec"], "template": broken}}
-    )
+    space.apply(stateful("huge", 2_000_000_000, template=broken))
     space.wait(lambda: list(pods(space, "huge")) == ["huge-0"])
     assert space.get("sts", "huge")["status"]["replicas"] == 1
     space.kubectl("delete", "sts/huge", "--cascade=foreground", "--timeout=30s")
