@@ -23,6 +23,7 @@ from orch.clock import Clock
 from orch.errors import BusError, OrchError
 from orch_api import wire
 from orch_api.auth.identity import Caller
+from orch_api.http import cbor
 from orch_api.http.audit import Content, ObjectReference, Record
 from orch_api.http.yaml_documents import yaml_to_json
 from orch_pb.v1.audit_pb2 import AuditEvent
@@ -139,6 +140,8 @@ def _json_of(content: Content) -> bytes:
             return yaml_to_json(content.body)
         if media_type == wire.PROTOBUF:
             return wire.json_of(content.body)
+        if media_type in {cbor.MEDIA_TYPE, cbor.APPLY}:
+            return cbor.cbor_to_json(content.body)
         msgspec.json.decode(content.body, type=msgspec.Raw)
     except (OrchError, msgspec.MsgspecError, RecursionError):
         return b""  # it was refused for that; the status says so

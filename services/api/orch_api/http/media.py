@@ -10,12 +10,14 @@ import msgspec
 
 from orch.errors import NotAcceptableError, UnsupportedMediaTypeError
 from orch_api import wire
+from orch_api.http import cbor
 from orch_api.http.preferences import clauses
 from orch_api.http.yaml_documents import yaml_to_json
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
 PROTOBUF: Final = wire.PROTOBUF
+CBOR: Final = cbor.MEDIA_TYPE
 
 Form = Literal["Object", "Table", "PartialObjectMetadata", "PartialObjectMetadataList", "APIGroupDiscoveryList"]
 
@@ -24,6 +26,7 @@ PATCHES: Final = {
     "application/merge-patch+json": "merge",
     "application/strategic-merge-patch+json": "strategic",
     "application/apply-patch+yaml": "apply",
+    cbor.APPLY: "apply",
 }
 
 _JSON_TYPES: Final = frozenset({JSON, "*/*", "application/*"})
@@ -51,12 +54,14 @@ _PROTOBUF_FORMS: Final = frozenset({"", "PartialObjectMetadata", "PartialObjectM
 
 
 @lru_cache(maxsize=1024)
-def accepted(header: str, *, protobuf: bool = False, discovery: bool = False, forms: bool = True) -> Accepted:
+def accepted(
+    header: str, *, protobuf: bool = False, discovery: bool = False, forms: bool = True, streamed: bool = True
+) -> Accepted:
     """Return the form in an Accept header that is wanted most of those that orch can produce.
 
     `protobuf` says whether what is asked for has a form in protobuf, `discovery` whether it is a document of what is
-    served rather than an object, `forms` whether it can be shown in other forms at all. Raises NotAcceptableError when
-    there is none.
+    served rather than an object, `forms` whether it can be shown in other forms at all, `streamed` whether the answer
+    is a stream of bytes rather than of messages. Raises NotAcceptableError when there is none.
     """
     if not header:
         return Accepted()
@@ -77,7 +82,9 @@ def accepted(header: str, *, protobuf: bool = False, discovery: bool = False, fo
             return Accepted(YAML, form or "Object", version)  # pyright: ignore[reportArgumentType]
         if media_type == PROTOBUF and protobuf and form in _PROTOBUF_FORMS:
             return Accepted(PROTOBUF, form or "Object", version)  # pyright: ignore[reportArgumentType]
-    offered = f"{JSON}, {YAML}, {PROTOBUF}" if protobuf else f"{JSON}, {YAML}"
+        if media_type == CBOR and streamed and not discovery:
+            return Accepted(CBOR, form or "Object", version)  # pyright: ignore[reportArgumentType]
+    offered = ", ".join((JSON, YAML, *((PROTOBUF,) if protobuf else ()), *(() if discovery else (CBOR,))))
     raise NotAcceptableError(f"only the following media types are accepted: {offered}")
 
 
@@ -90,7 +97,9 @@ def body_as_json(content_type: str, body: bytes) -> bytes:
         return yaml_to_json(body)
     if media_type == PROTOBUF:
         return wire.json_of(body)
-    offered = f"{JSON}, {YAML}, {PROTOBUF}"
+    if media_type in {CBOR, cbor.APPLY}:
+        return cbor.cbor_to_json(body)
+    offered = f"{JSON}, {YAML}, {PROTOBUF}, {CBOR}"
     raise UnsupportedMediaTypeError(
         f"the body of the request was in an unknown format - accepted media types include: {offered}"
     )

@@ -12,6 +12,7 @@ from orch_api import wire
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
 from orch_api.computed import Computed
+from orch_api.http import cbor
 from orch_api.http.audience import Audiences
 from orch_api.http.exchange import Exchange, Header
 from orch_api.http.media import YAML, accepted, body_as_json, patch_kind
@@ -19,6 +20,7 @@ from orch_api.http.options import Query, delete_body, list_options, write_option
 from orch_api.http.render import Renderer, json_only
 from orch_api.http.request import Target, flag, number, text
 from orch_api.http.watch import Watcher, WatchRequest, check_watch_options, refuse_initial_events, timeout_of
+from orch_api.http.websocket_watch import WebSocketExchange
 from orch_api.http.yaml_documents import repeated_keys
 from orch_api.pipeline import Outcome, Pipeline
 from orch_api.registry import Registry, Resource
@@ -71,7 +73,8 @@ class ObjectRequests:
     def _renderer(self, exchange: Exchange, resource: Resource, query: Query, *, plain: bool = False) -> Renderer:
         question = not resource.stored and "create" in resource.verbs
         known = wire.is_known(resource.api_version, resource.kind)
-        form = accepted(exchange.header(b"accept"), protobuf=known, forms=not question)
+        streamed = not isinstance(exchange, WebSocketExchange)
+        form = accepted(exchange.header(b"accept"), protobuf=known, forms=not question, streamed=streamed)
         if plain:
             form = json_only(form)
         include = text(query, "includeObject") or "Metadata"
@@ -179,8 +182,10 @@ class ObjectRequests:
         do = self._pipeline
         where = (caller, resource, target.namespace)
         if kind == "apply":
-            document = body_as_json(YAML, body)
-            twice = "" if options.field_validation == "Ignore" else repeated_keys(body, document)
+            by_yaml = not content_type.startswith(cbor.APPLY)
+            document = body_as_json(YAML if by_yaml else cbor.APPLY, body)
+            told = by_yaml and options.field_validation != "Ignore"
+            twice = repeated_keys(body, document) if told else ""
             if twice and options.field_validation == "Strict":
                 raise BadRequestError(f"error strict decoding YAML: {twice}")
             outcome = await do.apply(*where, target.name, document, options, subresource=target.subresource)

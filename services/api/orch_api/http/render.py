@@ -9,13 +9,15 @@ from typing import Any, Final
 import msgspec
 
 from orch_api import wire
+from orch_api.http import cbor
 from orch_api.http.exchange import Joined
-from orch_api.http.media import JSON, PROTOBUF, YAML, Accepted
+from orch_api.http.media import CBOR, JSON, PROTOBUF, YAML, Accepted
 from orch_api.http.table import IncludeObject, table
 from orch_api.http.yaml_documents import json_to_yaml
 from orch_api.registry import Resource
 
 _PARTIAL: Final = "meta.k8s.io/v1"
+_STREAMS: Final[Mapping[str, str]] = {PROTOBUF: wire.STREAM, CBOR: cbor.SEQUENCE}
 _PARTIAL_FORMS: Final = frozenset({"PartialObjectMetadata", "PartialObjectMetadataList"})
 
 
@@ -71,7 +73,7 @@ class Renderer:
     @property
     def stream_type(self) -> str:
         """The content type of a watch."""
-        return wire.STREAM if self.accepted.media_type == PROTOBUF else JSON
+        return _STREAMS.get(self.accepted.media_type, JSON)
 
     def object(self, document: bytes, version: int) -> bytes:
         """Return one object; a Status or another kind passes through as it is."""
@@ -87,6 +89,8 @@ class Renderer:
         """Return a watch's event whose document is in the client's form already."""
         if self.accepted.media_type == PROTOBUF:
             return wire.watch_event(kind, document)
+        if self.accepted.media_type == CBOR:
+            return cbor.watch_event(kind, document)
         return b'{"type":"%s","object":%s}\n' % (kind.encode(), document)
 
     def list(
@@ -125,6 +129,8 @@ class Renderer:
         """Return a JSON document in the client's media type."""
         if self.accepted.media_type == PROTOBUF:
             return wire.message_of(document)
+        if self.accepted.media_type == CBOR:
+            return cbor.json_to_cbor(document)
         return json_to_yaml(document) if self.accepted.media_type == YAML else document
 
     def _table(self, items: Sequence[bytes], version: str, continue_token: str, remaining: int | None) -> bytes:
