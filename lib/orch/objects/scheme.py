@@ -67,6 +67,9 @@ SERVICE_CIDRS: Final = Kind("networking.k8s.io", "v1", "servicecidrs", "ServiceC
 PERSISTENT_VOLUME_CLAIMS: Final = Kind(
     "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, storage.PersistentVolumeClaim
 )
+PERSISTENT_VOLUMES: Final = Kind("", "v1", "persistentvolumes", "PersistentVolume", False, storage.PersistentVolume)
+STORAGE_CLASSES: Final = Kind("storage.k8s.io", "v1", "storageclasses", "StorageClass", False, storage.StorageClass)
+CSI_NODES: Final = Kind("storage.k8s.io", "v1", "csinodes", "CSINode", False, storage.CSINode)
 RESOURCE_QUOTAS: Final = Kind("", "v1", "resourcequotas", "ResourceQuota", True, quota.ResourceQuota)
 CLUSTER_ROLES: Final = Kind("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False, rbac.ClusterRole)
 CERTIFICATE_SIGNING_REQUESTS: Final = Kind(
@@ -121,6 +124,9 @@ KINDS: Final[tuple[Kind[Any], ...]] = (
     CLUSTER_ROLES,
     CERTIFICATE_SIGNING_REQUESTS,
     PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    STORAGE_CLASSES,
+    CSI_NODES,
     EVENTS,
     LEASES,
     DEPLOYMENTS,

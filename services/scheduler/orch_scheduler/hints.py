@@ -25,6 +25,7 @@ _EVENTS: Final[Mapping[Wake, str]] = {
     Wake.NODE_TAINTS: "NodeTaintChange",
     Wake.POD_ADDED: "AssignedPodAdd",
     Wake.POD_REMOVED: "AssignedPodDelete",
+    Wake.STORAGE: "StorageChange",
 }
 _NODE: Final = Wake.NODE_ADDED | Wake.NODE_ALLOCATABLE | Wake.NODE_LABELS | Wake.NODE_TAINTS
 _KEEPS_OFF: Final = frozenset({"NoSchedule", "NoExecute"})

@@ -18,6 +18,7 @@ from orch_scheduler.filters.protocol import Wake
 from orch_scheduler.gangs.groups import group_of
 from orch_scheduler.hints import Happening
 from orch_scheduler.queue import PodQueue, Waiting
+from orch_scheduler.related import Related
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Observed:
         informers.of(NODES).on_change(self._on_node)
         informers.of(NAMESPACES).on_change(self._on_namespace)
         self._pods.on_change(self._on_pod)
+        self._related = Related(informers, columns, queue)
 
     def bound(self, namespace: str, name: str, uid: str) -> bool:
         """Return whether the pod has been seen on a node."""
@@ -68,6 +70,8 @@ class Observed:
             self._place(new)
             if old is None or not old.object.spec.node_name or old.labels != new.labels:
                 self._wake(Wake.POD_ADDED, new)
+            elif _takes_less(old.object, pod):
+                self._wake(Wake.POD_REMOVED, new)
         elif pod.metadata.deletion_timestamp or pod.spec.scheduler_name != self._config.scheduler_name:
             self._queue.remove(new.uid)
         else:
@@ -152,6 +156,16 @@ class Observed:
         woken = _woken(old, new)
         if woken:
             self._queue.woken(woken, Happening(old=old, node=new, namespaces=self._namespaces))
+
+
+def _takes_less(old: Pod, new: Pod) -> bool:
+    """Return whether a pod on a node began to go, which spread constraints look at, or may have become smaller."""
+    if new.metadata.deletion_timestamp and not old.metadata.deletion_timestamp:
+        return True
+    if old.spec.containers != new.spec.containers:
+        return True
+    before, after = old.status.container_statuses, new.status.container_statuses
+    return before != after and [each.resources for each in before] != [each.resources for each in after]
 
 
 def _woken(old: Node | None, new: Node) -> Wake:
