@@ -81,7 +81,8 @@ class _Change:
             yield invalid(at, end, "completionTime cannot be set before startTime")
         if end and self._before.get("completionTime") and self._changed("completionTime"):
             yield invalid(at, end, "completionTime cannot be mutated")
-        if self._before.get("startTime") and self._changed("startTime") and not self._spec.get("suspend"):
+        rests = self._spec.get("suspend") or (holds(self._old, SUSPENDED) and not holds(self._job, SUSPENDED))
+        if self._before.get("startTime") and self._changed("startTime") and not rests:
             yield required("status.startTime", "startTime cannot be removed for unsuspended job")
         if self._finished and not start and (self._finish_changed or self._changed("startTime")):
             yield required("status.startTime", "startTime is required for finished job")
