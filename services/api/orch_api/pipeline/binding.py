@@ -117,6 +117,7 @@ class _Decision:
         condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": self._now}
         others = [one for one in status.get("conditions") or () if one.get("type") != "PodScheduled"]
         status["conditions"] = [*others, condition]
+        status.pop("nominatedNodeName", None)  # the room that was made for it is taken
         origin = self._origin(item)
         attributes = {
             "k8s.pod.name": binding.name,
