@@ -55,6 +55,8 @@ _TIMEOUT: Final = 60.0
 _PULL_TIMEOUT: Final = 600.0
 _FIRST_RETRY: Final = 0.2
 _LONGEST_RETRY: Final = 5.0
+_ASK_AGAIN: Final = 10.0
+"""Seconds for which the containers that run are those that ran; the group of one that ended is gone by itself."""
 _OOM_EXIT_CODE: Final = 137
 _RESIZE_AGAIN: Final = 0.2
 
@@ -84,6 +86,8 @@ class PodmanRuntime:
         self._pull_threads = ThreadPoolExecutor(_PULL_THREADS, thread_name_prefix="podman-pull")
         self._local = threading.local()
         self._ooms = OomWatch()
+        self._running: tuple[float, list[ContainerInfo]] | None = None
+        self._starts = 0
 
     async def close(self) -> None:
         """Let go of threads and watches."""
@@ -171,6 +175,8 @@ class PodmanRuntime:
         await self._finish("POST", f"/containers/{container}/init")
         self._ooms.add(container, self._group_of(container))
         await self._finish("POST", f"/containers/{container}/start")
+        self._starts += 1
+        self._running = None
 
     async def terminate(self, container: str) -> None:
         """Send the container's stop signal."""
@@ -283,14 +289,22 @@ class PodmanRuntime:
 
     async def usage(self) -> Sequence[Usage]:
         """Return what the control groups of the running containers say."""
-        running = [info for info in await self.containers() if info.state is State.RUNNING]
-        return await asyncio.to_thread(self._usage_of, running)
-
-    # -- how -----------------------------------------------------------------------------------------------------
+        return await asyncio.to_thread(self._usage_of, await self._measured())
 
     def usage_moves(self) -> bool:
         """Return True: what runs for real uses now more, now less."""
         return True
+
+    # -- how -----------------------------------------------------------------------------------------------------
+
+    async def _measured(self) -> Sequence[ContainerInfo]:
+        """Return what runs. Podman is asked now and then and when a container was started: use is read every second."""
+        now, starts = self._clock.monotonic(), self._starts
+        if self._running is not None and now - self._running[0] <= _ASK_AGAIN:
+            return self._running[1]
+        found = [info for info in await self.containers() if info.state is State.RUNNING]
+        self._running = (now, found) if starts == self._starts else None
+        return found
 
     def _usage_of(self, running: Sequence[ContainerInfo]) -> list[Usage]:
         measured = ((info, usage(self._group_of(info.id))) for info in running)

@@ -151,8 +151,11 @@ class AutoscalerReconciler:
         size = f"New size: {wanted}; reason: {outcome.reason}"
         try:
             await self._targets.write(target, wanted)
-        except (ConflictError, ServiceUnavailableError):
-            raise  # it changed meanwhile, or the api is away: all is read anew
+        except ConflictError:
+            self._looked.pop(Key(about.namespace, about.name), None)  # it changed meanwhile: all is read anew, at once
+            raise
+        except ServiceUnavailableError:
+            raise  # nothing is wrong with the target
         except ApiError as error:
             message = f"the HPA controller was unable to update the target scale: {error}"
             _say(said, AutoscalingCondition(type=ABLE, status="False", reason="FailedUpdateScale", message=message))

@@ -35,6 +35,8 @@ class _Space(msgspec.Struct):
 
     alike: dict[_Labels, _Alike] = msgspec.field(default_factory=dict[_Labels, _Alike])
     selectors: dict[Key, Selector] = msgspec.field(default_factory=dict[Key, Selector])
+    chosen: dict[Key, dict[_Labels, _Alike]] = msgspec.field(default_factory=dict[Key, dict[_Labels, _Alike]])
+    """What each autoscaler selects of `alike`."""
 
 
 class Selections:
@@ -62,16 +64,17 @@ class Selections:
         if space.selectors.get(key) == selector:
             return
         space.selectors[key] = selector
-        for alike in space.alike.values():
-            self._match(alike, key, selected=selector.matches(alike.labels))
+        for labels, alike in space.alike.items():
+            self._match(space, labels, alike, key, selected=selector.matches(alike.labels))
 
     def drop(self, key: Key) -> None:
         """Forget an autoscaler."""
         space = self._spaces.get(key.namespace)
         if space is None or space.selectors.pop(key, None) is None:
             return
-        for alike in space.alike.values():
-            self._match(alike, key, selected=False)
+        for labels, alike in tuple(space.chosen.get(key, {}).items()):
+            self._match(space, labels, alike, key, selected=False)
+        space.chosen.pop(key, None)
         if not space.selectors:
             del self._spaces[key.namespace]
 
@@ -87,21 +90,23 @@ class Selections:
 
     def _chosen(self, key: Key) -> list[_Alike]:
         space = self._spaces.get(key.namespace)
-        return [] if space is None else [alike for alike in space.alike.values() if key in alike.keys]
+        return [] if space is None else list(space.chosen.get(key, {}).values())
 
     def _moved(self, uid: str) -> None:
         alike = self._selected.get(uid)
         for key in alike.keys if alike is not None else _NONE:
             self.on_move(key)
 
-    def _match(self, alike: _Alike, key: Key, *, selected: bool) -> None:
+    def _match(self, space: _Space, labels: _Labels, alike: _Alike, key: Key, *, selected: bool) -> None:
         """Note whether an autoscaler selects these pods; they are measured while one does."""
         if selected == (key in alike.keys):
             return
         if selected:
             alike.keys.add(key)
+            space.chosen.setdefault(key, {})[labels] = alike
         else:
             alike.keys.discard(key)
+            space.chosen.get(key, {}).pop(labels, None)
         if len(alike.keys) == int(selected):
             for name, uid in alike.pods.items():
                 item = self._pods.get(key.namespace, name)
@@ -125,7 +130,9 @@ class Selections:
         alike = space.alike.get(labels)
         if alike is None:
             alike = space.alike[labels] = _Alike(dict(labels))
-            alike.keys.update(key for key, selector in space.selectors.items() if selector.matches(item.labels))
+            for key, selector in space.selectors.items():
+                if selector.matches(item.labels):
+                    self._match(space, labels, alike, key, selected=True)
         alike.pods[item.name] = item.uid
         if alike.keys:
             self._measure(alike, item)
@@ -140,6 +147,8 @@ class Selections:
         self._leave(item.uid)
         if not alike.pods:
             del space.alike[labels]
+            for key in alike.keys:
+                space.chosen.get(key, {}).pop(labels, None)
 
     def _measure(self, alike: _Alike, item: Item[Pod]) -> None:
         if node := item.object.spec.node_name:
