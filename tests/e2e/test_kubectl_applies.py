@@ -24,7 +24,10 @@ def space(simulated: LocalCluster) -> Iterator[Space]:
 
 def config(name: str, labels: dict[str, str] | None = None, **data: str) -> str:
     metadata: dict[str, Any] = {"name": name, **({"labels": labels} if labels else {})}
-    return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+    # Of an empty map that the server left out, kubectl would say each time that it configured it.
+    return json.dumps(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **({"data": data} if data else {})}
+    )
 
 
 def managers(found: dict[str, Any]) -> dict[tuple[str, str], Any]:
