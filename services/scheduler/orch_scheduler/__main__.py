@@ -13,6 +13,7 @@ from orch.runtime.informer import Informers
 from orch.runtime.leader import LeaderElector
 from orch.runtime.service import connect_bus, connect_store, run_service
 from orch_scheduler.config import SchedulerConfig
+from orch_scheduler.deciders import deciders_of
 from orch_scheduler.loop import Scheduler
 from orch_scheduler.turn import SeenByInformers, Turn
 
@@ -21,18 +22,23 @@ COMPONENT = "scheduler"
 
 async def serve(config: SchedulerConfig) -> None:
     """Run until cancelled."""
+    deciders = deciders_of(config)
     clock = SystemClock()
     identity = config.identity or f"{socket.gethostname()}-{os.getpid()}"
     bus = await connect_bus(config.nats)
     store = await connect_store(config.etcd)
     try:
-        elector = LeaderElector(store, config.lease(identity), identity, ttl=config.lease_ttl, clock=clock)
+        elector = LeaderElector(
+            store, config.lease(deciders.names[0], identity), identity, ttl=config.lease_ttl, clock=clock
+        )
         client = BusClient(bus, fence=elector)
-        recorder = EventRecorder(client, config.scheduler_name, clock)
+        recorder = EventRecorder(client, deciders.names[0], clock)
         informers = Informers(bus)
         turn = Turn(store, identity, elector, clock, SeenByInformers(informers))
         binding = BusClient(bus, fence=turn)
-        scheduler = Scheduler(client, bus, informers, recorder, clock, config, binding=binding, turn=turn)
+        scheduler = Scheduler(
+            client, bus, informers, recorder, clock, config, binding=binding, turn=turn, deciders=deciders
+        )
 
         async def lead() -> None:
             await elector.wait_informed(informers.wait_seen)

@@ -16,9 +16,10 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `batch`: pods that one plan places at most. `lease_ttl`: seconds after which a silent leader is replaced.
     `lease_name`: those who share it stand in for one another; without, it follows from the scheduler's name.
-    `pod_priority`: whether pods of higher priority come first. `pod_affinity`: whether required pod affinity and
-    anti-affinity hold. `pod_initial_backoff`, `pod_max_backoff`: how long a pod waits after its first refusal, and at
-    most.
+    `profiles`: a file in the shape of KubeSchedulerConfiguration, whose profiles are served instead of
+    `scheduler_name`. `pod_priority`: whether pods of higher priority come first. `pod_affinity`: whether required pod
+    affinity and anti-affinity hold. `pod_initial_backoff`, `pod_max_backoff`: how long a pod waits after its first
+    refusal, and at most.
     """
 
     etcd: EtcdConfig = EtcdConfig()
@@ -29,6 +30,7 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     leader_election: bool = True
     lease_ttl: Duration = 5.0
     lease_name: str = ""
+    profiles: str = ""
     batch: int = 512
     pod_priority: bool = True
     pod_affinity: bool = True
@@ -42,9 +44,12 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.pod_initial_backoff <= 0 or self.pod_max_backoff < self.pod_initial_backoff:
             raise ValueError("pod_initial_backoff must be more than 0 and pod_max_backoff not less than it")
 
-    def lease(self, identity: str) -> str:
-        """Return the name of the lease to lead under; without an election, one that nobody else asks for."""
+    def lease(self, scheduler: str, identity: str) -> str:
+        """Return the name of the lease to lead under; without an election, one that nobody else asks for.
+
+        `scheduler` is the first name that is served.
+        """
         name = self.lease_name
         if not name:
-            name = "scheduler" if self.scheduler_name == DEFAULT_NAME else f"scheduler-{self.scheduler_name}"
+            name = "scheduler" if scheduler == DEFAULT_NAME else f"scheduler-{scheduler}"
         return name if self.leader_election else f"{name}-{identity}"

@@ -6,8 +6,6 @@ import asyncio
 import logging
 from typing import Final
 
-import msgspec
-
 from orch.bus.protocol import Bus
 from orch.clock import Clock
 from orch.objects.scheme import DISRUPTION_BUDGETS, PODS
@@ -16,9 +14,8 @@ from orch.runtime.events import EventRecorder
 from orch.runtime.informer import Informers
 from orch_scheduler.binder import Bind, Binder
 from orch_scheduler.config import SchedulerConfig
+from orch_scheduler.deciders import Deciders, deciders_of
 from orch_scheduler.decisions import Decisions
-from orch_scheduler.engine import FILTERS, Engine
-from orch_scheduler.filters.neighbours import InterPodAffinity
 from orch_scheduler.gangs.groups import Groups
 from orch_scheduler.gangs.progress import Progress
 from orch_scheduler.observed import Observed
@@ -30,7 +27,7 @@ from orch_scheduler.preemption.nominations import Nominations
 from orch_scheduler.preemption.preemptor import BY_NODE, Preemptor, nodes_of
 from orch_scheduler.questions.desk import Desk
 from orch_scheduler.questions.room import Room
-from orch_scheduler.queue import Backoff, PodQueue
+from orch_scheduler.queue import PodQueue
 from orch_scheduler.replay.journal import Journal
 from orch_scheduler.replay.recorded import RecordedColumns, RecordedDemands
 from orch_scheduler.reports import Reports
@@ -43,18 +40,11 @@ _SLICE: Final = 0.02
 _FEWEST: Final = 8
 
 
-class _Profile(msgspec.Struct, frozen=True):
-    """What decides for the pods of one schedulerName."""
-
-    name: str
-    engine: Engine
-    hash: str = ""
-
-
 class Scheduler:
     """Keeps columns and queue up to date at all times, and schedules while it leads.
 
     `binding` is the client whose bindings carry the turn as their fence; without a turn, this scheduler is alone.
+    Raises ConfigError for a file of profiles that cannot be used.
     """
 
     def __init__(
@@ -68,26 +58,25 @@ class Scheduler:
         *,
         binding: Client | None = None,
         turn: Turn | None = None,
+        deciders: Deciders | None = None,
     ) -> None:
         self._clock = clock
         self._config = config
         self._turn = turn
         self._limit = config.batch
-        filters = [rule for rule in FILTERS if config.pod_affinity or not isinstance(rule, InterPodAffinity)]
-        self._profile = _Profile(config.scheduler_name, Engine(filters))
+        self._deciders = deciders or deciders_of(config)
         journal = Journal(bus, clock)
         demands = RecordedDemands(journal)
-        self._columns = RecordedColumns(journal, demands, ())
+        self._columns = RecordedColumns(journal, demands, self._deciders.profiles)
         self._decisions = Decisions(bus, clock, journal, demands)
-        backoff = Backoff(config.pod_initial_backoff, config.pod_max_backoff)
-        self._queue = PodQueue(clock, by_priority=config.pod_priority, backoff=backoff)
+        self._queue = PodQueue(clock, by_priority=config.pod_priority, backoff=self._deciders.backoff)
         self._reports = Reports(client, clock)
         self._nominations = Nominations(self._columns)
         pods = informers.of(PODS)
         informers.index(PODS, BY_NODE, nodes_of)
         self._groups = Groups(informers, client, self._queue, clock)
         self._progress = Progress(self._groups, pods, client, recorder, clock)
-        self._observed = Observed(informers, self._columns, demands, self._queue, clock, config)
+        self._observed = Observed(informers, self._columns, demands, self._queue, clock, self._deciders.names)
         budgets = Budgets(informers.of(DISRUPTION_BUDGETS))
         self._preemptor = Preemptor(self._columns, self._queue, self._nominations, budgets, pods, clock)
         self._groups.follow(pods, self._progress.started)
@@ -109,9 +98,13 @@ class Scheduler:
         self._outcomes.attach(self._observed, self._evictions)
         self._binder = Binder(binding or client, clock, self._on_bound, self._outcomes.bind_failed)
         self._deciding = asyncio.Lock()
-        profile = self._profile
-        room = Room(profile.name, profile.hash, profile.engine, self._columns, demands, self._queue, pods, clock)
-        self._desk = Desk(bus, {profile.name: room})
+        self._desk = Desk(
+            bus,
+            {
+                name: Room(name, one.hash, one.engine, self._columns, demands, self._queue, pods, clock)
+                for name, one in self._deciders.by_name.items()
+            },
+        )
 
     async def answer(self) -> None:
         """Answer questions until cancelled, whether this scheduler leads or not."""
@@ -154,7 +147,7 @@ class Scheduler:
     async def _step(self, tasks: asyncio.TaskGroup) -> None:
         batch = self._queue.pop(self._limit)
         self._preemptor.begin()
-        for run in self._planner.runs(batch, lambda _: self._profile):
+        for run in self._planner.runs(batch, self._deciders.by_name.__getitem__):
             started = self._clock.monotonic()
             decided = self._planner.decide(run)
             seconds = (self._clock.monotonic() - started) / len(run.pods)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from orch.clock import Clock
@@ -12,7 +12,6 @@ from orch.objects.pods import Pod
 from orch.objects.scheme import NAMESPACES, NODES, PODS
 from orch.runtime.informer import Change, Informers, Item
 from orch_scheduler.columns import Columns
-from orch_scheduler.config import SchedulerConfig
 from orch_scheduler.demand import Demands
 from orch_scheduler.filters.protocol import Wake
 from orch_scheduler.gangs.groups import group_of
@@ -27,7 +26,10 @@ _NEVER: Final = "Never"
 
 
 class Observed:
-    """The cluster as the informers show it: columns are kept and the queue is told, whoever leads."""
+    """The cluster as the informers show it: columns are kept and the queue is told, whoever leads.
+
+    `names`: the schedulerNames of the pods that are ours.
+    """
 
     def __init__(
         self,
@@ -36,12 +38,12 @@ class Observed:
         demands: Demands,
         queue: PodQueue,
         clock: Clock,
-        config: SchedulerConfig,
+        names: Collection[str],
     ) -> None:
         self._columns = columns
         self._queue = queue
         self._clock = clock
-        self._config = config
+        self._names = frozenset(names)
         self._demands = demands
         self._namespaces: dict[str, Mapping[str, str]] = {}
         self._pods = informers.of(PODS)
@@ -72,7 +74,7 @@ class Observed:
                 self._wake(Wake.POD_ADDED, new)
             elif _takes_less(old.object, pod):
                 self._wake(Wake.POD_REMOVED, new)
-        elif pod.metadata.deletion_timestamp or pod.spec.scheduler_name != self._config.scheduler_name:
+        elif pod.metadata.deletion_timestamp or pod.spec.scheduler_name not in self._names:
             self._queue.remove(new.uid)
         else:
             self._enqueue(new)

@@ -15,12 +15,13 @@ from orch.runtime.events import EventRecorder
 from orch_pb.v1 import decision_pb2
 from orch_scheduler.binder import Bind
 from orch_scheduler.columns import Columns
+from orch_scheduler.deciders import Decider
 from orch_scheduler.decisions import Decisions
 from orch_scheduler.engine import Placement
 from orch_scheduler.filters.protocol import Wake
 from orch_scheduler.gangs.progress import Progress
 from orch_scheduler.observed import Observed
-from orch_scheduler.planning import Decided, Deciding, Refused
+from orch_scheduler.planning import Decided, Refused
 from orch_scheduler.preemption.evictions import Evictions, Victim
 from orch_scheduler.preemption.nominations import Nominations
 from orch_scheduler.preemption.preemptor import Preemptor, Verdict
@@ -82,7 +83,7 @@ class Outcomes:
         self._observed = observed
         self._evictions = evictions
 
-    def carry_out(self, decided: Decided, profile: Deciding, seconds: float, group: str = "") -> list[Bind]:
+    def carry_out(self, decided: Decided, profile: Decider, seconds: float, group: str = "") -> list[Bind]:
         """Return the bindings to commit; everything else that follows is under way then. `seconds`: of each pod."""
         binds: list[Bind] = []
         for pod, placement in decided.placed:
@@ -126,9 +127,10 @@ class Outcomes:
         log.info("victim %s/%s is waited for no longer: %s", victim.namespace, victim.name, error)
         self._preemptor.forget(victim)
 
-    def _refuse(self, refused: Refused, profile: Deciding) -> None:
+    def _refuse(self, refused: Refused, profile: Decider) -> None:
         pod, message = refused.pod, refused.message
-        verdict = self._preemptor.preempt(profile.engine, pod) if refused.alone and refused.rules else Verdict()
+        able = refused.alone and refused.rules and profile.preempts
+        verdict = self._preemptor.preempt(profile, pod) if able else Verdict()
         if verdict.message:
             message = f"{message} preemption: {verdict.message}"
         told = pod.message
@@ -147,9 +149,9 @@ class Outcomes:
         ]
         self._decisions.refused(pod.uid, message, victims)
 
-    def _make_room_for_group(self, decided: Decided, profile: Deciding) -> None:
+    def _make_room_for_group(self, decided: Decided, profile: Decider) -> None:
         """Make room for as many pods as a group lacks, or for none; those that fit keep their place meanwhile."""
-        if not decided.fitting and not decided.missing:
+        if not decided.missing or not profile.preempts:
             return
         fitting = {pod.uid for pod, _ in decided.fitting}
         for pod, node in decided.fitting:
@@ -158,7 +160,7 @@ class Outcomes:
         for refused in decided.refused:
             pod = refused.pod
             if len(found) < decided.missing and pod.uid not in fitting and refused.rules:
-                verdict = self._preemptor.preempt(profile.engine, pod)
+                verdict = self._preemptor.preempt(profile, pod)
                 if not verdict.node:
                     break
                 found.append((pod, verdict))
@@ -199,7 +201,7 @@ class Outcomes:
         if message != told:
             self._reports.refused(pod, message, ERROR)
 
-    def _count(self, result: str, profile: Deciding, seconds: float) -> None:
+    def _count(self, result: str, profile: Decider, seconds: float) -> None:
         ATTEMPTS.labels(result, profile.name).inc()
         ATTEMPT_SECONDS.labels(result, profile.name).observe(seconds)
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from orch.clock import Clock
 from orch_scheduler.columns import Columns
+from orch_scheduler.deciders import Decider
 from orch_scheduler.decisions import Plan
-from orch_scheduler.engine import Engine, Placement
+from orch_scheduler.engine import Placement
 from orch_scheduler.explain import Explanation
 from orch_scheduler.filters.protocol import Wake
 from orch_scheduler.gangs.groups import Groups
@@ -28,30 +29,11 @@ log = logging.getLogger(__name__)
 _NO_WAKE: Final = Wake(0)
 
 
-class Deciding(Protocol):
-    """What decides for the pods of one schedulerName."""
-
-    @property
-    def name(self) -> str:
-        """The schedulerName."""
-        ...
-
-    @property
-    def engine(self) -> Engine:
-        """The engine with the profile's rules."""
-        ...
-
-    @property
-    def hash(self) -> str:
-        """What the engine was made of, in short."""
-        ...
-
-
 class Run(msgspec.Struct, frozen=True):
     """Pods that are planned together. `group` names the PodGroup of which they are all that wait."""
 
     pods: Sequence[Waiting]
-    profile: Deciding
+    profile: Decider
     group: str = ""
 
 
@@ -99,7 +81,7 @@ class Planner:
         self._clock = clock
         self._planned = planned
 
-    def runs(self, batch: Sequence[Waiting], profile_of: Callable[[str], Deciding]) -> Iterator[Run]:
+    def runs(self, batch: Sequence[Waiting], profile_of: Callable[[str], Decider]) -> Iterator[Run]:
         """Yield the batch in runs; each is to be decided before the next is asked for."""
         done: set[str] = set()
         start = 0
@@ -143,7 +125,7 @@ class Planner:
                 mine.setdefault(one.uid, one)
         return sorted(mine.values(), key=lambda one: (-one.priority, one.since))
 
-    def _plan(self, pods: Sequence[Waiting], profile: Deciding) -> list[Placement | Exception]:
+    def _plan(self, pods: Sequence[Waiting], profile: Decider) -> list[Placement | Exception]:
         """Plan pods together; when that fails, each alone, so that one odd pod harms no other."""
         with self._nominations.aside(pods, pods[0].priority):
             try:
@@ -160,7 +142,7 @@ class Planner:
             outcomes.append(outcome)
         return outcomes
 
-    def _ask(self, pods: Sequence[Waiting], profile: Deciding) -> list[Placement]:
+    def _ask(self, pods: Sequence[Waiting], profile: Decider) -> list[Placement]:
         snapshot = self._columns.snapshot()
         preferred = [self._nominated(pod) for pod in pods] if len(self._nominations) else ()
         started = self._clock.monotonic()

@@ -64,11 +64,13 @@ class ProfileShape(Shape, frozen=True):
 
 
 class File(Shape, frozen=True):
-    """The file."""
+    """The file. The back-offs are how long a pod waits after its first refusal, and at most."""
 
     api_version: str
     kind: str
     profiles: tuple[ProfileShape, ...] = ()
+    pod_initial_backoff_seconds: int | None = None
+    pod_max_backoff_seconds: int | None = None
 
 
 class Args(Shape, frozen=True):

@@ -19,8 +19,8 @@ from orch.clock import Clock, parse_rfc3339
 from orch.objects.pods import Pod
 from orch.runtime.informer import Change, Informer, Item
 from orch_scheduler.columns import Columns, Mask, Rows, Snapshot
+from orch_scheduler.deciders import Decider
 from orch_scheduler.demand import Demand
-from orch_scheduler.engine import Engine
 from orch_scheduler.filters.fit import NodeResourcesFit
 from orch_scheduler.filters.protocol import Wake
 from orch_scheduler.preemption.budgets import Budgets
@@ -40,9 +40,8 @@ BY_NODE: Final = "node"
 """The index of pods that gives the pods of a node."""
 
 _FINISHED: Final = frozenset({"Succeeded", "Failed"})
-_SHARE: Final = 10
 _AT_LEAST: Final = 512
-"""Of the nodes that could do, a tenth, at least so many, are looked at."""
+"""Nodes that are looked at even if the profile asks for fewer: they are ranked together."""
 _TRIALS: Final = 20
 """Nodes on which each victim has to be tried out, since they refuse the pod for more than resources."""
 _STUCK_AFTER: Final = 60.0
@@ -86,7 +85,7 @@ class Preemptor:
         self._clock = clock
         self._going: dict[str, float] = {}  # uid → until when it is believed, in seconds since the epoch
         self._priorities: Tally[int] = Tally()
-        self._contests: dict[tuple[int, Demand], _Contest] = {}
+        self._contests: dict[tuple[str, Demand], _Contest] = {}
         self._amounts: dict[Demand, tuple[int, ...]] = {}
         self._used: set[int] = set()
         self.census = Census(columns, budgets, self._going)
@@ -99,11 +98,11 @@ class Preemptor:
         self._amounts.clear()
         self._used.clear()
 
-    def preempt(self, engine: Engine, pod: Waiting) -> Verdict:
+    def preempt(self, decider: Decider, pod: Waiting) -> Verdict:
         """Find a node for a pod that was refused, and whom it costs. The nomination stands from then on."""
         if not pod.preempts:
             return Verdict(message=_NEVER)
-        contest = self._contest(engine, pod.demand)
+        contest = self._contest(decider, pod.demand)
         if not self._may_try_again(pod, contest):
             return Verdict(message=_AWAITED)
         ATTEMPTS.inc()
@@ -147,13 +146,13 @@ class Preemptor:
         """Return whether room on a row was given away in this batch."""
         return row in self._used
 
-    def _contest(self, engine: Engine, demand: Demand) -> _Contest:
-        key = (id(engine), demand)
+    def _contest(self, decider: Decider, demand: Demand) -> _Contest:
+        key = (decider.name, demand)
         found = self._contests.get(key)
         if found is None:
             with self._nominations.aside((), demand.priority):
                 snapshot = self._columns.snapshot()
-                found = _Contest(self, self._columns, engine, snapshot, demand, self._budgets, self._offset)
+                found = _Contest(self, self._columns, decider, snapshot, demand, self._budgets, self._offset)
             self._contests[key] = found
             self._offset += _AT_LEAST
         return found
@@ -248,7 +247,7 @@ class _Contest:
         self,
         preemptor: Preemptor,
         columns: Columns,
-        engine: Engine,
+        decider: Decider,
         snapshot: Snapshot,
         demand: Demand,
         budgets: Budgets,
@@ -256,11 +255,11 @@ class _Contest:
     ) -> None:
         self._preemptor = preemptor
         self._columns = columns
-        self._engine = engine
+        self._decider = decider
         self._snapshot = snapshot
         self._demand = demand
         self._budgets = budgets
-        verdict = engine.verdict(snapshot, demand)
+        verdict = decider.engine.verdict(snapshot, demand)
         self._candidates = verdict.curable()
         others = [(rule, ruling) for rule, ruling in verdict.rulings if not isinstance(rule, NodeResourcesFit)]
         self._short = self._candidates.copy()
@@ -316,7 +315,7 @@ class _Contest:
             heapq.heappush(self._heap, (toll.cost, row, toll))
 
     def _open(self, needed: Sequence[tuple[int, int]], offset: int) -> None:
-        enough = max(_AT_LEAST, self._snapshot.size // _SHARE)
+        enough = max(_AT_LEAST, self._decider.enough(self._snapshot.size))
         rows = _from(self._short, offset)[:enough]
         self._ranked = self._preemptor.census.rank(rows, needed, self._demand.priority) if len(rows) else []
         if len(rows) < enough:
@@ -341,7 +340,7 @@ class _Contest:
 
     def _fits_without(self, row: int, gone: Collection[str]) -> bool:
         if self._preemptor.used(row):  # a guest came to it meanwhile
-            return self._engine.without(self._columns.snapshot(), self._demand, row, gone)
+            return self._decider.engine.without(self._columns.snapshot(), self._demand, row, gone)
         leaving = [pod.demand for pod in self._columns.pods_on(row) if pod.uid in gone and not is_guest(pod.uid)]
         return all(ruling.without(row, leaving) for _, ruling in self._verdict.rulings)
 

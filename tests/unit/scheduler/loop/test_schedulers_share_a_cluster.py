@@ -31,7 +31,7 @@ class Process:
         clock, bus = api.core.clock, api.broker.connect(USER)
         config = SchedulerConfig(scheduler_name=name)
         self.bus = bus
-        self.elector = LeaderElector(api.store, config.lease(identity), identity, ttl=ttl, clock=clock)
+        self.elector = LeaderElector(api.store, config.lease(name, identity), identity, ttl=ttl, clock=clock)
         self.informers = Informers(bus)
         self.client = BusClient(bus, fence=self.elector)
         self.recorder = EventRecorder(self.client, name, clock)

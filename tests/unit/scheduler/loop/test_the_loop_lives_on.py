@@ -17,7 +17,7 @@ async def test_a_pod_that_no_rule_can_judge_harms_no_other(
     scheduler, monkeypatch, add_node, add_pod, bound, condition, eventually, events
 ):
     await add_node("n", cpu="40")
-    engine = scheduler._profile.engine
+    engine = scheduler._deciders.by_name["default-scheduler"].engine
     plan = engine.plan
 
     def odd(snapshot, demands, preferred=()):
