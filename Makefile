@@ -3,7 +3,7 @@
 # make help    the rest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean test check unit e2e chaos scale fuzz bench proto lock images images-services clients compose-up compose-down clean
+.PHONY: help setup demo demo-clean test check unit e2e chaos scale replay fuzz bench proto lock images images-services clients compose-up compose-down clean
 
 PYTHON := .venv/bin/python
 ORCH   := .venv/bin/orch
@@ -46,6 +46,9 @@ chaos: setup images ## Kill services and stores again and again, for an hour (`m
 
 scale: setup ## Run 2,000 pods on 1,000 simulated nodes (`make scale ARGS="--fleet 5000 --pods 20000"` for more)
 	@$(SUDO) $(PYTHON) -m pytest tests/scale --fleet 1000 --pods 2000 $(ARGS)
+
+replay: setup ## Compute a million recorded decisions of the scheduler again (`DECISIONS=10000000` for more)
+	@ORCH_REPLAY_DECISIONS=$(or $(DECISIONS),1000000) $(PYTHON) -m pytest tests/unit/scheduler/replay --timeout 3600 $(ARGS)
 
 fuzz: setup ## Send each operation of the API 100 odd requests (`make fuzz ARGS="--examples 1000"` for more)
 	@$(PYTHON) -m pytest tests/contract/api -k openapi --timeout 3600 --examples 100 $(ARGS)

@@ -154,7 +154,7 @@ class Decisions:
         while True:
             await self._more.wait()
             for _ in range(min(_AT_ONCE, len(self._waiting))):
-                subject, record = self._waiting.popleft()
+                subject, record = self._waiting[0]
                 try:
                     await self._bus.publish(subject, record)
                 except OrchError as error:
@@ -163,6 +163,7 @@ class Decisions:
                     await self._clock.sleep(_AFTER_FAILURE)
                 else:
                     PUBLISHED.inc()
+                self._waiting.popleft()
             if not self._waiting:
                 self._more.clear()
             await asyncio.sleep(0)

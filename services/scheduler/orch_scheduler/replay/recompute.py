@@ -11,7 +11,6 @@ from google.protobuf.message import DecodeError
 
 from orch.errors import OrchError
 from orch.objects.cluster import Node
-from orch.objects.meta import LabelSelector
 from orch.objects.pods import Pod
 from orch_pb.v1.decision_pb2 import SchedulingDecision
 from orch_pb.v1.journal_pb2 import Batch, Began, JournalChunk, JournalEntries, JournalEntry, Template, Told
@@ -20,15 +19,13 @@ from orch_scheduler.demand import Demand, Demands
 from orch_scheduler.engine import Engine
 from orch_scheduler.profiles import default_profile, recorded_profile
 from orch_scheduler.records import Asked, Records, encode
-from orch_scheduler.replay.recorded import NAMESPACE, NAMESPACE_GONE, NODE, NODE_GONE, OWNER, SERVICE
+from orch_scheduler.replay.recorded import NODE, NODE_GONE
+from orch_scheduler.replay.told import retell
 
 _NODES: Final = msgspec.json.Decoder(Node)
 _PODS: Final = msgspec.json.Decoder(Pod)
 _CLASSES: Final = 1 << 20
 """More classes than a journal has: none is forgotten."""
-_SERVICES: Final = msgspec.json.Decoder(dict[str, str] | None)
-_OWNERS: Final = msgspec.json.Decoder(LabelSelector | None)
-_LABELS: Final = msgspec.json.Decoder(dict[str, str])
 
 
 Key = tuple[int, int, int]
@@ -186,17 +183,7 @@ class Term:
         elif told.what == NODE_GONE:
             self.nodes.pop(told.name, None)
             columns.remove_node(told.name)
-        elif told.what == NAMESPACE:
-            columns.set_namespace(told.name, _LABELS.decode(told.json))
-        elif told.what == NAMESPACE_GONE:
-            columns.set_namespace(told.name, None)
-        elif told.what == SERVICE:
-            namespace, name = told.name.split("/")
-            columns.workloads.set_service(namespace, name, _SERVICES.decode(told.json))
-        elif told.what == OWNER:
-            kind, namespace, name = told.name.split("/")
-            columns.workloads.set_owner(kind, namespace, name, _OWNERS.decode(told.json))
-        else:
+        elif not retell(columns, told):
             raise JournalError(f"it tells of {told.what!r}, which this version does not know")
 
     def _batch(self, columns: Columns, batch: Batch) -> None:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from orch.objects.cluster import Node
-from orch.objects.meta import LabelSelector, ObjectMeta
+from orch.objects.meta import ObjectMeta
 from orch.objects.pods import Pod
 from orch_pb.v1 import journal_pb2
 from orch_pb.v1.journal_pb2 import Began, JournalEntry, Placements, Template, Told
@@ -18,11 +18,10 @@ from orch_scheduler.columns import Columns
 from orch_scheduler.demand import Demand, Demands
 from orch_scheduler.profiles import Profile
 from orch_scheduler.replay.journal import PIECE, Journal
-from orch_scheduler.workloads import Workloads
+from orch_scheduler.replay.told import NAMESPACE, RecordedStorage, RecordedWorkloads, Teller
 
-NODE, NODE_GONE, NAMESPACE, NAMESPACE_GONE = "node", "node_gone", "namespace", "namespace_gone"
-SERVICE, OWNER = "service", "owner"
-"""What the columns are told of."""
+NODE: Final = "node"
+NODE_GONE: Final = "node gone"
 _NODES: Final = 1_024
 """Nodes in one piece of a checkpoint."""
 
@@ -62,52 +61,18 @@ class RecordedDemands(Demands):
         return [JournalEntry(template=template) for template in templates]
 
 
-class RecordedWorkloads(Workloads):
-    """Says which selectors services and workloads have; null is none."""
-
-    def __init__(self, journal: Journal) -> None:
-        super().__init__()
-        self._journal = journal
-        self._told: dict[tuple[str, str], bytes] = {}
-
-    def set_service(self, namespace: str, name: str, selector: Mapping[str, str] | None) -> bool:
-        """Take over a service's selector, None or an empty one when it selects nothing; return whether it changed."""
-        changed = super().set_service(namespace, name, selector)
-        if changed:
-            self._tell(SERVICE, f"{namespace}/{name}", selector or None)
-        return changed
-
-    def set_owner(self, kind: str, namespace: str, name: str, selector: LabelSelector | None) -> bool:
-        """Take over a workload's selector, None when it is gone; return whether it changed. Raises ValueError."""
-        changed = super().set_owner(kind, namespace, name, selector)
-        if changed:
-            self._tell(OWNER, f"{kind}/{namespace}/{name}", selector)
-        return changed
-
-    def checkpoint(self) -> list[JournalEntry]:
-        """Return all selectors as entries."""
-        return [JournalEntry(told=Told(what=what, name=name, json=json)) for (what, name), json in self._told.items()]
-
-    def _tell(self, what: str, name: str, selector: Mapping[str, str] | LabelSelector | None) -> None:
-        json = _encode(selector)
-        if selector is None:
-            self._told.pop((what, name), None)
-        else:
-            self._told[what, name] = json
-        self._journal.told(what, name, json)
-
-
 class RecordedColumns(Columns):
     """The live columns of a scheduler whose decisions can be replayed."""
 
     def __init__(self, journal: Journal, demands: RecordedDemands, profiles: Sequence[Profile]) -> None:
         super().__init__()
-        self.workloads = self._workloads = RecordedWorkloads(journal)
+        self._teller = Teller(journal)
+        self.workloads = RecordedWorkloads(self._teller)
+        self.storage = RecordedStorage(self._teller)
         self._journal = journal
         self._demands = demands
         self._profiles = profiles
         self._told_nodes: dict[str, bytes] = {}
-        self._told_namespaces: dict[str, Mapping[str, str]] = {}
         self._where: dict[str, tuple[str, int]] = {}  # uid → (node, template)
         journal.attach(self._checkpoint)
 
@@ -144,12 +109,7 @@ class RecordedColumns(Columns):
     def set_namespace(self, name: str, labels: Mapping[str, str] | None) -> None:
         """Remember a namespace's labels; None when it is gone."""
         super().set_namespace(name, labels)
-        if labels is None:
-            if self._told_namespaces.pop(name, None) is not None:
-                self._journal.told(NAMESPACE_GONE, name)
-        elif self._told_namespaces.get(name) != labels:
-            self._told_namespaces[name] = labels
-            self._journal.told(NAMESPACE, name, _encode(labels))
+        self._teller.tell(NAMESPACE, name, labels)
 
     def _checkpoint(self) -> Iterator[list[JournalEntry]]:
         """Take what is, at once; the pieces are made as they are asked for."""
@@ -159,11 +119,7 @@ class RecordedColumns(Columns):
             for profile in self._profiles
         ]
         began = Began(resources=list(snapshot.resources), rows=snapshot.names, free=self._free, profiles=profiles)
-        head = [JournalEntry(began=began), *self._demands.checkpoint(), *self._workloads.checkpoint()]
-        head += [
-            JournalEntry(told=Told(what=NAMESPACE, name=name, json=_encode(labels)))
-            for name, labels in self._told_namespaces.items()
-        ]
+        head = [JournalEntry(began=began), *self._demands.checkpoint(), *self._teller.checkpoint()]
         nodes = [(name, self._told_nodes[name]) for name in snapshot.names if name]
         pods = dict(self._where)
         return _pieces(head, nodes, pods)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 
 import msgspec
@@ -28,7 +29,7 @@ from orch_scheduler.replay.journal import Journal
 from orch_scheduler.replay.recompute import Replay, core
 from orch_scheduler.replay.recorded import RecordedColumns, RecordedDemands
 
-HUNDRED_THOUSAND = 100_000
+HUNDRED_THOUSAND = int(os.environ.get("ORCH_REPLAY_DECISIONS", "100000"))
 
 
 class World:
