@@ -1,4 +1,4 @@
-"""Measures everything, or the parts that are named: store, bus, cluster."""
+"""Measures everything, or the parts that are named: store, bus, engine, cluster."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import sys
 
 import uvloop
 
-from benchmarks import bus, cluster, store
+from benchmarks import bus, cluster, engine, store
 
 PARTS = {
     "store": store.main,
     "bus": lambda: uvloop.run(bus.with_server(bus.measure)),
+    "engine": engine.main,
     "cluster": cluster.main,
 }
 

@@ -16,7 +16,7 @@ class Maker:
     """Makes everything from one seed."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311 - clusters, no secrets
 
     def maybe(self, chance: float) -> bool:
         return self.random.random() < chance
@@ -79,7 +79,7 @@ class Maker:
         if self.maybe(port_chance):
             port = {"containerPort": 80, "hostPort": self.one((80, 81)), "protocol": self.one(("TCP", "UDP"))}
             if self.maybe(0.5):
-                port["hostIP"] = self.one(("10.0.0.1", "10.0.0.2", "0.0.0.0"))
+                port["hostIP"] = self.one(("10.0.0.1", "10.0.0.2", "0.0.0.0"))  # noqa: S104 - part of a manifest
             found["ports"] = [port]
         return found
 
@@ -162,7 +162,7 @@ class Maker:
             constraint["matchLabelKeys"] = ["tier"]
         return constraint
 
-    def pod(self, name: str) -> dict:
+    def metadata(self, name: str) -> dict:
         metadata = {"name": name, "namespace": self.one(("default", "default", "other", "third")), "labels": {}}
         if self.maybe(0.9):
             metadata["labels"]["app"] = self.one(APPS)
@@ -171,6 +171,10 @@ class Maker:
         if self.maybe(0.3):
             owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": self.one(("r1", "r2")), "controller": True}
             metadata["ownerReferences"] = [owner]
+        return metadata
+
+    def pod(self, name: str) -> dict:
+        metadata = self.metadata(name)
         spec = {"containers": [self.container(number) for number in range(self.one((1, 1, 2)))]}
         if self.maybe(0.15):
             spec["initContainers"] = [self.container(9, 0.3)]

@@ -11,6 +11,7 @@ import math
 from fractions import Fraction
 from functools import cache
 
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - what a port without an address has
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
 SUFFIXES = {"": 1, "m": Fraction(1, 1000), "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6}
@@ -154,7 +155,7 @@ def tolerates(tolerations, taint):
 def host_ports(pod):
     sidecars = [each for each in pod["spec"].get("initContainers", []) if each.get("restartPolicy") == "Always"]
     return [
-        (port.get("hostIP") or "0.0.0.0", port.get("protocol", "TCP"), port["hostPort"])
+        (port.get("hostIP") or ANY_ADDRESS, port.get("protocol", "TCP"), port["hostPort"])
         for container in pod["spec"]["containers"] + sidecars
         for port in container.get("ports", [])
         if port.get("hostPort")
@@ -162,7 +163,7 @@ def host_ports(pod):
 
 
 def ports_clash(left, right):
-    return left[1:] == right[1:] and (left[0] == right[0] or "0.0.0.0" in (left[0], right[0]))
+    return left[1:] == right[1:] and (left[0] == right[0] or ANY_ADDRESS in (left[0], right[0]))
 
 
 class Cluster:
