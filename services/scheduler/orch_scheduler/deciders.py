@@ -11,6 +11,7 @@ from orch_scheduler import profile_file
 from orch_scheduler.config import SchedulerConfig
 from orch_scheduler.engine import Engine
 from orch_scheduler.filters.neighbours import InterPodAffinity
+from orch_scheduler.profile_file import API_VERSION, KIND, File, Plugin, Plugins, PluginSet, ProfileShape
 from orch_scheduler.profiles import Profile, default_profile, profiles_of
 from orch_scheduler.queue import Backoff
 
@@ -64,8 +65,9 @@ def deciders_of(config: SchedulerConfig) -> Deciders:
     if not config.profiles:
         profile = default_profile(config.scheduler_name)
         if not config.pod_affinity:
-            rules = tuple(rule for rule in profile.filters if not isinstance(rule, InterPodAffinity))
-            profile = msgspec.structs.replace(profile, filters=rules, hash=f"{profile.hash}-lonely")
+            lonely = Plugins(filter=PluginSet(disabled=(Plugin(name=InterPodAffinity.name),)))
+            shape = ProfileShape(scheduler_name=config.scheduler_name, plugins=lonely)
+            (profile,) = profiles_of(File(api_version=API_VERSION, kind=KIND, profiles=(shape,)))
         backoff = Backoff(config.pod_initial_backoff, config.pod_max_backoff)
         return Deciders({profile.name: Decider(profile, profile.engine())}, backoff)
     file = profile_file.read(Path(config.profiles))
