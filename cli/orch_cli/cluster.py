@@ -93,10 +93,15 @@ class Cluster:
             "service_account_key_file": str(identities.account_key),
             **connections(API),
         }
+        controllers = {
+            "cluster_signing_cert_file": str(identities.api_server.authority),
+            "cluster_signing_key_file": str(identities.api_server.authority.with_name("ca.key")),
+            **connections(CONTROLLERS),
+        }
         return [
             programs.service(API, programs.APIS, config / "api.yaml", api),
             programs.service(SCHEDULER, programs.LOOPS, config / "scheduler.yaml", connections(SCHEDULER)),
-            programs.service(CONTROLLERS, programs.LOOPS, config / "controllers.yaml", connections(CONTROLLERS)),
+            programs.service(CONTROLLERS, programs.LOOPS, config / "controllers.yaml", controllers),
         ]
 
 

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from local_cluster import LocalCluster
+from rest import Rest
 from space import Space
 
 
@@ -103,7 +105,7 @@ def test_the_cluster_itself(space: Space) -> None:
     assert "==== START logs for container used of pod tells/used ====\nused started\n" in dumped
 
 
-def test_certificates_are_approved_and_denied(space: Space) -> None:
+def test_certificates_are_approved_and_denied(space: Space, tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "joe")])
     pem = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
@@ -120,11 +122,21 @@ def test_certificates_are_approved_and_denied(space: Space) -> None:
         assert kubectl("certificate", "deny", "tells-b").endswith("tells-b denied\n")
         refused = kubectl("certificate", "approve", "tells-b", check=False)
         assert refused == 'error: certificate signing request "tells-b" is already Denied\n'
+        kubectl("wait", "csr/tells-a", "--for=jsonpath={.status.certificate}", "--timeout=30s")
         shown = kubectl("get", "csr", "--no-headers", "tells-a", "tells-b").splitlines()
         assert [line.split()[2:] for line in shown] == [
             ["kubernetes.io/kube-apiserver-client", "orch:admin", "<none>", condition]
-            for condition in ("Approved", "Denied")
+            for condition in ("Approved,Issued", "Denied")
         ]
+        signed = kubectl("get", "csr", "tells-a", "-o", "jsonpath={.status.certificate}")
+        (tmp_path / "joe.crt").write_bytes(base64.b64decode(signed))
+        encoding = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        (tmp_path / "joe.key").write_bytes(key.private_bytes(*encoding))
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        joe = Rest(space.cluster.port, space.cluster.layout.pki)
+        joe.present(tmp_path / "joe.crt", tmp_path / "joe.key")
+        answer = joe("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
+        assert answer.body["status"]["userInfo"]["username"] == "joe"
         assert "Common Name:    joe" in kubectl("describe", "csr", "tells-a")
     finally:
         kubectl("delete", "-f", "-", stdin=manifest)

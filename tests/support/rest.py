@@ -53,6 +53,10 @@ class Rest:
         if identity:
             self._context.load_cert_chain(pki / f"{identity}.crt", pki / f"{identity}.key")
 
+    def present(self, certificate: Path, key: Path) -> None:
+        """Be whom a certificate names that is not among the cluster's own."""
+        self._context.load_cert_chain(certificate, key)
+
     def __call__(
         self,
         method: str,

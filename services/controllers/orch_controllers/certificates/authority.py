@@ -16,6 +16,7 @@ from orch.errors import ConfigError
 from orch_controllers.certificates.signers import alternative_names
 
 _BACKDATE: Final = timedelta(minutes=5)
+_KEY_USAGES: Final = frozenset({"digital signature", "key encipherment"})
 _EXTENDED: Final[Mapping[str, x509.ObjectIdentifier]] = {
     "client auth": ExtendedKeyUsageOID.CLIENT_AUTH,
     "server auth": ExtendedKeyUsageOID.SERVER_AUTH,
@@ -48,10 +49,11 @@ class Authority:
             .not_valid_before(now - _BACKDATE)
             .not_valid_after(until)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(usages), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
+        if _KEY_USAGES.intersection(usages):  # one that permits nothing is no valid extension
+            builder = builder.add_extension(_key_usage(usages), critical=True)
         if purposes := [_EXTENDED[usage] for usage in usages if usage in _EXTENDED]:
             builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         if (names := alternative_names(request)) is not None:

@@ -109,6 +109,8 @@ def test_a_certificate_says_what_was_asked_for_and_no_more(folder: Path) -> None
     assert made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
     names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["node-1"]
+    plain = x509.load_pem_x509_certificate(authority.sign(asked, ("client auth",), None, now))
+    assert not [each for each in plain.extensions if isinstance(each.value, x509.KeyUsage)]
     short = x509.load_pem_x509_certificate(authority.sign(asked, SERVER, 600, now))
     assert short.not_valid_after_utc == now + timedelta(seconds=600)
     late = x509.load_pem_x509_certificate(authority.sign(asked, SERVER, None, issuer.not_valid_after_utc))
