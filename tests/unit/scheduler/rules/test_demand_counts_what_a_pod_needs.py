@@ -1,4 +1,7 @@
+import msgspec
 import pytest
+
+from orch.objects.pods import Pod
 
 
 def test_containers_add_up(demand_of):
@@ -54,3 +57,55 @@ def test_pods_of_one_template_share_a_demand(demand_of):
 def test_an_unreadable_quantity_is_refused(demand_of):
     with pytest.raises(ValueError, match="quantities must match"):
         demand_of(cpu="one")
+
+
+def container(name="a", **requests):
+    return {"name": name, "resources": {"requests": requests}}
+
+
+def test_overhead_comes_on_top(demand_of):
+    demand = demand_of({"containers": [container(cpu="1")], "overhead": {"cpu": "250m", "memory": "64Mi"}})
+    assert demand.requests == {"cpu": 1250, "memory": 64 << 20, "pods": 1}
+    assert demand.non_zero == (1250, (200 + 64) << 20)
+
+
+def test_what_the_pod_requests_as_a_whole_replaces_the_sum_but_not_the_overhead(demand_of):
+    demand = demand_of(
+        {
+            "containers": [container(cpu="1", memory="1Gi"), container("b", cpu="2")],
+            "resources": {"requests": {"cpu": "500m", "hugepages-2Mi": "4Mi", "example.com/gpu": "9"}},
+            "overhead": {"cpu": "100m"},
+        }
+    )
+    assert demand.requests == {"cpu": 600, "memory": 1 << 30, "hugepages-2Mi": 4 << 20, "pods": 1}
+    assert demand.non_zero == (600, 1 << 30)
+
+
+def test_a_pod_that_requests_cpu_as_a_whole_is_assumed_to_need_memory_too(demand_of):
+    demand = demand_of({"containers": [container(), container("b")], "resources": {"requests": {"cpu": "1"}}})
+    assert demand.non_zero == (1000, 400 << 20)
+
+
+RESIZED = {
+    "metadata": {"name": "p", "namespace": "default"},
+    "spec": {"containers": [container(cpu="2")], "nodeName": "n"},
+    "status": {
+        "containerStatuses": [
+            {"name": "a", "resources": {"requests": {"cpu": "1"}}, "allocatedResources": {"cpu": "1500m"}}
+        ]
+    },
+}
+
+
+def test_a_container_that_is_being_resized_counts_with_the_most_of_it(demands):
+    assert demands.of(msgspec.convert(RESIZED, Pod)).requests["cpu"] == 2000
+
+
+def test_a_resize_that_is_not_possible_does_not_count(demands):
+    pending = {"type": "PodResizePending", "status": "True", "reason": "Infeasible"}
+    document = {**RESIZED, "status": {**RESIZED["status"], "conditions": [pending]}}
+    assert demands.of(msgspec.convert(document, Pod)).requests["cpu"] == 1500
+
+
+def test_pods_whose_labels_come_in_another_order_are_alike(demand_of):
+    assert demand_of(labels={"a": "1", "b": "2"}) is demand_of(labels={"b": "2", "a": "1"})
