@@ -1,0 +1,1 @@
+"""CronJob: makes a job at every moment of a schedule."""
