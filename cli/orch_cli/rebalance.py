@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from orch.clock import SystemClock
 from orch.errors import OrchError
 from orch_cli.answers import add_output, fields, show, table
 from orch_cli.layout import Layout
@@ -108,7 +109,7 @@ def rebalance(parsed: argparse.Namespace, layout: Layout) -> int:
             if parsed.dry_run or not proposal.moves:
                 return True
             limits = MoveLimits(parsed.move_timeout, parsed.grace_period)
-            mover = Mover(session, lambda line: print(line, flush=True), limits)
+            mover = Mover(session, lambda line: print(line, flush=True), limits, SystemClock())
             if proposal.goal == "pack":
                 return await mover.pack(proposal.moves, proposal.shut, uncordon=parsed.uncordon)
             return await mover.spread(proposal.moves)

@@ -6,14 +6,13 @@ through the API, so disruption budgets hold; one that says no is asked again unt
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
+from orch.clock import Clock
 from orch.errors import NotFoundError, OrchError, TooManyRequestsError
 from orch.objects.cluster import Node
 from orch.objects.meta import OwnerReference
@@ -59,7 +58,8 @@ class MoveError(OrchError):
 class Mover:
     """Makes moves, one after another, and says what becomes of each."""
 
-    def __init__(self, session: Session, say: Say, limits: MoveLimits) -> None:
+    def __init__(self, session: Session, say: Say, limits: MoveLimits, clock: Clock) -> None:
+        self._clock = clock
         self._session = session
         self._say = say
         self._limits = limits
@@ -90,15 +90,17 @@ class Mover:
 
     async def _make(self, moves: Sequence[PodMove], start: int = 0, end: int | None = None) -> bool:
         for number, move in enumerate(moves[start:end], start + 1):
-            began = time.monotonic()
+            began = self._clock.monotonic()
             try:
                 landed = await self._move(move, began + self._limits.seconds)
             except OrchError as error:
                 self._say(f"[{number}/{len(moves)}] {move.full_name}: {error}")
-                self._say(f"Stopped: {len(moves) - number + 1} of {len(moves)} moves were not made")
+                self._say(f"Stopped after {number - 1} of {len(moves)} moves")
                 return False
             where = f"{move.source} → {landed}" if landed else f"already left {move.source}"
-            self._say(f"[{number}/{len(moves)}] {move.full_name}: {where} in {duration(time.monotonic() - began)}")
+            self._say(
+                f"[{number}/{len(moves)}] {move.full_name}: {where} in {duration(self._clock.monotonic() - began)}"
+            )
         return True
 
     async def _move(self, move: PodMove, deadline: float) -> str:
@@ -123,9 +125,9 @@ class Mover:
             gone = all(each.metadata.uid != move.uid for each in siblings)
             if gone and new and sum(_is_ready(each) for each in siblings) >= ready:
                 return new[-1].spec.node_name
-            if time.monotonic() >= deadline:
+            if self._clock.monotonic() >= deadline:
                 raise MoveError(f"its successor is not ready after {self._limits.seconds:g} s{_state(new)}")
-            await asyncio.sleep(pause)
+            await self._clock.sleep(pause)
             pause = min(pause * 1.5, _LAST_PAUSE)
 
     async def _check_room(self, pod: Pod, body: bytes) -> None:
@@ -150,9 +152,9 @@ class Mover:
             try:
                 await self._session.api.create(f"{path}/eviction", msgspec.json.encode(eviction), msgspec.Raw)
             except TooManyRequestsError as error:
-                if time.monotonic() + pause >= deadline:
+                if self._clock.monotonic() + pause >= deadline:
                     raise MoveError(f"it may not be evicted: {error}") from error
-                await asyncio.sleep(pause)
+                await self._clock.sleep(pause)
                 pause = min(pause * 2, _LAST_PAUSE)
             else:
                 return
