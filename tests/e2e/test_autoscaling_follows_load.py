@@ -72,11 +72,12 @@ def test_pods_come_with_the_load_and_go_after_it(space: Space, tmp_path: Path) -
     space.wait(lambda: replicas(space, "web") == 1, 30, "the load went")
     described = space.kubectl("describe", "hpa", "web")
     assert "New size: 4; reason: cpu resource utilization (percentage of request) above target" in described
-    assert "New size: 1; reason: All metrics below target" in described
+    assert "reason: All metrics below target" in described
     assert "NotScaledToZero" in described
 
     shown = json.loads(orch("explain", "hpa", "web", "-n", space.name, "-o", "json"))
-    assert [(one["before"], one["after"]) for one in shown["changes"]] == [(1, 4), (4, 1)]
+    changes = [(one["before"], one["after"]) for one in shown["changes"]]  # by steps, if nodes told one by one
+    assert (changes[0][0], max(after for _, after in changes), changes[-1][1]) == (1, 4, 1)
     assert "SuccessfulRescale" not in orch("explain", "hpa", "web", "-n", space.name)
     recording = tmp_path / "recording"
     replayed = orch("replay", "autoscaling", "--from", "10m", "--save", str(recording))
