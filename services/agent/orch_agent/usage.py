@@ -2,7 +2,8 @@
 
 Whoever reads samples takes the difference of two of them. So when use changes after some samples were held back, the
 newest of those is sent first: the change is then seen at its full size, not spread over the time of silence. After a
-change all samples are sent for a while, since autoscalers believe a change that lasts.
+change all samples are sent for a while, since autoscalers believe a change that lasts; after a container came or went,
+for as long as it takes to know what it uses.
 """
 
 from __future__ import annotations
@@ -15,24 +16,33 @@ from orch_pb.v1.node_pb2 import UsageSample
 
 _LIVELY: Final = 20.0
 """Seconds for which everything is sent after a change."""
+_SETTLING: Final = 3.0
+"""The same after a container came or went."""
 _SHARE: Final = 0.05
 _CPU_NOISE: Final = 5_000_000
 """Nanoseconds of processor time a second that say nothing: 5m."""
 _MEMORY_NOISE: Final = 1 << 20
+_NODE: Final = ("", "")
+_NODE_TIMES: Final = 20
+"""So many times more it takes for a change of the node as a whole, which nothing is scaled by."""
 _NANO: Final = 1_000_000_000
 
 _Name = tuple[str, str]
 
 
 class _Use(msgspec.Struct, frozen=True):
-    """What a container uses: nanoseconds of processor time a second, and bytes."""
+    """What a container uses: nanoseconds of processor time a second (None: not known yet), and bytes."""
 
-    cpu: float
+    cpu: float | None
     memory: int
 
-    def differs(self, other: _Use) -> bool:
-        cpu, memory = abs(self.cpu - other.cpu), abs(self.memory - other.memory)
-        return cpu > max(_SHARE * other.cpu, _CPU_NOISE) or memory > max(_SHARE * other.memory, _MEMORY_NOISE)
+    def differs(self, other: _Use, times: int) -> bool:
+        """Return whether it uses more or less than another time, by so many times what counts as a change."""
+        if abs(self.memory - other.memory) > times * max(_SHARE * other.memory, _MEMORY_NOISE):
+            return True
+        if self.cpu is None or other.cpu is None:
+            return False
+        return abs(self.cpu - other.cpu) > times * max(_SHARE * other.cpu, _CPU_NOISE)
 
 
 class Pulse:
@@ -54,25 +64,29 @@ class Pulse:
         """Return the samples to be sent now that this one was taken."""
         before, self._before = self._before, sample
         uses = _uses(before, sample)
-        changed = uses.keys() != self._told.keys() or any(use.differs(self._told[name]) for name, use in uses.items())
-        if changed:
-            self._lively_until = now + _LIVELY
+        told = self._told
+        changed = any(
+            use.differs(told[name], _NODE_TIMES if name == _NODE else 1) for name, use in uses.items() if name in told
+        )
+        moved = uses.keys() != told.keys()
+        if changed or moved:
+            self._lively_until = max(self._lively_until, now + (_LIVELY if changed else _SETTLING))
         if not self.due(now):
             self._held = sample
             return []
         held, self._held = self._held, None
         self._told, self._sent_at = uses, now
-        return [held, sample] if held is not None and changed else [sample]
+        return [held, sample] if held is not None and (changed or moved) else [sample]
 
 
 def _uses(before: UsageSample | None, sample: UsageSample) -> dict[_Name, _Use]:
-    """Return what each container, and under ("", "") the node, used between two samples."""
+    """Return what each container, and (_NODE) the node, used between two samples."""
     seconds = max((sample.unix_nanos - before.unix_nanos) / _NANO, 0.001) if before is not None else 0.0
     known = {} if before is None else dict(_counters(before))
     found: dict[_Name, _Use] = {}
     for name, (cpu, memory) in _counters(sample):
         counted = known.get(name)
-        found[name] = _Use(max(cpu - counted[0], 0) / seconds if counted is not None else 0.0, memory)
+        found[name] = _Use(max(cpu - counted[0], 0) / seconds if counted is not None else None, memory)
     return found
 
 
@@ -82,4 +96,4 @@ def _counters(sample: UsageSample) -> list[tuple[_Name, tuple[int, int]]]:
         for pod in sample.pods
         for each in pod.containers
     ]
-    return [(("", ""), (sample.cpu_nanos, sample.memory_bytes)), *counters]
+    return [(_NODE, (sample.cpu_nanos, sample.memory_bytes)), *counters]

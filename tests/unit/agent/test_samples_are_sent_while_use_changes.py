@@ -56,3 +56,10 @@ def test_a_node_is_due_when_it_was_silent_for_long_enough() -> None:
     pulse = Pulse(10, -4)
     assert not pulse.due(5)
     assert pulse.due(6)
+
+
+def test_a_steady_pod_that_comes_is_known_soon_and_then_not_told_of_again() -> None:
+    pulse = Pulse(10, 0)
+    pulse.take(sample(0, 0), 0)
+    told = [at for at in range(1, 10) if pulse.due(at) and pulse.take(sample(at, at * 100), at)]
+    assert told == [1, 2]
