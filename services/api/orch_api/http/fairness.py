@@ -7,6 +7,8 @@ requests users send. What finds no seat waits in its level; there, flows (users,
 
 Administrators (system:masters) are exempt, as in Kubernetes. Unlike there, the anonymous get the small catch-all level
 instead of that of all other users. Where a PriorityLevelConfiguration of a level's name exists, its shares hold.
+FlowSchemas that users make are looked at in order of their precedence, as far as they come before the suggested one of
+a request; they may name levels that users made.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from orch.errors import StatusDetails, TooManyRequestsError
-from orch.store.keys import ObjectKey
 from orch_api.auth.identity import AUTHENTICATED, MASTERS, NODES, Caller
 from orch_api.http.exchange import Header
+from orch_api.http.flow_matching import Asked, Rule, read_rules
 from orch_api.http.flow_metrics import FLOWS
 from orch_api.http.request import Call, text
 from orch_api.storage.cache import ObjectCache
@@ -47,6 +49,8 @@ _PROBES: Final = frozenset({"/healthz", "/livez", "/readyz"})
 By = Literal["user", "namespace", ""]
 """What tells the flows of a schema apart."""
 
+_DISTINGUISHERS: Final[Mapping[str, By]] = {"ByUser": "user", "ByNamespace": "namespace"}
+
 
 class LevelSpec(NamedTuple):
     """A priority level: its share of the seats, and how many percent of it others may use while it does not."""
@@ -58,11 +62,12 @@ class LevelSpec(NamedTuple):
 
 
 class SchemaSpec(NamedTuple):
-    """A flow schema: the level of its requests, and what tells its flows apart."""
+    """A flow schema: the level of its requests, what tells its flows apart, and how early it is looked at."""
 
     name: str
     level: str
     by: By = "user"
+    precedence: int = 0
 
 
 LEVELS: Final = (
@@ -76,17 +81,17 @@ LEVELS: Final = (
     LevelSpec("catch-all", 5, 0, queues=False),
 )
 SCHEMAS: Final = (
-    SchemaSpec("exempt", "exempt", ""),
-    SchemaSpec("probes", "exempt", ""),
-    SchemaSpec("system-leader-election", "leader-election"),
-    SchemaSpec("system-node-high", "node-high"),
-    SchemaSpec("system-nodes", "system"),
-    SchemaSpec("kube-controller-manager", "workload-high", "namespace"),
-    SchemaSpec("kube-scheduler", "workload-high", "namespace"),
-    SchemaSpec("kube-system-service-accounts", "workload-high", "namespace"),
-    SchemaSpec("service-accounts", "workload-low"),
-    SchemaSpec("global-default", "global-default"),
-    SchemaSpec("catch-all", "catch-all"),
+    SchemaSpec("exempt", "exempt", "", 1),
+    SchemaSpec("probes", "exempt", "", 2),
+    SchemaSpec("system-leader-election", "leader-election", "user", 100),
+    SchemaSpec("system-node-high", "node-high", "user", 400),
+    SchemaSpec("system-nodes", "system", "user", 500),
+    SchemaSpec("kube-controller-manager", "workload-high", "namespace", 800),
+    SchemaSpec("kube-scheduler", "workload-high", "namespace", 800),
+    SchemaSpec("kube-system-service-accounts", "workload-high", "namespace", 900),
+    SchemaSpec("service-accounts", "workload-low", "user", 9000),
+    SchemaSpec("global-default", "global-default", "user", 9900),
+    SchemaSpec("catch-all", "catch-all", "user", 10000),
 )
 """Kubernetes' own names, shares and levels (k8s.io/apiserver's flowcontrol bootstrap)."""
 
@@ -136,10 +141,12 @@ class _Level:
 class _Schema:
     """A schema with what answers tell of it."""
 
-    __slots__ = ("by", "figures", "headers", "level", "name")
+    __slots__ = ("by", "figures", "headers", "level", "name", "precedence", "rules")
 
-    def __init__(self, spec: SchemaSpec, level: _Level) -> None:
+    def __init__(self, spec: SchemaSpec, level: _Level, rules: tuple[Rule, ...] = ()) -> None:
         self.name = spec.name
+        self.precedence = spec.precedence
+        self.rules = rules
         self.by = spec.by
         self.level = level
         self.figures = FLOWS.of(spec.level, spec.name)
@@ -180,6 +187,7 @@ class Fairness:
         self._total = seats
         self._levels = {spec.name: _Level(spec) for spec in LEVELS}
         self._schemas = {spec.name: _Schema(spec, self._levels[spec.level]) for spec in SCHEMAS}
+        self._own: list[_Schema] = []  # what users made, in order of precedence
         self._limited = [level for level in self._levels.values() if not level.exempt]
         self._waiting = 0
         self._next_look = 0.0
@@ -192,8 +200,11 @@ class Fairness:
             self._look()
         caller, resource, target = call.caller, call.resource, call.target
         schema = self._schemas[schema_of(caller, call.verb, resource.group, resource.plural, target.subresource)]
+        if self._own:
+            below = f"{resource.plural}/{target.subresource}" if target.subresource else resource.plural
+            schema = self._earliest(schema, caller, Asked(call.verb, resource.group, below, target.namespace))
         level = schema.level
-        flow = caller.user if schema.by == "user" else target.namespace
+        flow = caller.user if schema.by == "user" else target.namespace if schema.by else ""
         width = 1 if level.exempt else min(self._width(call), level.seats)
         return self._admit(Ticket(self, schema, flow, width))
 
@@ -202,7 +213,18 @@ class Fairness:
         if time.monotonic() >= self._next_look:
             self._look()
         schema = self._schemas["probes" if path in _PROBES else schema_of(caller, verb)]
+        if self._own:
+            schema = self._earliest(schema, caller, Asked(verb, path=path))
         return self._admit(Ticket(self, schema, caller.user if schema.by == "user" else "", 1))
+
+    def _earliest(self, suggested: _Schema, caller: Caller, asked: Asked) -> _Schema:
+        """Return the schema that is looked at first of those that a request matches."""
+        for schema in self._own:
+            if (schema.precedence, schema.name) >= (suggested.precedence, suggested.name):
+                break
+            if any(rule.matches(caller, asked) for rule in schema.rules):
+                return schema
+        return suggested
 
     def _admit(self, ticket: Ticket) -> Ticket:
         level = ticket.schema.level
@@ -318,11 +340,14 @@ class Fairness:
         if seen == self._seen:
             return
         self._seen = seen
-        objects = self._objects("prioritylevelconfigurations", self._levels)
-        self._share({name: section(document, "spec") for name, (_, document) in objects.items()})
-        schemas = self._objects("flowschemas", self._schemas)
-        for name, schema in self._schemas.items():
-            level = schema.level.spec.name
+        objects = self._objects("prioritylevelconfigurations")
+        specs = {name: section(document, "spec") for name, (_, document) in objects.items()}
+        self._read_levels(specs)
+        self._share(specs)
+        schemas = self._objects("flowschemas")
+        self._read_schemas({name: section(document, "spec") for name, (_, document) in schemas.items()})
+        for schema in (*self._schemas.values(), *self._own):
+            name, level = schema.name, schema.level.spec.name
             if name in schemas and level in objects:
                 schema.headers = (
                     (b"x-kubernetes-pf-flowschema-uid", schemas[name][0].encode()),
@@ -331,14 +356,31 @@ class Fairness:
             else:
                 schema.headers = ()
 
-    def _objects(self, plural: str, names: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
-        """Return uid and document of the objects that exist of these names."""
-        found: dict[str, tuple[str, dict[str, Any]]] = {}
-        for name in names:
-            item = self._cache.get(ObjectKey(GROUP, plural, "", name))
-            if item is not None:
-                found[name] = (item.uid, to_document(item.json))
-        return found
+    def _read_levels(self, specs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Have the levels that users made; requests that have a seat of one that is gone give it back to nobody."""
+        suggested = {spec.name for spec in LEVELS}
+        for name in self._levels.keys() - suggested - specs.keys():
+            del self._levels[name]
+        for name, spec in specs.items():
+            if name not in self._levels and spec.get("type") == "Limited":
+                self._levels[name] = _Level(LevelSpec(name, 0, 0))
+        self._limited = [level for level in self._levels.values() if not level.exempt]
+
+    def _read_schemas(self, specs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Have the schemas that users made, as far as their levels exist."""
+        own: list[_Schema] = []
+        for name, spec in specs.items():
+            level = self._levels.get(section(spec, "priorityLevelConfiguration").get("name") or "")
+            if name in self._schemas or level is None:
+                continue
+            by: By = _DISTINGUISHERS.get(section(spec, "distinguisherMethod").get("type") or "", "")
+            made = SchemaSpec(name, level.spec.name, by, spec.get("matchingPrecedence") or 0)
+            own.append(_Schema(made, level, read_rules(spec)))
+        self._own = sorted(own, key=lambda one: (one.precedence, one.name))
+
+    def _objects(self, plural: str) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Return uid and document of the objects that exist, by their names."""
+        return {item.key.name: (item.uid, to_document(item.json)) for item in self._cache.select(GROUP, plural)}
 
     def _share(self, specs: Mapping[str, Mapping[str, Any]]) -> None:
         """Divide the seats by the levels' shares."""

@@ -372,7 +372,8 @@ async def test_strategic_patches_have_no_strategy_here(crons: Extended) -> None:
     refused = await crons.http("PATCH", crons.path("a"), {"spec": {"replicas": 2}}, **strategic)
     assert refused.status == 415
     assert refused.json["message"].endswith(
-        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, "
+        "application/apply-patch+cbor"
     )
 
 

@@ -185,7 +185,7 @@ async def test_objects_share_the_seats_anew(make, api, monkeypatch):
     fairness = make(450)
     before = len(fill(fairness, account()))
 
-    def found(plural, names):
+    def found(plural):
         documents = {"prioritylevelconfigurations": {"global-default": level}, "flowschemas": {"global-default": {}}}
         return {name: (f"{plural[:5]}-uid", {"spec": spec}) for name, spec in documents[plural].items()}
 
