@@ -51,6 +51,8 @@ class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What services of type LoadBalancer are given addresses of; none: others see to them."""
     load_balancer_class: str = "orch.dev/load-balancer"
     """The spec.loadBalancerClass that is served beside no class at all."""
+    terminated_pod_threshold: Annotated[int, msgspec.Meta(ge=0)] = 12_500
+    """Pods that have ended and are kept; beyond them the oldest are deleted. 0: all are kept."""
     unhealthy_zone_threshold: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.55
     """The share of a zone's nodes that are most of them."""
     autoscaler_tolerance: Annotated[float, msgspec.Meta(ge=0)] = 0.1

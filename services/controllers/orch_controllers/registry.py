@@ -10,8 +10,10 @@ from orch.objects.scheme import (
     CLUSTER_ROLES,
     CONFIG_MAPS,
     CONTROLLER_REVISIONS,
+    CRON_JOBS,
     DAEMON_SETS,
     DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
     ENDPOINT_SLICES,
     ENDPOINTS,
     EVENTS,
@@ -38,8 +40,11 @@ from orch_controllers.autoscaling.reconciler import AutoscalerReconciler
 from orch_controllers.certificates.reconciler import CertificatesReconciler
 from orch_controllers.clusterrole_aggregation.reconciler import AggregationReconciler
 from orch_controllers.context import Context
+from orch_controllers.cronjob.reconciler import CronJobReconciler
 from orch_controllers.daemonset.reconciler import DaemonSetReconciler
 from orch_controllers.deployment.reconciler import DeploymentReconciler
+from orch_controllers.disruption.reconciler import DisruptionReconciler
+from orch_controllers.disruption.stale import StaleDisruptionReconciler
 from orch_controllers.endpoint_slices.mirroring import MirroringReconciler
 from orch_controllers.endpoint_slices.reconciler import EndpointSliceReconciler
 from orch_controllers.endpoint_slices.writing import index_slices
@@ -55,6 +60,7 @@ from orch_controllers.node_lifecycle.health import Health
 from orch_controllers.node_lifecycle.leases import NodeLeases
 from orch_controllers.node_lifecycle.monitor import NodeMonitor
 from orch_controllers.node_lifecycle.reconciler import NodeLifecycleReconciler
+from orch_controllers.pod_gc.reconciler import PodGarbageReconciler
 from orch_controllers.recommendations.reconciler import RecommendationReconciler, keys_when_new
 from orch_controllers.replicaset.reconciler import ReplicaSetReconciler
 from orch_controllers.replication_controller.as_replica_set import FLAVOUR as REPLICATION_CONTROLLER
@@ -66,6 +72,7 @@ from orch_controllers.service_cidr.reconciler import ServiceCIDRReconciler
 from orch_controllers.service_load_balancers.reconciler import LoadBalancerReconciler
 from orch_controllers.service_pods import Selections
 from orch_controllers.statefulset.reconciler import StatefulSetReconciler
+from orch_controllers.ttl_after_finished.reconciler import FinishedJobReconciler
 
 _COLLECTORS: Final = 20
 """Workers of the garbage collector, as many as kube-controller-manager's."""
@@ -247,9 +254,10 @@ def _endpoints(context: Context) -> Sequence[Controller]:
 
 
 def _job(context: Context) -> Sequence[Controller]:
-    reconciler, orphans = JobReconciler(context), JobOrphanReconciler(context)
+    job, orphans = JobReconciler(context), JobOrphanReconciler(context)
+    cron, finished = CronJobReconciler(context), FinishedJobReconciler(context)
     return [
-        _controller(context, "job", reconciler, Watch(JOBS, own_key), Watch(PODS, reconciler.keys_of_pod)),
+        _controller(context, "job", job, Watch(JOBS, own_key), Watch(PODS, job.keys_of_pod), resync=_RARE),
         _controller(
             context,
             "job-orphans",
@@ -258,7 +266,31 @@ def _job(context: Context) -> Sequence[Controller]:
             Watch(JOBS, orphans.keys_of_job),
             resync=_RARE,
         ),
+        _controller(context, "cronjob", cron, Watch(CRON_JOBS, own_key), Watch(JOBS, cron.keys_of_job), resync=_RARE),
+        _controller(context, "ttl-after-finished", finished, Watch(JOBS, finished.keys_of_job), resync=_RARE),
     ]
+
+
+def _disruption(context: Context) -> Sequence[Controller]:
+    budgets, stale = DisruptionReconciler(context), StaleDisruptionReconciler(context)
+    scaled = (DEPLOYMENTS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS)
+    return [
+        _controller(
+            context,
+            "disruption",
+            budgets,
+            Watch(DISRUPTION_BUDGETS, own_key),
+            Watch(PODS, budgets.keys_of_pod),
+            *(Watch(kind, budgets.keys_of_owner) for kind in scaled),
+            resync=_RARE,
+        ),
+        _controller(context, "stale-disruption", stale, Watch(PODS, stale.keys_of_pod), resync=_RARE),
+    ]
+
+
+def _pod_gc(context: Context) -> Sequence[Controller]:
+    reconciler = PodGarbageReconciler(context)
+    return [_controller(context, "pod-garbage-collector", reconciler, Watch(PODS, reconciler.keys_of_pod))]
 
 
 def _autoscaling(context: Context) -> Sequence[Controller]:
@@ -357,6 +389,8 @@ CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _identities,
     _node_ipam,
     _job,
+    _disruption,
+    _pod_gc,
     _autoscaling,
     _recommendations,
 )

@@ -1,0 +1,1 @@
+"""PodDisruptionBudget: says how many pods may go now."""

@@ -1,0 +1,1 @@
+"""PodGC: clears away pods that nobody else would."""

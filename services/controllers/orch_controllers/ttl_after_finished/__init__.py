@@ -1,0 +1,1 @@
+"""TTL after finished: deletes jobs some time after their end."""
