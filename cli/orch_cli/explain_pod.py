@@ -51,6 +51,8 @@ class PodExplanation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     def text(self) -> str:
         """Return it for a person to read."""
         decision = self.now or self.decision
+        if self.now is not None and self.decision is not None and self.decision.message.startswith(self.now.message):
+            decision = self.decision  # it says as well why nobody could be made to go
         lines = fields(
             (
                 ("Pod", f"{self.namespace}/{self.name}"),
