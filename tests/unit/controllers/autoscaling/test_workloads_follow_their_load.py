@@ -62,10 +62,10 @@ async def test_pods_go_when_the_load_went_and_the_window_is_over(scene: Any) -> 
 async def test_nothing_is_written_while_nothing_moves(scene: Any) -> None:
     await scene.deploy(replicas=2)
     await scene.autoscale()
-    await scene.cluster.pass_time(60)
+    await scene.cluster.pass_time(40)
     before = (await scene.hpa()).metadata.resource_version
     scene.load = lambda _: 103
-    await scene.cluster.pass_time(60)
+    await scene.cluster.pass_time(35)
     assert (await scene.hpa()).metadata.resource_version == before
 
 
