@@ -32,6 +32,7 @@ from orch_scheduler.replay.journal import Journal
 from orch_scheduler.replay.recorded import RecordedColumns, RecordedDemands
 from orch_scheduler.reports import Reports
 from orch_scheduler.turn import Turn
+from orch_scheduler.volume_binder import VolumeBinder
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Scheduler:
         self._evictions = Evictions(client, recorder, clock, self._outcomes.victim_stays)
         self._outcomes.attach(self._observed, self._evictions)
         self._binder = Binder(binding or client, clock, self._on_bound, self._outcomes.bind_failed)
+        self._volumes = VolumeBinder(client, self._columns, clock, self._binder.bind, self._outcomes.bind_failed)
         self._deciding = asyncio.Lock()
         self._desk = Desk(
             bus,
@@ -153,7 +155,7 @@ class Scheduler:
             seconds = (self._clock.monotonic() - started) / len(run.pods)
             binds = self._outcomes.carry_out(decided, run.profile, seconds, run.group)
             self._pace((self._clock.monotonic() - started) / len(run.pods))
-            await self._binder.bind(binds, tasks)
+            await self._binder.bind(self._volumes.hold_back(binds, tasks), tasks)
             await asyncio.sleep(0)
 
     def _on_bound(self, bind: Bind, version: int) -> None:

@@ -153,7 +153,7 @@ class Storage:
             promised = _is_for(volume, claim)
             if (
                 (spec.claim_ref is not None and not promised)
-                or (spec.claim_ref is None and volume.status.phase not in {"", "Available"})
+                or (spec.claim_ref is None and volume.status.phase != "Available")
                 or volume.metadata.deletion_timestamp
                 or size < amount(_STORAGE, claim.spec.resources.requests.get(_STORAGE, "0"))
                 or not set(claim.spec.access_modes) <= set(spec.access_modes)

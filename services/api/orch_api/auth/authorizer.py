@@ -85,6 +85,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         Rule(frozenset({"create"}), frozenset({"pods./binding"})),
         Rule(frozenset({"update", "patch"}), frozenset({"pods./status", "podgroups.scheduling.x-k8s.io/status"})),
         Rule(frozenset({"delete"}), frozenset({"pods."})),
+        Rule(_READ | frozenset({"update", "patch"}), frozenset({"persistentvolumes.", "persistentvolumeclaims."})),
         _EVENTS,
         _LEASES,
     ),
