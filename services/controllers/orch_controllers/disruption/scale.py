@@ -12,6 +12,7 @@ from orch.objects.autoscaling import Scale
 from orch.objects.meta import Object, OwnerReference
 from orch.objects.pods import Pod
 from orch.objects.scheme import DEPLOYMENTS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS, Kind
+from orch.runtime.informer import Informer
 from orch_controllers.context import Context
 
 _OWN: Final[tuple[Kind[Any], ...]] = (REPLICATION_CONTROLLERS, REPLICA_SETS, STATEFUL_SETS)
@@ -30,7 +31,7 @@ class Scales:
     def __init__(self, context: Context) -> None:
         self._client = context.client
         self._kinds = context.kinds
-        self._informers = {(kind.group, kind.name): context.informers.of(kind) for kind in _OWN}
+        self._informers = _informers(context, _OWN)
         self._deployments = context.informers.of(DEPLOYMENTS)
 
     async def of(self, pods: Sequence[Pod]) -> Expected:
@@ -74,8 +75,9 @@ class Scales:
         kind = next((each for each in self._kinds.known if (each.group, each.name) == (group, owner.kind)), None)
         if kind is None:
             return None
+        view: Kind[Any] = kind.with_view(Scale)
         try:
-            scale = await self._client.get(kind.with_view(Scale), namespace, owner.name, subresource="scale")
+            scale: Scale = await self._client.get(view, namespace, owner.name, subresource="scale")
         except NotFoundError as error:
             if await self._exists(kind, namespace, owner):
                 raise TerminalError(f"{kind.qualified} does not implement the scale subresource") from error
@@ -92,3 +94,7 @@ class Scales:
 
 def _replicas(asked: int | None) -> int:
     return 1 if asked is None else asked
+
+
+def _informers(context: Context, kinds: Sequence[Kind[Any]]) -> dict[tuple[str, str], Informer[Any]]:
+    return {(kind.group, kind.name): context.informers.of(kind) for kind in kinds}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from orch.objects.meta import ObjectMeta, OwnerReference
-from orch.objects.scheme import EVENTS, Kind
+from orch.objects.scheme import EVENTS, NAMESPACES, Kind
 from orch.runtime.informer import Informer, Item
 from orch.runtime.reconcile import Key
 from orch_controllers.context import Context
@@ -23,6 +23,7 @@ class Graph:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._namespaces = context.informers.of(NAMESPACES)
         self._informers: dict[str, Informer[Any]] = {}
         self._by_name: dict[tuple[str, str], Kind[Any]] = {}
         self._indexed: set[Kind[Any]] = set()
@@ -48,6 +49,14 @@ class Graph:
         """Return an object as the informer holds it."""
         informer = self._informers.get(kind.qualified)
         return None if informer is None else informer.get(key.namespace, key.name)
+
+    def is_elsewhere(self, kind: Kind[Any], name: str, uid: str) -> bool:
+        """Return whether an object is in some namespace; owners have to be in that of their dependents."""
+        informer = self._informers.get(kind.qualified)
+        if informer is None or not kind.namespaced:
+            return False
+        found = (informer.get(each.name, name) for each in self._namespaces.items())
+        return any(item is not None and item.uid == uid for item in found)
 
     def dependents(self, uid: str) -> list[Dependent]:
         """Return what names `uid` as an owner."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from orch.errors import NotFoundError
 from orch.objects.meta import Object, ObjectMeta, OwnerReference
 from orch.objects.scheme import Kind
+from orch.runtime.events import reference
 from orch.runtime.informer import Change, Item
 from orch.runtime.reconcile import DONE, Key, Result
 from orch_controllers.context import Context
@@ -29,6 +30,9 @@ from orch_controllers.garbage.graph import (
 
 log = logging.getLogger(__name__)
 
+KeyT = TypeVar("KeyT")
+
+_REMEMBERED: Final = 4096
 _AWAIT_INFORMERS: Final = 0.1
 _AWAIT_DEPENDENTS: Final = 1.0
 
@@ -47,7 +51,12 @@ class GarbageReconciler:
 
     def __init__(self, context: Context, graph: Graph) -> None:
         self._client = context.client
+        self._recorder = context.recorders.of("garbage-collector-controller")
         self._graph = graph
+        self._gone: dict[tuple[str, str, OwnerReference], None] = {}
+        """Owners of which the api said that they do not exist. They never will: a uid is given once."""
+        self._misplaced: dict[tuple[str, str], None] = {}
+        """Dependents and owners in another namespace, of which people have been told."""
 
     def keys_of(self, kind: Kind[Any]) -> Callable[[Change[Any]], Iterable[Key]]:
         """Return whom a change of an object of `kind` concerns: itself, its dependents, its owners."""
@@ -85,7 +94,7 @@ class GarbageReconciler:
     async def _check_owners(self, kind: Kind[Any], item: Item[Any]) -> None:
         """Delete the object when no owner stands; else take away the references to those that do not."""
         meta: ObjectMeta = item.object.metadata
-        states = {owner.uid: await self._state_of(meta.namespace, owner) for owner in meta.owner_references}
+        states = {owner.uid: await self._state_of(kind, item, owner) for owner in meta.owner_references}
         fallen = [uid for uid, state in states.items() if state is not _Owner.SOLID]
         if not fallen:
             return
@@ -104,23 +113,40 @@ class GarbageReconciler:
                 await self._unblock(kind, meta)  # they may be waiting for one another in a circle
         await self._delete(kind, item.object, policy)
 
-    async def _state_of(self, namespace: str, owner: OwnerReference) -> _Owner:
+    async def _state_of(self, dependent: Kind[Any], item: Item[Any], owner: OwnerReference) -> _Owner:
         """Return what an owner is; that one is gone counts only when the api says so."""
         kind = self._graph.kind_of(owner)
-        if kind is None or (kind.namespaced and not namespace):
-            return _Owner.SOLID  # not ours to judge: a kind that is unknown here, or a reference that cannot be valid
-        where = Key(namespace if kind.namespaced else "", owner.name)
+        if kind is None:
+            return _Owner.SOLID  # not ours to judge: nothing is known of the kind here
+        if kind.namespaced and not item.namespace:
+            self._tell_misplaced(dependent, item, kind, owner)
+            return _Owner.SOLID  # a reference that cannot be valid is no reason to delete what has it
+        where = Key(item.namespace if kind.namespaced else "", owner.name)
         known = self._graph.item(kind, where)
         if known is not None and known.uid == owner.uid:
-            found: ObjectMeta = known.object.metadata
-        else:
-            try:
-                found = (await self._client.get(kind.with_view(Object), where.namespace, where.name)).metadata
-            except NotFoundError:
-                return _Owner.GONE
-        if found.uid != owner.uid:
+            return _state(known.object.metadata)
+        identity = (kind.qualified, where.namespace, owner)
+        if identity in self._gone:
             return _Owner.GONE
-        return _Owner.WAITING if waits_for_dependents(found) else _Owner.SOLID
+        try:
+            found = await self._client.get(kind.with_view(Object), where.namespace, where.name)
+        except NotFoundError:
+            found = None
+        if found is not None and found.metadata.uid == owner.uid:
+            return _state(found.metadata)
+        _remember(self._gone, identity)
+        self._tell_misplaced(dependent, item, kind, owner)
+        return _Owner.GONE
+
+    def _tell_misplaced(self, dependent: Kind[Any], item: Item[Any], kind: Kind[Any], owner: OwnerReference) -> None:
+        """Warn people, once, of an owner that exists, but not where its dependent could have it."""
+        pair = (item.uid, owner.uid)
+        if pair in self._misplaced or not self._graph.is_elsewhere(kind, owner.name, owner.uid):
+            return
+        _remember(self._misplaced, pair)
+        named = f"[{owner.api_version}/{owner.kind}, namespace: {item.namespace}, name: {owner.name}, uid: {owner.uid}]"
+        message = f'ownerRef {named} does not exist in namespace "{item.namespace}"'
+        self._recorder.event(reference(dependent, item), "Warning", "OwnerRefInvalidNamespace", message)
 
     async def _finish_foreground(self, kind: Kind[Any], item: Item[Any]) -> Result:
         """Let the owner go when no dependent is left that blocks it; they have been told by its change."""
@@ -178,6 +204,16 @@ class GarbageReconciler:
             await self._client.patch(kind.with_view(Object), meta.namespace, meta.name, patch, strategic=strategic)
         except NotFoundError:
             log.debug("%s %s/%s was gone already", kind.name, meta.namespace, meta.name)
+
+
+def _state(owner: ObjectMeta) -> _Owner:
+    return _Owner.WAITING if waits_for_dependents(owner) else _Owner.SOLID
+
+
+def _remember(known: dict[KeyT, None], key: KeyT) -> None:
+    known[key] = None
+    if len(known) > _REMEMBERED:
+        del known[next(iter(known))]
 
 
 def _concerns(meta: ObjectMeta) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from orch.errors import NotFoundError
+from orch.errors import ConflictError, NotFoundError
 from orch.objects.cluster import Namespace
 from orch.objects.meta import Condition, Object
 from orch.objects.scheme import DEPLOYMENTS, NAMESPACES, PODS, REPLICA_SETS, Kind
@@ -23,7 +23,9 @@ _OWNERS_FIRST: Final = (DEPLOYMENTS, REPLICA_SETS, PODS)
 """Deleted before all else, so that nothing makes again what was deleted."""
 
 _FINALIZER: Final = "kubernetes"
-_LOOK_AGAIN: Final = 0.1
+_AT_A_TIME: Final = 128
+"""Deletions under way, so that the api commits as many at once as it can."""
+_LOOK_AGAIN: Final = 0.25
 _WAIT: Final = 1.0
 
 
@@ -33,6 +35,7 @@ class NamespaceReconciler:
     def __init__(self, context: Context) -> None:
         self._client = context.client
         self._kinds = context.kinds
+        self._informers = context.informers
         self._clock = context.clock
         self._namespaces = context.informers.of(NAMESPACES)
 
@@ -45,26 +48,43 @@ class NamespaceReconciler:
         if _FINALIZER not in namespace.spec.finalizers:
             return DONE
         served = await self._kinds.refresh()  # what has come to be served since may be in the namespace, too
+        remains, deleted = await self._clear(key.name, served, self._known)
+        if not remains:
+            # As far as the informers know. What they have not seen yet counts, too.
+            remains, deleted = await self._clear(key.name, served, self._listed)
+        if not remains:
+            await self._finalize(namespace)
+            return DONE
+        if not deleted or not namespace.status.conditions:
+            await self._tell(namespace, remains)
+        return Result(_LOOK_AGAIN if deleted else _WAIT)
+
+    async def _clear(
+        self, namespace: str, served: Sequence[Kind[Any]], contents: Callable[[Kind[Any], str], Awaitable[list[Object]]]
+    ) -> tuple[list[Remains], int]:
+        """Delete what is in the namespace, those who make objects first; return what is left, and how much that was."""
         remains: list[Remains] = []
         deleted = 0
 
         async def clear(kind: Kind[Any]) -> None:
             nonlocal deleted
-            contents = await self._client.list(kind.with_view(Object), key.name)
-            if contents:
-                remains.append(_remains(kind, contents))
-                deleted += await self._delete(kind, contents)
+            if found := await contents(kind, namespace):
+                remains.append(_remains(kind, found))
+                deleted += await self._delete(kind, found)
 
         first = [kind for kind in _OWNERS_FIRST if kind in served]
         for kind in first:
             await clear(kind)
         await for_each([kind for kind in served if kind.namespaced and kind not in first], clear)
-        remains.sort(key=lambda each: each.resource)
-        if remains:
-            await self._tell(namespace, remains)
-            return Result(_LOOK_AGAIN if deleted else _WAIT)
-        await self._finalize(namespace)
-        return DONE
+        return sorted(remains, key=lambda each: each.resource), deleted
+
+    async def _known(self, kind: Kind[Any], namespace: str) -> list[Object]:
+        """Return what the informer knows: a namespace of thousands of pods is looked at many times while they end."""
+        informer = self._informers.of(kind)
+        return [item.object for item in informer.items(namespace)] if informer.synced else []
+
+    async def _listed(self, kind: Kind[Any], namespace: str) -> list[Object]:
+        return await self._client.list(kind.with_view(Object), namespace)
 
     async def _delete(self, kind: Kind[Any], contents: Sequence[Object]) -> int:
         """Delete what is not being deleted already; return how many that were."""
@@ -73,11 +93,11 @@ class NamespaceReconciler:
             meta = each.metadata
             try:
                 await self._client.delete(kind, meta.namespace, meta.name, uid=meta.uid, propagation="Background")
-            except NotFoundError:
-                log.debug("%s %s/%s was gone already", kind.name, meta.namespace, meta.name)
+            except (NotFoundError, ConflictError) as error:
+                log.debug("%s %s/%s: %s", kind.name, meta.namespace, meta.name, error)
 
         there = [each for each in contents if not each.metadata.deletion_timestamp]
-        await for_each(there, delete)
+        await for_each(there, delete, _AT_A_TIME)
         return len(there)
 
     async def _tell(self, namespace: Namespace, remains: Sequence[Remains]) -> None:
