@@ -132,3 +132,29 @@ async def test_a_namespace_takes_all_with_it(cluster: Cluster, owned: Client) ->
     await cluster.eventually(ended)
     await owned.create("/api/v1/namespaces", {"metadata": {"name": "ns"}})
     assert not await owned.items("/api/v1/namespaces/ns/pods")
+
+
+async def test_pods_of_a_namespace_go_before_all_else(cluster: Cluster, owned: Client) -> None:
+    await owned.create("/api/v1/namespaces", {"metadata": {"name": "ns"}})
+    await owned.create("/api/v1/namespaces/ns/configmaps", {"metadata": {"name": "needed"}})
+    metadata = {"name": "p", "finalizers": ["example.com/hold"]}
+    spec = {"containers": [{"name": "main", "image": "nginx"}]}
+    await owned.create("/api/v1/namespaces/ns/pods", {"metadata": metadata, "spec": spec})
+    await owned.delete("/api/v1/namespaces/ns")
+
+    async def waits() -> bool:
+        status = (await owned.get("/api/v1/namespaces/ns"))["status"]
+        conditions = {one["type"]: one for one in status.get("conditions", ())}
+        found = conditions.get("NamespaceContentRemaining", {})
+        return "pods. has 1 resource instances" in found.get("message", "")
+
+    await cluster.eventually(waits)
+    await cluster.settled()
+    needed = await owned.get("/api/v1/namespaces/ns/configmaps/needed")
+    assert "deletionTimestamp" not in needed["metadata"]
+    await owned.patch("/api/v1/namespaces/ns/pods/p", {"metadata": {"finalizers": None}})
+
+    async def ended() -> bool:
+        return (await owned.http("GET", "/api/v1/namespaces/ns")).status == 404
+
+    await cluster.eventually(ended)

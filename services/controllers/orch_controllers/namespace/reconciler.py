@@ -10,7 +10,7 @@ from typing import Any, Final
 from orch.errors import ConflictError, NotFoundError
 from orch.objects.cluster import Namespace
 from orch.objects.meta import Condition, Object
-from orch.objects.scheme import DEPLOYMENTS, NAMESPACES, PODS, REPLICA_SETS, Kind
+from orch.objects.scheme import NAMESPACES, PODS, Kind
 from orch.runtime.reconcile import DONE, Key, Result
 from orch_controllers.context import Context
 from orch_controllers.documents import condition_document
@@ -18,9 +18,6 @@ from orch_controllers.fanout import for_each
 from orch_controllers.namespace.conditions import Remains, conditions_of
 
 log = logging.getLogger(__name__)
-
-_OWNERS_FIRST: Final = (DEPLOYMENTS, REPLICA_SETS, PODS)
-"""Deleted before all else, so that nothing makes again what was deleted."""
 
 _FINALIZER: Final = "kubernetes"
 _AT_A_TIME: Final = 128
@@ -62,7 +59,11 @@ class NamespaceReconciler:
     async def _clear(
         self, namespace: str, served: Sequence[Kind[Any]], contents: Callable[[Kind[Any], str], Awaitable[list[Object]]]
     ) -> tuple[list[Remains], int]:
-        """Delete what is in the namespace, those who make objects first; return what is left, and how much that was."""
+        """Delete what is in the namespace; return what is left, and how much of it was not being deleted yet.
+
+        Pods go first, and all else stays until the last of them is gone: what they stand on, network policies above
+        all, is theirs to the end (Kubernetes' ordered deletion of namespaces).
+        """
         remains: list[Remains] = []
         deleted = 0
 
@@ -72,10 +73,10 @@ class NamespaceReconciler:
                 remains.append(_remains(kind, found))
                 deleted += await self._delete(kind, found)
 
-        first = [kind for kind in _OWNERS_FIRST if kind in served]
-        for kind in first:
-            await clear(kind)
-        await for_each([kind for kind in served if kind.namespaced and kind not in first], clear)
+        if PODS in served:
+            await clear(PODS)
+        if not remains:
+            await for_each([kind for kind in served if kind.namespaced and kind != PODS], clear)
         return sorted(remains, key=lambda each: each.resource), deleted
 
     async def _known(self, kind: Kind[Any], namespace: str) -> list[Object]:
