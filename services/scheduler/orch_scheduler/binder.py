@@ -36,11 +36,12 @@ RETRIES: Final = Counter("scheduler_binding_retries", "Requests to bind that wer
 
 
 class Bind(msgspec.Struct, frozen=True):
-    """A placement to commit. `trace` is the span under which it was decided."""
+    """A placement to commit. `trace` is the span under which it was decided, `turn` the turn in which it was."""
 
     pod: Waiting
     node: str
     trace: TraceContext | None
+    turn: int = 0
 
 
 class Binder:
@@ -52,7 +53,9 @@ class Binder:
         clock: Clock,
         bound: Callable[[Bind, int], None],
         failed: Callable[[Bind, OrchError], None],
+        turn: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._turn = turn
         self._client = client
         self._clock = clock
         self._bound = bound
@@ -90,6 +93,11 @@ class Binder:
                 self._idle.set()
 
     async def _commit(self, binds: Sequence[Bind]) -> None:
+        turn = self._turn()
+        for bind in binds:
+            if bind.turn != turn:  # it waited for volumes meanwhile, and others may have taken its room
+                self._refused(bind, ConflictError.of("pods/binding", "", bind.pod.name, "decided in a past turn"))
+        binds = [bind for bind in binds if bind.turn == turn]
         delay = _FIRST_DELAY
         while binds:
             binds = await self._ask(binds)

@@ -21,7 +21,7 @@ from orch_scheduler.filters.named_nodes import NamedNodes
 from orch_scheduler.filters.neighbours import InterPodAffinity
 from orch_scheduler.filters.node_name import NodeName
 from orch_scheduler.filters.ports import NodePorts
-from orch_scheduler.filters.protocol import Filter, Wake
+from orch_scheduler.filters.protocol import Filter
 from orch_scheduler.filters.spread import PodTopologySpread
 from orch_scheduler.filters.taints import TaintToleration
 from orch_scheduler.filters.unschedulable import NodeUnschedulable
@@ -147,11 +147,6 @@ class Engine:
             if not isinstance(rule, NodeResourcesFit):
                 mask &= ruling.allowed
         return mask
-
-    def touchy(self, snapshot: Snapshot, demand: Demand) -> bool:
-        """Return whether it matters to the demand who goes, and not only how much room that leaves."""
-        rulings = self.verdict(snapshot, demand).rulings
-        return any(rule.wake & Wake.POD_REMOVED for rule, _ in rulings if not isinstance(rule, NodeResourcesFit))
 
 
 class _Plan:

@@ -97,7 +97,7 @@ class Scheduler:
         )
         self._evictions = Evictions(client, recorder, clock, self._outcomes.victim_stays)
         self._outcomes.attach(self._observed, self._evictions)
-        self._binder = Binder(binding or client, clock, self._on_bound, self._outcomes.bind_failed)
+        self._binder = Binder(binding or client, clock, self._on_bound, self._outcomes.bind_failed, self._turn_number)
         self._volumes = VolumeBinder(client, self._columns, clock, self._binder.bind, self._outcomes.bind_failed)
         self._deciding = asyncio.Lock()
         self._desk = Desk(
@@ -153,10 +153,13 @@ class Scheduler:
             started = self._clock.monotonic()
             decided = self._planner.decide(run)
             seconds = (self._clock.monotonic() - started) / len(run.pods)
-            binds = self._outcomes.carry_out(decided, run.profile, seconds, run.group)
+            binds = self._outcomes.carry_out(decided, run.profile, seconds, run.group, self._turn_number())
             self._pace((self._clock.monotonic() - started) / len(run.pods))
             await self._binder.bind(self._volumes.hold_back(binds, tasks), tasks)
             await asyncio.sleep(0)
+
+    def _turn_number(self) -> int:
+        return self._turn.number() if self._turn is not None else 0
 
     def _on_bound(self, bind: Bind, version: int) -> None:
         if self._turn is not None:

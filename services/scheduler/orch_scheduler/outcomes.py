@@ -83,13 +83,15 @@ class Outcomes:
         self._observed = observed
         self._evictions = evictions
 
-    def carry_out(self, decided: Decided, profile: Decider, seconds: float, group: str = "") -> list[Bind]:
+    def carry_out(
+        self, decided: Decided, profile: Decider, seconds: float, group: str = "", turn: int = 0
+    ) -> list[Bind]:
         """Return the bindings to commit; everything else that follows is under way then. `seconds`: of each pod."""
         binds: list[Bind] = []
         for pod, placement in decided.placed:
             self._count("scheduled", profile, seconds)
             self._queue.encourage(pod.demand)
-            binds.append(_bind(pod, placement))
+            binds.append(_bind(pod, placement, turn))
         for refused in decided.refused:
             self._count("unschedulable", profile, seconds)
             self._refuse(refused, profile)
@@ -206,7 +208,7 @@ class Outcomes:
         ATTEMPT_SECONDS.labels(result, profile.name).observe(seconds)
 
 
-def _bind(pod: Waiting, placement: Placement) -> Bind:
+def _bind(pod: Waiting, placement: Placement, turn: int) -> Bind:
     attributes: Mapping[str, str | int] = {
         "k8s.pod.name": pod.name,
         "k8s.namespace.name": pod.namespace,
@@ -214,4 +216,4 @@ def _bind(pod: Waiting, placement: Placement) -> Bind:
         "orch.feasible_nodes": placement.feasible,
     }
     with telemetry.span("scheduler.schedule", parent=pod.trace, attributes=attributes):
-        return Bind(pod, placement.node, telemetry.current_trace() or pod.trace)
+        return Bind(pod, placement.node, telemetry.current_trace() or pod.trace, turn)

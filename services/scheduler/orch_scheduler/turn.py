@@ -107,6 +107,10 @@ class Turn:
         """Return the proof of the latest turn, None before the first; what a past one proves is refused."""
         return self._fence
 
+    def number(self) -> int:
+        """Return a number that no other turn has, 0 while it is another's."""
+        return self._held.create_revision if self._held is not None else 0
+
     @property
     def held(self) -> bool:
         """Whether this scheduler has the turn."""

@@ -10,7 +10,7 @@ from overcommitment import overcommitted
 from orch.errors import ConflictError, ServiceUnavailableError, UnavailableError
 from orch.objects.scheme import NODES, PODS
 from orch_pb.v1 import rpc_pb2
-from orch_scheduler.binder import RETRIES
+from orch_scheduler.binder import FAILURES, RETRIES
 
 
 async def test_a_pod_that_no_rule_can_judge_harms_no_other(
@@ -142,3 +142,18 @@ async def test_slices_get_shorter_when_pods_are_hard_to_place(scheduler):
     for _ in range(10):
         scheduler._pace(1e-6)
     assert scheduler._limit == most
+
+
+async def test_what_was_decided_in_a_past_turn_is_not_sent_in_the_next(
+    scheduler, monkeypatch, add_node, add_pod, bound
+):
+    """As when a pod waited for its volumes while another scheduler had the turn."""
+    await add_node("n", cpu="1")
+    binder = scheduler._binder
+    turns = iter((1, 2))
+    monkeypatch.setattr(scheduler, "_turn_number", lambda: next(turns, 3))
+    monkeypatch.setattr(binder, "_turn", scheduler._turn_number)
+    refused = FAILURES.labels("Conflict")._value.get()
+    await add_pod("p", cpu="1")
+    assert await bound("p") == "n"
+    assert FAILURES.labels("Conflict")._value.get() == refused + 1
