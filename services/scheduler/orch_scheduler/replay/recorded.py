@@ -37,25 +37,33 @@ class RecordedDemands(Demands):
         self._templates: WeakKeyDictionary[Demand, Template] = WeakKeyDictionary()
         self._written: set[int] = set()
         self._last = 0
+        self._recent: Demand | None = None
+        self._number = 0
 
     def of(self, pod: Pod, *, pinned: bool = False) -> Demand:
         """Return the pod's demand. Raises ValueError for a quantity or a selector that cannot be read."""
         demand = super().of(pod, pinned=pinned)
-        if demand not in self._templates:
+        if demand is not self._recent and demand not in self._templates:
             self._last += 1
             self._templates[demand] = Template(id=self._last, pod=_encode(_essence(pod)), pinned=pinned)
         return demand
 
     def template(self, demand: Demand) -> int:
         """Return the number of a demand's template, which is in the journal when this returns."""
+        if demand is self._recent:
+            return self._number
         template = self._templates[demand]
-        if template.id not in self._written and self._journal.recording:
-            self._written.add(template.id)
-            self._journal.template(template)
+        if self._journal.recording:
+            if template.id not in self._written:
+                self._written.add(template.id)
+                self._journal.template(template)
+            # Pods of one class come one after another: the next is likely to be of the same.
+            self._recent, self._number = demand, template.id
         return template.id
 
     def checkpoint(self) -> list[JournalEntry]:
         """Return all templates that anything may name, as entries; from now on they count as written."""
+        self._recent = None
         templates = list(self._templates.values())
         self._written = {template.id for template in templates}
         return [JournalEntry(template=template) for template in templates]
