@@ -172,8 +172,8 @@ def test_the_new_sets_failure_is_told_before_the_old_ones() -> None:
     assert conditions.failure(replica_set("new"), [replica_set("old")]) is None
 
 
-def test_a_status_is_written_with_its_zeroes_and_unknowns() -> None:
+def test_a_status_is_written_without_zeroes_but_with_unknowns() -> None:
     unknown = Condition(type="Progressing", status="Unknown", reason="DeploymentPaused")
     patch = conditions.as_patch(DeploymentStatus(conditions=(unknown,)))
-    assert patch["replicas"] == 0
+    assert patch["replicas"] is None
     assert patch["conditions"] == [{"type": "Progressing", "status": "Unknown", "reason": "DeploymentPaused"}]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from orch.errors import AlreadyExistsError, ApiError, ConflictError, OrchError
 from orch.objects.apps import Deployment, ReplicaSet
 from orch.objects.pods import Pod
@@ -26,7 +28,7 @@ from orch_controllers.ownership import (
     index_by_controller,
     owner_keys,
 )
-from orch_controllers.pod_state import is_finished
+from orch_controllers.pod_state import available_in, is_active, is_finished
 
 _AWAIT_INFORMER: Final = 0.5
 
@@ -149,11 +151,25 @@ class DeploymentReconciler:
         if wanted != scaling.size(new):
             await rollout.scale(new, wanted)
             return
-        shrunk = scaling.scale_down_old(rollout.deployment, new, rollout.old)
+        old = [self._counted(each) for each in rollout.old]
+        shrunk = scaling.scale_down_old(rollout.deployment, self._counted(new), old)
         for replica_set, count in shrunk:
             await rollout.scale(replica_set, count)
         if not shrunk:
             await self._finish(rollout)
+
+    def _counted(self, replica_set: ReplicaSet) -> ReplicaSet:
+        """Return a replica set with the available pods that it has now: its status may not have caught up with them.
+
+        Else one whose pods have just come to serve would be shrunk as if they did not.
+        """
+        if scaling.size(replica_set) == 0:
+            return replica_set
+        now, least = self._clock.now(), replica_set.spec.min_ready_seconds
+        pods = controlled(self._pods, replica_set.metadata.uid)
+        available = sum(is_active(pod) and available_in(pod, least, now) == 0 for pod in pods)
+        status = msgspec.structs.replace(replica_set.status, available_replicas=available)
+        return msgspec.structs.replace(replica_set, status=status)
 
     async def _recreate(self, rollout: Rollout) -> None:
         """Let all old pods end before the first new one is made."""

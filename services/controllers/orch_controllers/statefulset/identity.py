@@ -6,6 +6,7 @@ Facts are k8s.io/kubernetes pkg/controller/statefulset's (stateful_set_utils.go)
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +25,7 @@ _NAME: Final = re.compile(r"(.*)-([0-9]+)", re.DOTALL)
 _MOST: Final = 2**31 - 1
 
 
+@lru_cache(maxsize=16384)
 def parse(name: str) -> tuple[str, int]:
     """Return which set a pod would be of by its name, and its number; ("", -1) when the name has none."""
     found = _NAME.fullmatch(name)

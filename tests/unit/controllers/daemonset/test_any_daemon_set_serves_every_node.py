@@ -308,10 +308,10 @@ class DaemonSetMachine(RuleBasedStateMachine):
             current = newest["metadata"]["labels"][HASH]
             if any(pod["metadata"]["labels"][HASH] != current for pod in pods if target(pod) in wanted):
                 return False
-            assert status["updatedNumberScheduled"] == len(wanted)
+            assert status.get("updatedNumberScheduled", 0) == len(wanted)
         assert status["observedGeneration"] == found["metadata"]["generation"]
         names = ("desiredNumberScheduled", "currentNumberScheduled", "numberReady", "numberAvailable")
-        return [status[name] for name in names] == [len(wanted)] * 4 and status["numberUnavailable"] == 0
+        return [status.get(name, 0) for name in names] == [len(wanted)] * 4 and "numberUnavailable" not in status
 
 
 def target(pod: Document) -> str:

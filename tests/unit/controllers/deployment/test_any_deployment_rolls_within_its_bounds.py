@@ -13,6 +13,7 @@ from workload_world import ENDED, Driver, PodWorld, controllers, is_ready, leavi
 from orch.objects.scheme import DEPLOYMENTS, PODS, REPLICA_SETS, Kind
 from orch.runtime.reconcile import Key, Result
 from orch_controllers.deployment.reconciler import DeploymentReconciler
+from orch_controllers.pod_state import is_ready as pod_is_ready
 from orch_controllers.replicaset.reconciler import ReplicaSetReconciler
 from orch_controllers.shares import resolve
 
@@ -188,7 +189,10 @@ class DeploymentMachine(RuleBasedStateMachine):
             assert len(controllers(new)) <= 1, "two controllers"
         if self.driver is None or not self.driver.acting:
             return
-        if kind == REPLICA_SETS and new is None and old is not None:
+        if kind == REPLICA_SETS and old is not None and new is not None:
+            shrinks = new["spec"]["replicas"] < old["spec"]["replicas"]
+            self.stumbled = self.stumbled or (shrinks and self.seen_serving() < self.fewest)
+        elif kind == REPLICA_SETS and new is None and old is not None:
             ours = [pod for pod in self.active() if old["metadata"]["uid"] in controllers(pod)]
             assert not ours, "its pods would go with it"
         elif kind == PODS and old is None and new is not None:
@@ -216,6 +220,11 @@ class DeploymentMachine(RuleBasedStateMachine):
 
     def is_stray(self, pod: Document) -> bool:
         return pod["metadata"]["labels"]["app"] != "web"
+
+    def seen_serving(self) -> int:
+        """Return how many pods the process knows to serve: who knows of too few cannot tell what it may spare."""
+        pods = [item.object for item in self.driver.process.informers.of(PODS).items("default")]
+        return sum(not pod.metadata.deletion_timestamp and pod_is_ready(pod) for pod in pods)
 
     def note_bounds(self) -> None:
         """Remember the widest bounds that were asked for: what was begun under them may still be under way."""

@@ -288,7 +288,7 @@ class StatefulSetMachine(RuleBasedStateMachine):
                 if parse(pod["metadata"]["name"])[1] >= first and not updated:
                     return False
         assert status["observedGeneration"] == found["metadata"]["generation"]
-        ready = (status["replicas"], status["readyReplicas"])
+        ready = (status["replicas"], status.get("readyReplicas", 0))
         return ready == (replicas, replicas) and status["availableReplicas"] == replicas
 
     def check_claims(self) -> None:
