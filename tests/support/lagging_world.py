@@ -20,6 +20,7 @@ from orch.clock import ManualClock, rfc3339
 from orch.errors import AlreadyExistsError, ConflictError, NotFoundError, UnavailableError
 from orch.objects.scheme import PODS, Kind
 from orch.runtime.informer import Informers
+from orch.runtime.reconcile import Key
 from orch_pb.v1 import object_pb2
 
 Document = dict[str, Any]
@@ -125,6 +126,9 @@ class FaultyClient:
     async def get(self, kind: Kind[Any], namespace: str, name: str) -> Any:
         return _view(kind, self.world._get(kind, namespace, name))
 
+    async def list(self, kind: Kind[Any], namespace: str) -> list[Any]:
+        return [_view(kind, each) for each in self.world.all(kind) if each["metadata"]["namespace"] == namespace]
+
     async def create(self, kind: Kind[Any], namespace: str, body: Any) -> Any:
         return self._write(kind, lambda: self.world.create(kind, namespace, _plain(body)))
 
@@ -192,6 +196,7 @@ class Surroundings(msgspec.Struct):
     informers: Informers
     recorders: Any
     clock: ManualClock
+    kinds: Any = None
 
 
 class Process:
@@ -248,6 +253,41 @@ class Process:
             if of == kind:
                 return message
         return None
+
+
+class Ticking:
+    """One reconciler that sees everything at once, and looks at one key every few seconds: time costs nothing."""
+
+    def __init__(self, kinds: list[Kind[Any]], reconciler: Callable[[Any], Any], key: Key) -> None:
+        self.world = World()
+        self.process = Process(self.world, kinds)
+        self.client = self.process.client
+        self.clock = self.world.clock
+        self.reconciler = reconciler(self.process.context)
+        self.key = key
+        self.result: Any = None
+
+    async def settled(self) -> None:
+        """Reconcile until nothing is written any more."""
+        before = -1
+        while before != self.client.writes:
+            before = self.client.writes
+            self.process.catch_up()
+            self.result = await self.reconciler.reconcile(self.key)
+            self.process.catch_up()
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass, looking at the key every second and whenever the reconciler asks for it."""
+        until = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < until:
+            await self.settled()
+            wait = self.result.requeue_after or 1
+            await self.clock.advance(max(min(wait, 1, until - self.clock.monotonic()), 0.001))
+        await self.settled()
+
+    def told(self) -> dict[str, str]:
+        """Return the last message of each reason."""
+        return dict(self.process.recorder.events)
 
 
 def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, ResultT]) -> ResultT:
