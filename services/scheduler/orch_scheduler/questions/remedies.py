@@ -55,7 +55,9 @@ def _told(rule: Filter, ruling: Ruling, snapshot: Snapshot, demand: Demand, rows
         yield from special(snapshot, demand, rows)
     else:
         for reason, helped in ruling.reasons(rows):
-            yield f"nothing in the way of {rule.name}: {reason}", helped
+            words = _BY_REASON.get(reason)
+            where = _any(helped.tolist())
+            yield f"{words} {where}" if words else f"{where} without the objection of {rule.name}: {reason}", helped
 
 
 def _fit(snapshot: Snapshot, demand: Demand, rows: Rows) -> Told:
@@ -135,6 +137,21 @@ _BY_RULE: Final[Mapping[str, Callable[[Snapshot, Demand, Rows], Told]]] = {
     "NodeAffinity": _labels,
     "NodeName": _name,
 }
+
+
+_BY_REASON: Final[Mapping[str, str]] = {
+    "node(s) didn't have free ports for the requested pod ports": "the host ports free on",
+    "node(s) didn't match pod affinity rules": "pods that the required affinity means near",
+    "node(s) didn't match pod anti-affinity rules": "without the pods that its anti-affinity means,",
+    "node(s) didn't satisfy existing pods anti-affinity rules": "without the pods whose anti-affinity refuses it,",
+    "node(s) didn't match pod topology spread constraints": "more such pods elsewhere, or a larger maxSkew:",
+    "node(s) didn't match pod topology spread constraints (missing required label)": "the label of topologyKey on",
+    "node(s) exceed max volume count": "fewer volumes attached to",
+    "node(s) had no available volume zone": "its volumes in the zone of",
+    "node(s) didn't match PersistentVolume's node affinity": "volumes that can be reached from",
+    "node(s) didn't find available persistent volumes to bind": "a volume to bind for",
+}
+"""What would undo a reason, before the nodes that gave it."""
 
 
 def _grouped(words: Mapping[int, str]) -> Iterator[tuple[str, Rows]]:

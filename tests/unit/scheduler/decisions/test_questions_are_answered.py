@@ -125,6 +125,21 @@ async def test_a_pending_pod_is_judged_as_it_would_be_now(world: World) -> None:
     assert (await world.ask("explain", namespace="d", name="gated")).place == "active"
 
 
+async def test_neighbours_in_the_way_are_told(world: World) -> None:
+    apart = {
+        "podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [{"labelSelector": {}, "topologyKey": "zone"}]
+        }
+    }
+    world.node("n", zone="a")
+    world.node("m", zone="b")
+    world.pod("there", "1", "n")
+    world.pod("unfriendly", "1", "m")
+    world.pod("new", "1", affinity=apart)
+    reply = await world.ask("explain", namespace="d", name="new")
+    assert [each.text for each in reply.remedies] == ["without the pods that its anti-affinity means, any of 2 nodes"]
+
+
 async def test_a_pod_that_is_somewhere_says_where(world: World) -> None:
     world.node("n")
     world.pod("there", "1", "n")
