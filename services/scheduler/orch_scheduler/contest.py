@@ -38,8 +38,10 @@ class Contest:
     __slots__ = (
         "_constant",
         "_feasible",
+        "_judgement",
         "_key",
         "_marks",
+        "_minded",
         "_moving",
         "_own",
         "_relative",
@@ -62,6 +64,8 @@ class Contest:
         self._feasible = self._verdict.allowed()
         self.feasible = int(np.count_nonzero(self._feasible))
         self.scorings: list[tuple[Score, Scoring]] = []
+        self._minded: dict[Demand, bool] = {}
+        self._judgement: Judgement | None = None
         self._own: list[tuple[int, Scoring]] = []
         self._relative: list[tuple[int, Scoring]] = []
         self._worth: list[Points] = []
@@ -106,6 +110,12 @@ class Contest:
 
     def minds(self, other: Demand) -> bool:
         """Return whether it may matter to the class where pods of another class are, beyond the room that they take."""
+        known = self._minded.get(other)
+        if known is None:
+            known = self._minded[other] = self._minds(other)
+        return known
+
+    def _minds(self, other: Demand) -> bool:
         mine, namespaces = self.demand, self._snapshot.namespaces
         if mine.claims and other.claims:
             return True
@@ -120,8 +130,10 @@ class Contest:
         return any(held.term.group.means(mine, namespaces) for held in other.held)
 
     def judgement(self) -> Judgement:
-        """Return how the class is judged now."""
-        return Judgement(self._verdict.refused(), tuple(self._node_scores(_BEST)))
+        """Return how the class was judged when this was first asked."""
+        if self._judgement is None:
+            self._judgement = Judgement(self._verdict.refused(), tuple(self._node_scores(_BEST)))
+        return self._judgement
 
     def ranking(self) -> list[NodeScore]:
         """Return the scores of all nodes that would do, the best first."""

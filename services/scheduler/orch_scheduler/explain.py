@@ -42,7 +42,7 @@ class NodeScore(msgspec.Struct, frozen=True, gc=False):
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """How a class of pods was judged when the first of a run of them was placed: shared by them all.
+    """How a class of pods was judged when a plan came to it: shared by all of them, as far as they follow from it.
 
     `refused`: every node counts for the first rule that refuses it. `best`: the three nodes with the highest scores.
     """

@@ -6,14 +6,14 @@ asked for last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orch_scheduler.demand import Demand
-from orch_scheduler.terms import Group, Held, NamespaceLabels
+from orch_scheduler.terms import Anchor, Group, Held, NamespaceLabels, anchors
 
 Counts = NDArray[np.int32]
 Counted = Group | Held
@@ -23,6 +23,7 @@ KeyT = TypeVar("KeyT")
 MemberT = TypeVar("MemberT")
 
 _ANYWHERE: Final = ""
+_NONE: Final[Mapping[Held, None]] = {}
 _COLUMN_BYTES: Final = 64 * 1024 * 1024
 """How much memory the columns take at most; 64 are kept in any case."""
 _REMEMBERED: Final = 16384
@@ -57,9 +58,12 @@ class Neighbours:
         self._capacity = 0
         self._classes: dict[Demand, _Class] = {}
         self._classes_in: dict[str, dict[Demand, None]] = {}
+        self._classes_at: dict[Anchor, dict[Demand, None]] = {}
         self._columns: dict[Counted, _Column] = {}
+        self._anchored: dict[Anchor, dict[_Column, None]] = {}
+        self._loose: dict[_Column, None] = {}
         self._held: dict[Held, dict[Demand, None]] = {}
-        self._held_in: dict[str, dict[Held, None]] = {}
+        self._held_in: dict[Anchor | str, dict[Held, None]] = {}
         self._ports: dict[int, dict[Demand, None]] = {}
         self._claims: dict[tuple[str, str], dict[Demand, None]] = {}
         self._version = 0
@@ -96,12 +100,14 @@ class Neighbours:
             return known[1]
         if len(self._holders) >= _REMEMBERED:
             self._holders.clear()
-        found = tuple(
-            held
-            for place in (demand.namespace, _ANYWHERE)
-            for held in self._held_in.get(place, ())
-            if held.term.group.means(demand, self._namespaces)
-        )
+        found: tuple[Held, ...] = ()
+        if self._held_in:
+            found = tuple(
+                held
+                for place in (demand.namespace, _ANYWHERE, *anchors(demand))
+                for held in self._held_in.get(place, _NONE)
+                if held.term.group.means(demand, self._namespaces)
+            )
         self._holders[demand] = (self._version, found)
         return found
 
@@ -115,9 +121,19 @@ class Neighbours:
         for demand in self._claims.get((namespace, claim), ()):
             yield demand, self._classes[demand].rows
 
+    def any(self, key: Counted) -> bool:
+        """Return whether a group has members, or a term is held, at all."""
+        self.counts(key)
+        return bool(self._columns[key].members)
+
+    def classes(self) -> Iterator[tuple[Demand, Mapping[int, int]]]:
+        """Yield every class with how many pods of it the rows have."""
+        for demand, found in self._classes.items():
+            yield demand, found.rows
+
     def planned(self) -> Planned:
         """Return what can be added to without changing this one."""
-        return Planned(self, self._namespaces)
+        return Planned(self, self._namespaces, self._capacity)
 
     def grow(self, capacity: int) -> None:
         """Make room for more rows."""
@@ -134,34 +150,46 @@ class Neighbours:
     def _enter(self, demand: Demand) -> _Class:
         found = self._classes[demand] = _Class()
         self._classes_in.setdefault(demand.namespace, {})[demand] = None
-        for key, column in self._columns.items():
-            if self._counts(key, demand):
-                found.columns[column] = None
-                column.members[demand] = None
+        columns = [self._loose]
+        for anchor in anchors(demand):
+            self._classes_at.setdefault(anchor, {})[demand] = None
+            if anchor in self._anchored:
+                columns.append(self._anchored[anchor])
+        for column in (column for some in columns for column in some):
+            if self._counts(column.key, demand):
+                self._join(column, demand, found)
         for held in demand.held:
             holding = self._held.get(held)
             if holding is None:
                 holding = self._held[held] = {}
                 self._version += 1
-                for place in held.term.group.closed or (_ANYWHERE,):
+                for place in _places(held):
                     self._held_in.setdefault(place, {})[held] = None
             holding[demand] = None
+            if held in self._columns:
+                self._join(self._columns[held], demand, found)
         for port in demand.ports:
             self._ports.setdefault(port.number, {})[demand] = None
         for claim in demand.claims:
             self._claims.setdefault((demand.namespace, claim.name), {})[demand] = None
         return found
 
+    def _join(self, column: _Column, demand: Demand, found: _Class) -> None:
+        found.columns[column] = None
+        column.members[demand] = None
+
     def _leave(self, demand: Demand) -> None:
         found = self._classes.pop(demand)
         _discard(self._classes_in, demand.namespace, demand)
+        for anchor in anchors(demand):
+            _discard(self._classes_at, anchor, demand)
         for column in found.columns:
             del column.members[demand]
         for held in dict.fromkeys(demand.held):
             _discard(self._held, held, demand)
             if held not in self._held:
                 self._version += 1
-                for place in held.term.group.closed or (_ANYWHERE,):
+                for place in _places(held):
                     _discard(self._held_in, place, held)
         for port in demand.ports:
             _discard(self._ports, port.number, demand)
@@ -176,11 +204,15 @@ class Neighbours:
 
     def _build(self, key: Counted) -> _Column:
         column = _Column(key, self._capacity)
+        if isinstance(key, Group):
+            if key.anchor is not None:
+                self._anchored.setdefault(key.anchor, {})[column] = None
+            else:
+                self._loose[column] = None
         for demand in self._candidates(key):
             if self._counts(key, demand):
                 found = self._classes[demand]
-                found.columns[column] = None
-                column.members[demand] = None
+                self._join(column, demand, found)
                 for row, count in found.rows.items():
                     column.counts[row] += count
         return column
@@ -188,6 +220,9 @@ class Neighbours:
     def _candidates(self, key: Counted) -> Iterator[Demand]:
         if isinstance(key, Held):
             yield from self._held.get(key, ())
+            return
+        if key.anchor is not None:
+            yield from self._classes_at.get(key.anchor, ())
             return
         closed = key.closed
         if closed is None:
@@ -198,6 +233,11 @@ class Neighbours:
 
     def _drop(self, key: Counted) -> None:
         column = self._columns.pop(key)
+        if isinstance(key, Group):
+            if key.anchor is not None:
+                _discard(self._anchored, key.anchor, column)
+            else:
+                del self._loose[column]
         for demand in column.members:
             del self._classes[demand].columns[column]
 
@@ -205,72 +245,66 @@ class Neighbours:
 class Planned:
     """The neighbours as they would be with the placements of a plan; the ones below stay as they are."""
 
-    def __init__(self, base: Neighbours | Planned, namespaces: NamespaceLabels) -> None:
+    def __init__(self, base: Neighbours | Planned, namespaces: NamespaceLabels, capacity: int) -> None:
         self._base = base
         self._namespaces = namespaces
-        self._rows: dict[Demand, dict[int, int]] = {}
+        self._capacity = capacity
+        self._more = Neighbours(namespaces)
+        self._more.grow(capacity)
 
     def add(self, demand: Demand, row: int, count: int = 1) -> None:
         """Count pods more, or less when `count` is negative."""
-        rows = self._rows.setdefault(demand, {})
-        rows[row] = rows.get(row, 0) + count
+        self._more.add(demand, row, count)
 
     def counts(self, key: Counted) -> Counts:
         """Return how many pods of a group, or with a term, each row has. Not to be written to."""
         counts = self._base.counts(key)
-        copied = False
-        for demand, rows in self._rows.items():
-            if key in demand.held if isinstance(key, Held) else key.means(demand, self._namespaces):
-                if not copied:
-                    counts, copied = counts.copy(), True
-                for row, count in rows.items():
-                    counts[row] += count
-        return counts
+        return counts + self._more.counts(key) if self._more.any(key) else counts
 
     def holders(self, demand: Demand) -> tuple[Held, ...]:
         """Return what pods hold that means the demand."""
-        found = dict.fromkeys(self._base.holders(demand))
-        for other in self._rows:
-            for held in other.held:
-                if held not in found and held.term.group.means(demand, self._namespaces):
-                    found[held] = None
-        return tuple(found)
+        below, more = self._base.holders(demand), self._more.holders(demand)
+        return tuple(dict.fromkeys((*below, *more))) if more else below
 
     def takers(self, port: int) -> Iterator[tuple[Demand, Mapping[int, int]]]:
         """Yield the classes that take a port of that number, with their rows."""
-        yield from self._joined(
-            self._base.takers(port), lambda demand: any(taken.number == port for taken in demand.ports)
-        )
+        return _joined(self._base.takers(port), self._more.takers(port))
 
     def users(self, namespace: str, claim: str) -> Iterator[tuple[Demand, Mapping[int, int]]]:
         """Yield the classes that use a claim, with their rows."""
-        yield from self._joined(
-            self._base.users(namespace, claim),
-            lambda demand: demand.namespace == namespace and any(used.name == claim for used in demand.claims),
-        )
+        return _joined(self._base.users(namespace, claim), self._more.users(namespace, claim))
 
     def changes(self) -> Iterator[tuple[Demand, Mapping[int, int]]]:
         """Yield the classes of the plan, with how many more, or less, the rows have."""
         if isinstance(self._base, Planned):
             yield from self._base.changes()
-        yield from self._rows.items()
+        yield from self._more.classes()
 
     def planned(self) -> Planned:
         """Return what can be added to without changing this one."""
-        return Planned(self, self._namespaces)
+        return Planned(self, self._namespaces, self._capacity)
 
-    def _joined(
-        self, below: Iterable[tuple[Demand, Mapping[int, int]]], wanted: Callable[[Demand], bool]
-    ) -> Iterator[tuple[Demand, Mapping[int, int]]]:
-        seen: dict[Demand, None] = {}
-        for demand, rows in below:
-            seen[demand] = None
-            more = self._rows.get(demand, {})
-            left = {row: rows.get(row, 0) + more.get(row, 0) for row in (*rows, *more)} if more else rows
-            yield demand, {row: count for row, count in left.items() if count > 0}
-        for demand, rows in self._rows.items():
-            if demand not in seen and wanted(demand):
-                yield demand, {row: count for row, count in rows.items() if count > 0}
+
+def _joined(
+    below: Iterable[tuple[Demand, Mapping[int, int]]], more: Iterable[tuple[Demand, Mapping[int, int]]]
+) -> Iterator[tuple[Demand, Mapping[int, int]]]:
+    """Yield every class once, with the rows that have some of it."""
+    above = dict(more)
+    for demand, rows in below:
+        changed = above.pop(demand, None)
+        if changed is None:
+            yield demand, rows
+            continue
+        left = {row: rows.get(row, 0) + changed.get(row, 0) for row in (*rows, *changed)}
+        yield demand, {row: count for row, count in left.items() if count > 0}
+    for demand, rows in above.items():
+        yield demand, {row: count for row, count in rows.items() if count > 0}
+
+
+def _places(held: Held) -> Iterable[Anchor | str]:
+    """Return where a term is looked for by those whom it may mean: by a label, a namespace, or anywhere."""
+    group = held.term.group
+    return (group.anchor,) if group.anchor is not None else group.closed or (_ANYWHERE,)
 
 
 def _discard(members: dict[KeyT, dict[MemberT, None]], key: KeyT, member: MemberT) -> None:

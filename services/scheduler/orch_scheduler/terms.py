@@ -5,7 +5,7 @@ Groups and terms are interned, so that what the columns count for one pod serves
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Final, Protocol
 
@@ -56,11 +56,20 @@ class Meant(msgspec.Struct, frozen=True):
         return self.of_namespaces is not None and self.of_namespaces.matches(namespaces.get(pod.namespace, _NO_LABELS))
 
 
+Anchor = tuple[str, str, str]
+"""A namespace, a label and a value of it."""
+
+
 class Group(msgspec.Struct, frozen=True, eq=False):
-    """Pods that all of `meant` mean; with `living`, only those that are not being deleted."""
+    """Pods that all of `meant` mean; with `living`, only those that are not being deleted.
+
+    `anchor`: a label that all members have in the one namespace where they all are, if there is such; who looks for
+    members, or for the groups of a pod, need not look at the others.
+    """
 
     meant: tuple[Meant, ...]
     living: bool = False
+    anchor: Anchor | None = None
 
     def means(self, pod: Member, namespaces: NamespaceLabels) -> bool:
         """Return whether the pod belongs to the group."""
@@ -141,7 +150,7 @@ class Vocabulary:
 
     def group(self, meant: tuple[Meant, ...], *, living: bool = False) -> Group:
         """Return the group."""
-        return self._groups.setdefault((meant, living), Group(meant, living))
+        return self._groups.setdefault((meant, living), Group(meant, living, anchor_of(meant)))
 
     def term(self, term: PodAffinityTerm, pod: Member) -> Term:
         """Return a term as the pod asks for it. Raises ValueError for a malformed selector.
@@ -180,6 +189,24 @@ class Vocabulary:
             honors_affinity=constraint.node_affinity_policy != "Ignore",
             honors_taints=constraint.node_taints_policy == "Honor",
         )
+
+
+def anchors(pod: Member) -> Iterator[Anchor]:
+    """Yield what a group's anchor may be for the pod to belong to it."""
+    namespace = pod.namespace
+    for key, value in pod.labels.items():
+        yield namespace, key, value
+
+
+def anchor_of(meant: tuple[Meant, ...]) -> Anchor | None:
+    """Return the anchor of a group, None when its members need not have a label in common."""
+    for each in meant:
+        if each.of_namespaces is None and len(each.namespaces) == 1:
+            (namespace,) = each.namespaces
+            for requirement in each.pods.requirements:
+                if requirement.operator in {"=", "==", "in"} and len(requirement.values) == 1:
+                    return namespace, requirement.key, requirement.values[0]
+    return None
 
 
 def _narrowed(

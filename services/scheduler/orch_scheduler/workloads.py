@@ -12,7 +12,7 @@ from typing import Final
 from orch.objects.meta import LabelSelector
 from orch.selectors import Requirement, Selector, from_label_selector, from_labels
 from orch_scheduler.demand import Demand
-from orch_scheduler.terms import Group, Meant
+from orch_scheduler.terms import Group, Meant, anchor_of
 
 _REMEMBERED: Final = 16384
 
@@ -68,7 +68,8 @@ class Workloads:
         if not requirements:
             return None
         selector = Selector(tuple(sorted(requirements, key=str)))
-        group = Group((Meant(selector, frozenset((demand.namespace,))),), living=True)
+        meant = (Meant(selector, frozenset((demand.namespace,))),)
+        group = Group(meant, living=True, anchor=anchor_of(meant))
         return self._groups.setdefault((demand.namespace, selector), group)
 
     def _forget(self) -> None:

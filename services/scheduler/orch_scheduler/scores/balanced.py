@@ -49,6 +49,11 @@ class BalancedAllocation:
 
 def _evenness(found: Sequence[Part], *, with_pod: bool) -> Points:
     """Return 100 where all resources that a node has are used alike, 50 where they are as unlike as can be."""
+    if len(found) == 2 and all(part.everywhere for part in found):
+        left, right = (
+            np.minimum((part.used + part.asked if with_pod else part.used) / part.allocatable, 1.0) for part in found
+        )
+        return ((1.0 - np.abs((left - right) / 2)) * MOST).astype(np.int64)
     fractions: list[NDArray[np.float64]] = []
     known: list[NDArray[np.bool_]] = []
     for part in found:

@@ -116,7 +116,7 @@ def _mean(
     weights = np.zeros(len(total), np.int64)
     for part in found:
         total += points_of(part) * part.weight
-        weights += np.where(part.allocatable != 0, part.weight, 0)
+        weights += part.weight if part.everywhere else np.where(part.allocatable != 0, part.weight, 0)
 
     def at(row: int) -> int:
         summed = weight = 0
@@ -136,6 +136,8 @@ def _over(part: Part) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
 
 def _free(part: Part) -> Points:
     left = part.allocatable - part.used - part.asked
+    if part.everywhere:
+        return np.maximum(left, 0) * MOST // part.allocatable
     return np.where((left >= 0) & (part.allocatable > 0), left * MOST // safe(part.allocatable), 0)
 
 

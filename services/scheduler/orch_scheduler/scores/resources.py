@@ -26,12 +26,15 @@ CPU_AND_MEMORY: Final = (Resource(CPU), Resource(MEMORY))
 
 
 class Part:
-    """One resource of the nodes: `used` and `allocatable` by row, what the pod would add, and its weight."""
+    """One resource of the nodes: `used` and `allocatable` by row, what the pod would add, and its weight.
 
-    __slots__ = ("_column", "allocatable", "asked", "used", "weight")
+    `everywhere`: whether every row has some of it.
+    """
 
-    def __init__(self, used: Amounts, allocatable: Amounts, asked: int, weight: int, column: int) -> None:
-        self._column = column
+    __slots__ = ("allocatable", "asked", "everywhere", "used", "weight")
+
+    def __init__(self, used: Amounts, allocatable: Amounts, asked: int, weight: int) -> None:
+        self.everywhere = bool((allocatable > 0).all())
         self.used = used
         self.allocatable = allocatable
         self.asked = asked
@@ -57,7 +60,7 @@ def parts(snapshot: Snapshot, demand: Demand, resources: Iterable[Resource], *, 
         if assumed and name in {CPU, MEMORY}:
             place = 0 if name == CPU else 1
             used, asked = snapshot.non_zero[:, place], demand.non_zero[place]
-        found.append(Part(used, snapshot.allocatable[:, column], asked, resource.weight, column))
+        found.append(Part(used, snapshot.allocatable[:, column], asked, resource.weight))
     return found
 
 
