@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -95,7 +95,7 @@ def _affinity(kind: str, color: str, key: str, weight: int = 0) -> dict[str, Any
 
 
 _HOST, _ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
-_SPREAD: Final = {
+_SPREAD: Final[dict[str, Any]] = {
     "topologySpreadConstraints": [
         {
             "maxSkew": 5,
@@ -105,7 +105,7 @@ _SPREAD: Final = {
         }
     ]
 }
-_IN_ZONES: Final = {
+_IN_ZONES: Final[dict[str, Any]] = {
     "affinity": {
         "nodeAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": {
@@ -179,7 +179,7 @@ class Http:
             raise RuntimeError(f"{method} {path}: {status} {answer[:300]!r}")
         return answer
 
-    async def lines(self, path: str) -> Any:
+    async def lines(self, path: str) -> AsyncIterator[bytes]:
         """Yield the lines of an answer that does not end."""
         self._writer.write(f"GET {path} HTTP/1.1\r\nHost: orch\r\n\r\n".encode())
         status, _ = await self._head()
@@ -204,7 +204,7 @@ class Space:
 
     def __init__(self, access: Access, name: str, connections: Sequence[Http]) -> None:
         self._access = access
-        self._connections = connections
+        self.connections = connections
         self.path = f"/api/v1/namespaces/{name}/pods"
         self.name = name
         self.sent: dict[str, float] = {}
@@ -248,7 +248,7 @@ class Space:
                 number, name = bodies.pop()
                 await self.create(http, name, document(number))
 
-        await asyncio.gather(*(work(http) for http in self._connections))
+        await asyncio.gather(*(work(http) for http in self.connections))
 
     async def create(self, http: Http, name: str, document: dict[str, Any]) -> None:
         """Create one pod."""
@@ -327,7 +327,7 @@ async def run_arrivals(access: Access, rate: int) -> Row:
     async def work(space: Space) -> Row:
         names = [f"pod-{number}" for number in range(rate * ARRIVAL_SECONDS)]
         free: asyncio.Queue[Http] = asyncio.Queue()
-        for http in space._connections:  # noqa: SLF001 - the same module's
+        for http in space.connections:
             free.put_nowait(http)
 
         async def one(name: str, due: float) -> None:
@@ -379,7 +379,7 @@ async def make_nodes(access: Access, count: int) -> None:
 
 
 @contextmanager
-def cluster() -> Iterator[Access]:
+def cluster() -> Generator[Access]:
     """Run a cluster whose controllers let nodes without agents be."""
     settings = {"ORCH_API_PROCESSES": "2", "ORCH_CONTROLLERS_NODE_GRACE_PERIOD": "86400"}
     environ = {**os.environ, **settings}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 from prometheus_client import Counter, Histogram
@@ -49,6 +50,11 @@ LATENCY: Final = Histogram(
 )
 
 _MOST_ATTEMPTS: Final = 16
+
+_attempts: Final = cache(ATTEMPTS.labels)
+_attempt_seconds: Final = cache(ATTEMPT_SECONDS.labels)
+_latency: Final = cache(LATENCY.labels)
+"""Looking up a figure by its labels costs more than counting."""
 
 
 class Outcomes:
@@ -109,7 +115,7 @@ class Outcomes:
         self._queue.remove(pod.uid)
         self._reports.forget(pod.uid)
         self._nominations.drop(pod.uid)
-        LATENCY.labels(str(min(pod.attempts, _MOST_ATTEMPTS))).observe(self._clock.monotonic() - pod.since)
+        _latency(str(min(pod.attempts, _MOST_ATTEMPTS))).observe(self._clock.monotonic() - pod.since)
         POD_ATTEMPTS.observe(pod.attempts)
         message = f"Successfully assigned {pod.namespace}/{pod.name} to {bind.node}"
         self._recorder.event(pod.reference, "Normal", "Scheduled", message)
@@ -204,8 +210,8 @@ class Outcomes:
             self._reports.refused(pod, message, ERROR)
 
     def _count(self, result: str, profile: Decider, seconds: float) -> None:
-        ATTEMPTS.labels(result, profile.name).inc()
-        ATTEMPT_SECONDS.labels(result, profile.name).observe(seconds)
+        _attempts(result, profile.name).inc()
+        _attempt_seconds(result, profile.name).observe(seconds)
 
 
 def _bind(pod: Waiting, placement: Placement, turn: int) -> Bind:

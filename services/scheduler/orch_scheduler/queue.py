@@ -12,6 +12,7 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Hashable, Iterable
+from functools import cache
 from typing import Final, TypeVar
 
 import msgspec
@@ -39,6 +40,9 @@ _ENCOURAGED: Final = 128
 PENDING: Final = Gauge("scheduler_pending_pods", "Pods that wait for a node, by queue", ("queue",))
 UNSCHEDULABLE: Final = Gauge("scheduler_unschedulable_pods", "Pods that a rule refused", ("plugin", "profile"))
 INCOMING: Final = Counter("scheduler_queue_incoming_pods", "Pods added to queues, by event", ("queue", "event"))
+
+_incoming: Final = cache(INCOMING.labels)
+"""Looking up a figure by its labels costs more than counting."""
 
 _Class = tuple[Demand, frozenset[str], Wake]
 """Pods of one demand that the same rules refused."""
@@ -128,7 +132,7 @@ class PodQueue:
                 self._groups.setdefault(pod.group, {})[pod.uid] = pod
             if pod.gated:
                 self._gated[pod.uid] = pod
-                INCOMING.labels("gated", "PodAdd").inc()
+                _incoming("gated", "PodAdd").inc()
             else:
                 self._activate(pod, "PodAdd")
             return
@@ -206,7 +210,7 @@ class PodQueue:
         self._classes.setdefault(_class(pod), {})[pod.uid] = pod
         for rule in pod.rules:
             UNSCHEDULABLE.labels(rule, pod.scheduler).inc()
-        INCOMING.labels("unschedulable", "ScheduleAttemptFailure").inc()
+        _incoming("unschedulable", "ScheduleAttemptFailure").inc()
         self._ready.set()  # who waits has to know when its time in there ends
 
     def retry(self, pod: Waiting) -> None:
@@ -320,12 +324,12 @@ class PodQueue:
     def _activate(self, pod: Waiting, event: str) -> None:
         priority = pod.demand.priority if self._by_priority else 0
         self._active.push((-priority, pod.queued, next(self._order), pod))
-        INCOMING.labels("active", event).inc()
+        _incoming("active", event).inc()
         self._ready.set()
 
     def _back_off(self, pod: Waiting, due: float, event: str) -> None:
         self._backing_off.push((due, 0.0, next(self._order), pod))
-        INCOMING.labels("backoff", event).inc()
+        _incoming("backoff", event).inc()
         self._ready.set()
 
 
