@@ -102,12 +102,15 @@ def test_an_agent_that_is_killed_finds_its_containers_again(podman: LocalCluster
 
 
 def test_what_ended_while_the_agent_was_away_is_noticed(podman: LocalCluster, space: Space) -> None:
-    space.apply(pod("brief", container("sleep 3; exit 9"), node="node-1", restartPolicy="Never"))
+    patient = [{"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"}]
+    brief = pod("brief", container("sleep 3; exit 9"), node="node-1", restartPolicy="Never", tolerations=patient)
+    space.apply(brief)
     space.wait(lambda: "running" in space.container("brief")["state"])
+    running = space.container("brief")["containerID"].removeprefix("podman://")
     with stopped(podman):
         killed = podman.kill("agent-node-1")
         podman.wait(lambda: not killed.alive())
-        podman.wait(lambda: not podman.control_groups("node-1"), what="the container has ended")
+        podman.wait(lambda: not podman.control_groups("node-1", running), what="the container has ended")
     assert space.ended("brief", "Failed")["exitCode"] == 9
 
 
