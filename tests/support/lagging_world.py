@@ -67,13 +67,13 @@ class World:
             new["metadata"]["generation"] += 1
         if new == old:
             return old
-        if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
+        if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers") and not _runs(new):
             return self._remove(kind, old)
         return self._put(kind, old, new)
 
     def delete(self, kind: Kind[Any], name: str, *, grace: int = 30) -> None:
         old = self._get(kind, "default", name)
-        waits = grace and bool(old.get("spec", {}).get("nodeName"))
+        waits = grace and _runs(old)
         if old["metadata"].get("finalizers") or waits:
             moment = rfc3339(self.clock.now() + timedelta(seconds=grace))
             marks = {"deletionTimestamp": moment, "deletionGracePeriodSeconds": grace}
@@ -309,6 +309,12 @@ def unanswered() -> UnavailableError:
 
 def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _runs(document: Document) -> bool:
+    """Return whether this is a pod that has yet to end on its node."""
+    on_node = bool(document.get("spec", {}).get("nodeName"))
+    return on_node and document["status"]["phase"] not in {"Succeeded", "Failed"}
 
 
 def _event(kind: Kind[Any], change: Any, document: Document, version: int) -> Message:

@@ -81,9 +81,13 @@ def final(first: Condition, now: datetime) -> Condition:
 
 
 def deadline_in(job: Job, status: JobStatus, now: datetime) -> float | None:
-    """Return in how many seconds the job's deadline is over, None when it has none that runs."""
+    """Return in how many seconds the job's deadline is over, None when it has none that runs.
+
+    It does not run while the job rests: a job that is told to go on is given all of it again.
+    """
     seconds = job.spec.active_deadline_seconds
-    if seconds is None or not status.start_time or job.spec.suspend:
+    rests = job.spec.suspend or status.condition(SUSPENDED) is not None
+    if seconds is None or not status.start_time or rests:
         return None
     return seconds - (now - parse_rfc3339(status.start_time)).total_seconds()
 
