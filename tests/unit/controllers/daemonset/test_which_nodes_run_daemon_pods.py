@@ -6,15 +6,19 @@ from typing import Any
 
 import msgspec
 import pytest
+from lagging_world import Process, World
 from stateful import daemon_set, node, pod, view
 
 from orch.objects.cluster import Node
 from orch.objects.pods import Pod, PodSpec
-from orch.runtime.informer import Item
+from orch.objects.scheme import DAEMON_SETS
+from orch.runtime.informer import Change, Item
+from orch.runtime.reconcile import Key
 from orch_controllers.daemonset import placement
 from orch_controllers.daemonset.node_affinity import selects
 from orch_controllers.daemonset.placement import Fit, Placement
 from orch_controllers.daemonset.pods import PodFactory, is_updated, target_of
+from orch_controllers.daemonset.reconciler import DaemonSetReconciler
 
 YES, STAYS, NO = Fit(True, True), Fit(False, True), Fit(False, False)
 
@@ -172,3 +176,27 @@ def test_a_pod_is_of_the_template_by_its_hash_or_its_generation() -> None:
     owner = msgspec.structs.replace(owner, metadata=msgspec.structs.replace(owner.metadata, annotations=annotated))
     assert is_updated(owner, "new", pod("a", labels={"pod-template-generation": "3"}))
     assert not is_updated(owner, "new", pod("a", labels={"pod-template-generation": "2"}))
+
+
+def test_a_node_concerns_a_daemon_set_only_when_it_suits_it_otherwise_than_before() -> None:
+    world = World()
+    selector = {"selector": {"matchLabels": {"app": "agent"}}}
+    spec = {**selector, "template": {"spec": {"nodeSelector": {"disk": "ssd"}, "containers": []}}}
+    world.create(DAEMON_SETS, "default", {"metadata": {"name": "agent"}, "spec": spec})
+    reconciler = DaemonSetReconciler(Process(world, [DAEMON_SETS]).context)
+
+    def concerned(old: Node | None, new: Node | None) -> bool:
+        before, after = (item(each, 1) if each is not None else None for each in (old, new))
+        return list(reconciler.keys_of_node(Change(before, after))) == [Key("default", "agent")]
+
+    fast, slow = node("node-1", disk="ssd"), node("node-1", disk="hdd")
+    tainted = node("node-1", ("x", "NoExecute"), disk="ssd")
+    assert concerned(None, fast)
+    assert concerned(fast, None)
+    assert concerned(fast, slow)
+    assert concerned(fast, tainted)
+    assert not concerned(None, slow)
+    assert not concerned(fast, node("node-1", disk="ssd"))
+    assert not concerned(slow, node("node-1", ("x", "NoExecute"), disk="hdd"))
+    same = item(fast, 1)
+    assert list(reconciler.keys_of_node(Change(same, same))) == [], "all are looked at again by themselves"
