@@ -118,12 +118,9 @@ class Planner:
 
     def _members(self, pod: Waiting, batch: Sequence[Waiting], done: set[str]) -> list[Waiting]:
         """Return all of the pod's group that waits: those of the batch, and those that were waiting elsewhere."""
-        self._queue.take(self._queue.members(pod.group))
-        mine = {one.uid: one for one in batch if one.group == pod.group and one.uid not in done}
-        for one in self._queue.members(pod.group):
-            if one.scheduler == pod.scheduler and self._queue.handed_out(one.uid):
-                mine.setdefault(one.uid, one)
-        return sorted(mine.values(), key=lambda one: (-one.priority, one.since))
+        taken = self._queue.take(one for one in self._queue.members(pod.group) if one.scheduler == pod.scheduler)
+        taken += [one for one in batch if one.group == pod.group and one.uid not in done]
+        return sorted(taken, key=lambda one: (-one.priority, one.since))
 
     def _plan(self, pods: Sequence[Waiting], profile: Decider) -> list[Placement | Exception]:
         """Plan pods together; when that fails, each alone, so that one odd pod harms no other."""
@@ -185,7 +182,7 @@ class Planner:
         group = self._groups.get(run.group)
         if group is None:
             return _held_back(run, f"waiting for pod group {run.group}, which does not exist")
-        bound, needed = self._groups.bound(run.group), group.object.spec.min_member
+        bound, needed = self._on_nodes(run), group.object.spec.min_member
         if bound + len(run.pods) < needed:
             there = f"{bound + len(run.pods)} of at least {needed} pods are there"
             return _held_back(run, f"pod group {run.group} is not complete: {there}")
@@ -197,6 +194,12 @@ class Planner:
             self._columns.remove(pod.uid)  # what was placed alone for want of a plan of all
         message = f"only {bound + fit} of at least {needed} pods of group {run.group} fit"
         return _whole_or_not(run, outcomes, message, needed - bound - fit)
+
+    def _on_nodes(self, run: Run) -> int:
+        """Return how many pods of a group are on nodes already, or on their way there."""
+        mine = {pod.uid for pod in run.pods}
+        others = (pod for pod in self._queue.members(run.group) if pod.uid not in mine)
+        return self._groups.bound(run.group) + sum(self._queue.handed_out(pod.uid) for pod in others)
 
 
 def refusal_of(pod: Waiting, placement: Placement) -> Refused:

@@ -181,14 +181,17 @@ class PodQueue:
         """Return the pods of a group that wait and are not gated, longest waiting first."""
         return [pod for pod in self._groups.get(group, {}).values() if not pod.gated]
 
-    def take(self, pods: Iterable[Waiting]) -> None:
-        """Hand out these pods, wherever they are in the queue."""
+    def take(self, pods: Iterable[Waiting]) -> list[Waiting]:
+        """Hand out those of the pods that are in the queue, wherever in it, and return them."""
+        taken: list[Waiting] = []
         for pod in pods:
             if self._known.get(pod.uid) is pod and not pod.gated and pod.uid not in self._handed_out:
                 self._active.discard(pod.uid)
                 self._hasten(pod.uid)
                 self._unpark(pod.uid)
                 self._hand_out(pod)
+                taken.append(pod)
+        return taken
 
     def reclaim(self) -> list[Waiting]:
         """Make active again, and return, what was handed out and of which nothing more was heard."""

@@ -47,6 +47,9 @@ _TRIALS: Final = 20
 _STUCK_AFTER: Final = 60.0
 """Seconds past its grace after which a pod is not thought to be on its way out any more."""
 
+_TOLD_WITHIN: Final = 600.0
+"""Seconds within which a victim is told to go, or the eviction has failed."""
+
 _NEVER: Final = "not eligible due to preemptionPolicy=Never."
 _AWAITED: Final = "not eligible due to a terminating pod on the nominated node."
 
@@ -176,7 +179,7 @@ class Preemptor:
             self._nominations.drop(one.uid)
         names = {item.uid: item.name for item in self._pods.indexed(BY_NODE, node)}
         on_row = {placed.uid: placed for placed in self._columns.pods_on(toll.row)}
-        until = self._clock.now().timestamp() + _STUCK_AFTER
+        until = self._clock.now().timestamp() + _TOLD_WITHIN
         victims: list[Victim] = []
         for one in toll.victims:
             demand = on_row[one.uid].demand

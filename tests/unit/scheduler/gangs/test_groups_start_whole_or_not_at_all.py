@@ -166,3 +166,31 @@ async def test_without_the_definition_the_label_means_nothing(standby, add_node,
         await add_node("n")
         await add_pod("a", labels={POD_GROUP_LABEL: "g"})
         await bound("a")
+
+
+async def test_members_that_are_on_their_way_count_and_are_not_planned_again(
+    scheduler, monkeypatch, add_node, add_group, add_member, bound, eventually
+):
+    await add_node("n", cpu="8")
+    await add_group("g", 2)
+    binding, go_on, asked = scheduler._binder._client, asyncio.Event(), []
+    send = binding.bind
+
+    async def slowly(bindings):
+        asked.extend(one.name for one in bindings)
+        await go_on.wait()
+        return await send(bindings)
+
+    monkeypatch.setattr(binding, "bind", slowly)
+    await asyncio.gather(*(add_member(name) for name in "ab"))
+
+    async def sent(count):
+        return len(asked) == count
+
+    await eventually(lambda: sent(2))
+    await add_member("c")
+    await eventually(lambda: sent(3))
+    go_on.set()
+    for name in "abc":
+        assert await bound(name) == "n"
+    assert sorted(asked) == ["a", "b", "c"]
