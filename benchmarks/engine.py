@@ -122,6 +122,20 @@ def _rate(nodes: int, spec: Mapping[str, Any]) -> float:
     return sorted(rates)[ROUNDS // 2]
 
 
+def _mixed(classes: int) -> float:
+    """Return placements a second of a batch of pods of so many classes in turn, of every kind of work."""
+    columns, engine, demands = _columns(5_000), Engine(), Demands()
+    specs = list(WORK.values())
+    found = [_demand(demands, f"app-{number}", specs[number % len(specs)]) for number in range(classes)]
+    batch = [found[number % classes] for number in range(BATCH)]
+    rates: list[float] = []
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        placements = engine.plan(columns.snapshot(), batch)
+        rates.append(sum(bool(placement.node) for placement in placements) / (time.process_time() - started))
+    return sorted(rates)[ROUNDS // 2]
+
+
 def _decisions(columns: Columns, demand: Demand, count: int = DECISIONS) -> list[float]:
     """Return the milliseconds that each of a number of decisions took by itself, its snapshot included."""
     engine, took = Engine(), []
@@ -164,6 +178,9 @@ def main() -> list[Rate]:
         line = _line(work, nodes)
         lines.append(line)
         print(f"{line.work:<34} {line.nodes:>6} {line.rate:>9,.0f} {line.p50:>7.2f} {line.p99:>7.2f}")
+    for classes in (10, BATCH):
+        work = f"{classes} classes of all kinds in turn"
+        print(f"{work:<34} {5_000:>6} {_mixed(classes):>9,.0f}")
     print(f"\n{'nodes':>6} {'pods on them':>12} {'one decision, ms':>17} {'memory, MiB':>12}")
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as apart:
         for pods in (0, 10_000, 100_000):

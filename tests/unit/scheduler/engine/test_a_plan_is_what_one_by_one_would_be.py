@@ -11,9 +11,11 @@ from random_clusters import HOSTNAME, NAMESPACES, ZONE, Maker
 from orch.objects.cluster import Node
 from orch.objects.meta import LabelSelector
 from orch.objects.pods import Pod
+from orch_scheduler import profile_file
 from orch_scheduler.columns import Columns
 from orch_scheduler.demand import Demands
 from orch_scheduler.engine import Engine
+from orch_scheduler.profiles import profiles_of
 
 SOFTLY = settings(
     max_examples=120,
@@ -42,10 +44,10 @@ def random_columns(make, nodes, pods, demands):
     return columns
 
 
-def one_by_one(columns, asked, seed):
+def one_by_one(columns, asked, seed, engine=None):
     placements = []
     for number, demand in enumerate(asked):
-        placement = Engine(seed=seed).plan(columns.snapshot(), [demand])[0]
+        placement = (engine or Engine(seed=seed)).plan(columns.snapshot(), [demand])[0]
         if placement.node:
             columns.place(f"asked{number}", placement.node, demand)
         placements.append(placement)
@@ -107,6 +109,37 @@ def test_a_class_that_concerns_itself_until_nothing_is_left(spec, make_node, dem
     asked = [demand_of(spec, cpu="300m", labels={"app": "a"})] * 70
     together = Engine().plan(columns.snapshot(), asked)
     assert essence(together) == essence(one_by_one(columns, asked, 0))
+
+
+RESOURCES = [{"name": "cpu", "weight": 3}, {"name": "memory", "weight": 1}, {"name": "example.com/gpu", "weight": 5}]
+CURVE = {"shape": [{"utilization": 0, "score": 2}, {"utilization": 40, "score": 10}, {"utilization": 90, "score": 1}]}
+STRATEGIES = [
+    {"type": "LeastAllocated", "resources": RESOURCES},
+    {"type": "MostAllocated", "resources": RESOURCES},
+    {"type": "RequestedToCapacityRatio", "resources": RESOURCES, "requestedToCapacityRatio": CURVE},
+]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy["type"])
+def test_whatever_the_strategy(strategy, make_node, demand_of):
+    """Three resources, which not all nodes have: a node's points after a placement are those that all are given."""
+    config = [
+        {"name": "NodeResourcesFit", "args": {"scoringStrategy": strategy}},
+        {"name": "NodeResourcesBalancedAllocation", "args": {"resources": RESOURCES}},
+    ]
+    head = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
+    (profile,) = profiles_of(profile_file.parse({**head, "profiles": [{"pluginConfig": config}]}))
+    columns = Columns()
+    for number in range(9):
+        extra = {"example.com/gpu": str(number % 3)} if number % 2 else {}
+        memory = "0" if number == 8 else f"{1 + number % 4}Gi"
+        columns.set_node(make_node(f"n{number}", cpu=str(1 + number % 3), memory=memory, extra=extra))
+    small = demand_of(cpu="130m", memory="70Mi")
+    gpu = demand_of({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1m", "example.com/gpu": "1"}}}]})
+    nothing = demand_of()
+    asked = [small, small, gpu, nothing, small, gpu, nothing, nothing, small] * 8
+    together = profile.engine().plan(columns.snapshot(), asked)
+    assert essence(together) == essence(one_by_one(columns, asked, 0, profile.engine()))
 
 
 def test_an_equal_plan_comes_from_equal_columns_and_another_seed_shuffles_equals(make_node, demand_of):
