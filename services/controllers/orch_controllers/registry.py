@@ -76,6 +76,8 @@ from orch_controllers.ttl_after_finished.reconciler import FinishedJobReconciler
 
 _COLLECTORS: Final = 20
 """Workers of the garbage collector, as many as kube-controller-manager's."""
+_JOB_WORKERS: Final = 40
+"""Jobs come by the thousand, and each of their steps mostly waits for the api, which commits what comes together."""
 _RARE: Final = 300.0
 """Seconds between two looks at everything by controllers that see every pod of the cluster."""
 
@@ -257,7 +259,15 @@ def _job(context: Context) -> Sequence[Controller]:
     job, orphans = JobReconciler(context), JobOrphanReconciler(context)
     cron, finished = CronJobReconciler(context), FinishedJobReconciler(context)
     return [
-        _controller(context, "job", job, Watch(JOBS, own_key), Watch(PODS, job.keys_of_pod), resync=_RARE),
+        _controller(
+            context,
+            "job",
+            job,
+            Watch(JOBS, own_key),
+            Watch(PODS, job.keys_of_pod),
+            workers=max(context.config.workers, _JOB_WORKERS),
+            resync=_RARE,
+        ),
         _controller(
             context,
             "job-orphans",
