@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 from orch.objects.meta import ObjectMeta, OwnerReference
 from orch.objects.scheme import EVENTS, NAMESPACES, Kind
-from orch.runtime.informer import Informer, Item
+from orch.runtime.informer import Change, Informer, Item
 from orch.runtime.reconcile import Key
 from orch_controllers.context import Context
 
 FOREGROUND: Final = "foregroundDeletion"
 ORPHAN: Final = "orphan"
 
-_INDEX: Final = "garbage/owner"
+_NOBODY: Final[frozenset[str]] = frozenset()
 Dependent = tuple[Kind[Any], Item[Any]]
 
 
@@ -26,24 +26,30 @@ class Graph:
         self._namespaces = context.informers.of(NAMESPACES)
         self._informers: dict[str, Informer[Any]] = {}
         self._by_name: dict[tuple[str, str], Kind[Any]] = {}
-        self._indexed: set[Kind[Any]] = set()
+        self._owned: dict[str, dict[Key, Kind[Any]]] = {}
+        """Whom each uid owns. One map over all kinds: most objects own nothing, and that is asked at each one's end."""
+        self._stops: dict[str, Callable[[], None]] = {}
 
     def add(self, kind: Kind[Any]) -> bool:
         """Take in the objects of a kind; return whether the kind is one that is collected."""
         if kind == EVENTS:
             return False
         informer: Informer[Any] = self._context.informers.of(kind)
-        if kind not in self._indexed:
-            self._indexed.add(kind)
-            informer.add_index(_INDEX, _owner_uids)
         self._informers[kind.qualified] = informer
         self._by_name[kind.group, kind.name] = kind
+        self._stops[kind.qualified] = informer.on_change(lambda change: self._note(kind, change))
         return True
 
     def remove(self, kind: Kind[Any]) -> None:
         """Forget a kind that is not served any more: nothing will be heard of its objects."""
-        self._informers.pop(kind.qualified, None)
         self._by_name.pop((kind.group, kind.name), None)
+        informer = self._informers.pop(kind.qualified, None)
+        stop = self._stops.pop(kind.qualified, None)
+        if informer is None or stop is None:
+            return
+        stop()
+        for item in informer.items():
+            self._note(kind, Change(item, None))
 
     def item(self, kind: Kind[Any], key: Key) -> Item[Any] | None:
         """Return an object as the informer holds it."""
@@ -60,9 +66,8 @@ class Graph:
 
     def dependents(self, uid: str) -> list[Dependent]:
         """Return what names `uid` as an owner."""
-        return [
-            (informer.kind, item) for informer in self._informers.values() for item in informer.indexed(_INDEX, uid)
-        ]
+        found = [(kind, self.item(kind, key)) for key, kind in self._owned.get(uid, {}).items()]
+        return [(kind, item) for kind, item in found if item is not None]
 
     def has_seen(self, version: int) -> bool:
         """Return whether every dependent that existed at a version is known."""
@@ -78,6 +83,20 @@ class Graph:
         informer = self._informers.get(key.kind)
         return None if informer is None else informer.kind
 
+    def _note(self, kind: Kind[Any], change: Change[Any]) -> None:
+        """Take in who owns an object, before anybody else hears of the change."""
+        before, after = _owner_uids(change.old), _owner_uids(change.new)
+        if before == after:
+            return
+        key = key_of(kind, change.item.namespace, change.item.name)
+        for uid in before - after:
+            owned = self._owned.get(uid, {})
+            owned.pop(key, None)
+            if not owned:
+                self._owned.pop(uid, None)
+        for uid in after - before:
+            self._owned.setdefault(uid, {})[key] = kind
+
 
 def key_of(kind: Kind[Any], namespace: str, name: str) -> Key:
     """Return the key of an object."""
@@ -89,5 +108,7 @@ def waits_for_dependents(meta: ObjectMeta) -> bool:
     return bool(meta.deletion_timestamp) and FOREGROUND in meta.finalizers
 
 
-def _owner_uids(item: Item[Any]) -> Iterable[str]:
-    return {owner.uid for owner in item.object.metadata.owner_references}
+def _owner_uids(item: Item[Any] | None) -> frozenset[str]:
+    if item is None or not item.object.metadata.owner_references:
+        return _NOBODY
+    return frozenset(owner.uid for owner in item.object.metadata.owner_references)

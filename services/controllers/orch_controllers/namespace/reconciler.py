@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -22,8 +22,7 @@ log = logging.getLogger(__name__)
 _FINALIZER: Final = "kubernetes"
 _AT_A_TIME: Final = 128
 """Deletions under way, so that the api commits as many at once as it can."""
-_LOOK_AGAIN: Final = 0.25
-_WAIT: Final = 1.0
+_LOOK_AGAIN: Final = 0.5
 
 
 class NamespaceReconciler:
@@ -33,6 +32,8 @@ class NamespaceReconciler:
         self._client = context.client
         self._kinds = context.kinds
         self._informers = context.informers
+        self._asked: defaultdict[str, set[str]] = defaultdict(set)
+        """Uids, by namespace, of what was deleted: informers may show it for a while."""
         self._clock = context.clock
         self._namespaces = context.informers.of(NAMESPACES)
 
@@ -40,6 +41,7 @@ class NamespaceReconciler:
         """Take the next step of a namespace's deletion."""
         item = self._namespaces.get("", key.name)
         if item is None or not item.object.metadata.deletion_timestamp:
+            self._asked.pop(key.name, None)
             return DONE
         namespace = item.object
         if _FINALIZER not in namespace.spec.finalizers:
@@ -54,7 +56,7 @@ class NamespaceReconciler:
             return DONE
         if not deleted or not namespace.status.conditions:
             await self._tell(namespace, remains)
-        return Result(_LOOK_AGAIN if deleted else _WAIT)
+        return Result(_LOOK_AGAIN)
 
     async def _clear(
         self, namespace: str, served: Sequence[Kind[Any]], contents: Callable[[Kind[Any], str], Awaitable[list[Object]]]
@@ -71,7 +73,7 @@ class NamespaceReconciler:
             nonlocal deleted
             if found := await contents(kind, namespace):
                 remains.append(_remains(kind, found))
-                deleted += await self._delete(kind, found)
+                deleted += await self._delete(namespace, kind, found)
 
         if PODS in served:
             await clear(PODS)
@@ -87,8 +89,9 @@ class NamespaceReconciler:
     async def _listed(self, kind: Kind[Any], namespace: str) -> list[Object]:
         return await self._client.list(kind.with_view(Object), namespace)
 
-    async def _delete(self, kind: Kind[Any], contents: Sequence[Object]) -> int:
+    async def _delete(self, namespace: str, kind: Kind[Any], contents: Sequence[Object]) -> int:
         """Delete what is not being deleted already; return how many that were."""
+        asked = self._asked[namespace]
 
         async def delete(each: Object) -> None:
             meta = each.metadata
@@ -96,8 +99,9 @@ class NamespaceReconciler:
                 await self._client.delete(kind, meta.namespace, meta.name, uid=meta.uid, propagation="Background")
             except (NotFoundError, ConflictError) as error:
                 log.debug("%s %s/%s: %s", kind.name, meta.namespace, meta.name, error)
+            asked.add(meta.uid)
 
-        there = [each for each in contents if not each.metadata.deletion_timestamp]
+        there = [each for each in contents if not each.metadata.deletion_timestamp and each.metadata.uid not in asked]
         await for_each(there, delete, _AT_A_TIME)
         return len(there)
 
