@@ -15,6 +15,8 @@ from orch.runtime.informer import Informer
 from orch.runtime.reconcile import Key
 
 _AWAIT_INFORMER: Final = 0.02
+_LEAST: Final = 0.001
+"""Less than this is not waited for: it may be what rounding leaves, and no clock need ever pass it."""
 _PATIENCE: Final = 30.0
 """Seconds after which an informer that does not show a write is no longer waited for."""
 
@@ -22,15 +24,15 @@ _PATIENCE: Final = 30.0
 class _Write(msgspec.Struct, frozen=True):
     at: float
     version: int
+    pause: float
 
 
 class Pacing:
     """Remembers the last write of each key."""
 
-    def __init__(self, informer: Informer[Any], clock: Clock, interval: float) -> None:
+    def __init__(self, informer: Informer[Any], clock: Clock) -> None:
         self._informer = informer
         self._clock = clock
-        self._interval = interval
         self._writes: dict[Key, _Write] = {}
 
     def wait(self, key: Key) -> float:
@@ -40,14 +42,15 @@ class Pacing:
             return 0.0
         passed = self._clock.monotonic() - last.at
         if last.version > self._informer.revision and passed < _PATIENCE:
-            return max(self._interval - passed, _AWAIT_INFORMER)
-        return max(self._interval - passed, 0.0)
+            return max(last.pause - passed, _AWAIT_INFORMER)
+        left = last.pause - passed
+        return left if left >= _LEAST else 0.0
 
-    def wrote(self, key: Key, resource_version: str) -> None:
-        """Note a write, by the version that it made."""
+    def wrote(self, key: Key, resource_version: str, pause: float = 0.0) -> None:
+        """Note a write, by the version that it made; the next one is `pause` seconds later at the earliest."""
         last = self._writes.get(key)
         version = max(int(resource_version or 0), last.version if last is not None else 0)
-        self._writes[key] = _Write(self._clock.monotonic(), version)
+        self._writes[key] = _Write(self._clock.monotonic(), version, pause)
 
     def is_own(self, key: Key, version: int) -> bool:
         """Return whether a version is no news to who writes the key."""

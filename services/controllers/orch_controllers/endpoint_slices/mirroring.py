@@ -37,7 +37,7 @@ MOST: Final = 1000
 _LEADER: Final = "control-plane.alpha.kubernetes.io/leader"
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _UNMIRRORED: Final = frozenset({_LAST_APPLIED, TRIGGER_TIME})
-_INTERVAL: Final = 0.1
+_PAUSE: Final = 0.1
 
 
 class MirroringReconciler:
@@ -47,7 +47,7 @@ class MirroringReconciler:
         self._services = context.informers.of(SERVICES)
         self._endpoints = context.informers.of(ENDPOINTS)
         self._slices = context.informers.of(ENDPOINT_SLICES)
-        self._pacing = Pacing(self._slices, context.clock, _INTERVAL)
+        self._pacing = Pacing(self._slices, context.clock)
         self._writer = SliceWriter(context.client, self._pacing)
 
     def keys_of_slice(self, change: Change[EndpointSlice]) -> Iterable[Key]:
@@ -85,7 +85,7 @@ class MirroringReconciler:
             desired = mirrored(endpoints, family)
             if not desired and not existing:
                 continue
-            target = Target(key, ENDPOINTS, endpoints, family, labels, annotations)
+            target = Target(key, ENDPOINTS, endpoints, family, labels, annotations, _PAUSE)
             if desired:
                 await self._writer.carry_out(plan(existing, desired, labels, MOST), target)
                 continue

@@ -27,7 +27,8 @@ MANAGER: Final = "endpointslice-controller.k8s.io"
 MOST: Final = 100
 """Endpoints that a slice holds (kube-controller-manager's --max-endpoints-per-slice)."""
 
-_INTERVAL: Final = 0.1
+_SHORTEST_PAUSE: Final = 0.1
+_PAUSE_A_POD: Final = 0.0005
 _RESERVED: Final = frozenset({HEADLESS_LABEL, MANAGED_BY, SERVICE_NAME})
 
 
@@ -41,7 +42,7 @@ class EndpointSliceReconciler:
         self._nodes = context.informers.of(NODES)
         self._slices = context.informers.of(ENDPOINT_SLICES)
         self._selections = selections
-        self._pacing = Pacing(self._slices, context.clock, _INTERVAL)
+        self._pacing = Pacing(self._slices, context.clock)
         self._writer = SliceWriter(context.client, self._pacing)
         self._times = TriggerTimes()
 
@@ -90,10 +91,11 @@ class EndpointSliceReconciler:
         families = families_of(service)
         moment = self._times.changed(key, service, pods)
         annotations = {TRIGGER_TIME: moment} if moment else {}
+        pause = max(_SHORTEST_PAUSE, len(pods) * _PAUSE_A_POD)
         for family in families:
             existing = [each for each in slices if each.address_type == family]
             desired = endpoints_of(service, pods, family, self._zone_of)
-            target = Target(key, SERVICES, service, family, labels, annotations)
+            target = Target(key, SERVICES, service, family, labels, annotations, pause)
             await self._writer.carry_out(plan(existing, desired, labels, MOST), target)
         for slice_ in slices:
             if slice_.address_type not in families:

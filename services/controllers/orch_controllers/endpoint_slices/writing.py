@@ -35,6 +35,8 @@ class Target(msgspec.Struct, frozen=True):
     address_type: str
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
+    pause: float
+    """Seconds that lie between two rounds of writes, at the least."""
 
 
 class SliceWriter:
@@ -76,7 +78,7 @@ class SliceWriter:
             if draft.current is None and is_namespace_terminating(error):
                 return
             raise
-        self._pacing.wrote(target.key, written.metadata.resource_version)
+        self._pacing.wrote(target.key, written.metadata.resource_version, target.pause)
 
 
 def _document(draft: Draft, target: Target) -> dict[str, Any]:

@@ -26,7 +26,9 @@ OVER_CAPACITY: Final = "endpoints.kubernetes.io/over-capacity"
 MANAGED_BY: Final = "endpoints.kubernetes.io/managed-by"
 MANAGER: Final = "endpoint-controller"
 
-_INTERVAL: Final = 0.1
+_SHORTEST_PAUSE: Final = 0.1
+_PAUSE_A_POD: Final = 0.002
+"""The whole object is written each time: the more there is in it, the less often."""
 
 
 class EndpointsReconciler:
@@ -38,7 +40,7 @@ class EndpointsReconciler:
         self._services = context.informers.of(SERVICES)
         self._endpoints = context.informers.of(ENDPOINTS)
         self._selections = selections
-        self._pacing = Pacing(self._endpoints, context.clock, _INTERVAL)
+        self._pacing = Pacing(self._endpoints, context.clock)
         self._times = TriggerTimes()
 
     def keys_of_endpoints(self, change: Change[Endpoints]) -> Iterable[Key]:
@@ -68,10 +70,12 @@ class EndpointsReconciler:
             return DONE
         moment = self._times.changed(key, service, pods)
         body = _document(key, current, subsets, labels, _annotations(current, moment, cut=cut))
-        await self._write(key, service, current, body)
+        await self._write(key, service, current, body, max(_SHORTEST_PAUSE, len(pods) * _PAUSE_A_POD))
         return DONE
 
-    async def _write(self, key: Key, service: Service, current: Endpoints | None, body: dict[str, Any]) -> None:
+    async def _write(
+        self, key: Key, service: Service, current: Endpoints | None, body: dict[str, Any], pause: float
+    ) -> None:
         verb = "Update" if current is not None else "Create"
         try:
             if current is None:
@@ -86,7 +90,7 @@ class EndpointsReconciler:
             message = f"Failed to {verb.lower()} endpoint for service {key.namespace}/{key.name}: {error}"
             self._recorder.event(reference(SERVICES, service), "Warning", f"FailedTo{verb}Endpoint", message)
             raise
-        self._pacing.wrote(key, written.metadata.resource_version)
+        self._pacing.wrote(key, written.metadata.resource_version, pause)
 
     async def _remove(self, key: Key) -> None:
         """Remove the Endpoints of a service that is gone; those that others made are theirs."""

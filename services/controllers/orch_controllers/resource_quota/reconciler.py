@@ -24,7 +24,7 @@ from orch_controllers.resource_quota.scopes import claim_matches, pod_matches, r
 _COUNT: Final = "count/"
 _LEGACY: Final = frozenset({"configmaps", "secrets", "replicationcontrollers", "resourcequotas"})
 """Kinds that are counted by their bare name, too, beside those that have rules of their own."""
-_INTERVAL: Final = 0.5
+_PAUSE: Final = 0.5
 
 
 class ResourceQuotaReconciler:
@@ -39,7 +39,7 @@ class ResourceQuotaReconciler:
         self._pods = context.informers.of(PODS)
         self._services = context.informers.of(SERVICES)
         self._claims = context.informers.of(PERSISTENT_VOLUME_CLAIMS)
-        self._pacing = Pacing(self._quotas, context.clock, _INTERVAL)
+        self._pacing = Pacing(self._quotas, context.clock)
 
     def keys_of_object(self, change: Change[Any]) -> Iterable[Key]:
         """Return the quotas of the namespace when an object comes or goes, or uses something else than before."""
@@ -71,7 +71,7 @@ class ResourceQuotaReconciler:
             written = await self._client.patch(RESOURCE_QUOTAS, key.namespace, key.name, patch, subresource="status")
         except NotFoundError:
             return DONE
-        self._pacing.wrote(key, written.metadata.resource_version)
+        self._pacing.wrote(key, written.metadata.resource_version, _PAUSE)
         return DONE
 
     def _used(self, quota: ResourceQuota) -> Amounts:

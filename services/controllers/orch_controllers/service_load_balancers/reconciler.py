@@ -41,7 +41,7 @@ class LoadBalancerReconciler:
         self._pool = Pool(context.config.load_balancer_ranges)
         self._class = context.config.load_balancer_class
         self._given: dict[str, Key] = {}
-        self._pacing = Pacing(self._services, context.clock, 0.0)
+        self._pacing = Pacing(self._services, context.clock)
 
     def keys_of_service(self, change: Change[Service]) -> Iterable[Key]:
         """Return the service when it has to do with load balancers."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 from memory_cluster import Cluster
 
+from orch.errors import UnavailableError
 from orch.objects.discovery import MANAGED_BY, SERVICE_NAME, TRIGGER_TIME, Endpoints, EndpointSlice
 from orch.objects.scheme import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES
+from orch.runtime.client import BusClient
 from orch_controllers.endpoint_slices.mirroring import MANAGER as MIRROR
 from orch_controllers.endpoint_slices.reconciler import MANAGER
 
@@ -163,6 +166,39 @@ async def test_services_without_a_selector_are_left_alone_and_their_endpoints_mi
     skip = {"metadata": {"labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}}}
     await cluster.client.patch(ENDPOINTS, "default", "db", skip)
     await cluster.eventually(lambda: not slices(cluster, "db", MIRROR))
+
+
+async def test_a_new_leader_in_the_middle_of_a_rollout_doubles_nothing(cluster: Cluster) -> None:
+    await cluster.client.create(SERVICES, "default", service())
+    await cluster.deploy(replicas=12)
+    await cluster.eventually(lambda: len(targets(cluster)) > 2)
+    cluster.processes[0][1].cancel()
+    await cluster.change(replicas=7)
+    await cluster.controllers("second")
+    await cluster.eventually(lambda: targets(cluster) == ready_names(cluster) and len(targets(cluster)) == 7)
+    await cluster.settled(2)
+    every = [each.addresses for slice_ in slices(cluster) for each in slice_.endpoints]
+    assert len(every) == len(set(every)) == 7
+    assert len(slices(cluster)) == 1
+
+
+async def test_writes_that_were_not_answered_double_nothing(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The api does what it is asked, and the answer is lost, for every third write."""
+    real, count = BusClient.create, itertools.count()
+
+    async def create(self: BusClient, kind: Any, *arguments: Any, **options: Any) -> Any:
+        made = await real(self, kind, *arguments, **options)
+        if kind in {ENDPOINT_SLICES, ENDPOINTS} and next(count) % 3 == 0:
+            raise UnavailableError("the answer is lost")
+        return made
+
+    monkeypatch.setattr(BusClient, "create", create)
+    for name in ("web", "web2", "web3"):
+        await cluster.client.create(SERVICES, "default", service(name))
+    await cluster.deploy(replicas=3)
+    await cluster.eventually(lambda: all(len(targets(cluster, name)) == 3 for name in ("web", "web2", "web3")))
+    await cluster.settled(2)
+    assert [len(slices(cluster, name)) for name in ("web", "web2", "web3")] == [1, 1, 1]
 
 
 async def test_nothing_is_written_once_all_is_as_it_should_be(cluster: Cluster) -> None:
