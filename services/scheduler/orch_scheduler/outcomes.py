@@ -137,6 +137,9 @@ class Outcomes:
 
     def _refuse(self, refused: Refused, profile: Decider) -> None:
         pod, message = refused.pod, refused.message
+        if refused.quiet:
+            self._queue.park(pod, refused.wake, message, refused.rules)
+            return
         able = refused.alone and refused.rules and profile.preempts
         verdict = self._preemptor.preempt(profile, pod) if able else Verdict()
         if verdict.message:

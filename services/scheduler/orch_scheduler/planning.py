@@ -38,13 +38,17 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A pod that got no place, why, and what could help. `alone`: others could make room for it, one by one."""
+    """A pod that got no place, why, and what could help. `alone`: others could make room for it, one by one.
+
+    `quiet`: nobody is told, since it is tried again in a moment.
+    """
 
     pod: Waiting
     message: str
     wake: Wake
     rules: frozenset[str]
     alone: bool = True
+    quiet: bool = False
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -114,7 +118,7 @@ class Planner:
         return not len(self._nominations) or pod.priority == first.priority
 
     def _is_gang(self, pod: Waiting) -> bool:
-        return self._groups.holds(pod.group)
+        return self._groups.holds(pod)
 
     def _members(self, pod: Waiting, batch: Sequence[Waiting], done: set[str]) -> list[Waiting]:
         """Return all of the pod's group that waits: those of the batch, and those that were waiting elsewhere."""
@@ -179,6 +183,10 @@ class Planner:
 
     def _decide_gang(self, run: Run) -> Decided:
         """Place a group whole, or as far as it must be to start; or not at all."""
+        if not all(self._groups.known(pod) for pod in run.pods):
+            return Decided(
+                refused=[Refused(pod, pod.message, _NO_WAKE, frozenset(), alone=False, quiet=True) for pod in run.pods]
+            )
         group = self._groups.get(run.group)
         if group is None:
             return _held_back(run, f"waiting for pod group {run.group}, which does not exist")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -16,6 +18,7 @@ from orch.objects.scheme import POD_GROUPS
 from orch.runtime.client import Client
 from orch.runtime.informer import Change, Informer, Informers, Item
 from orch_scheduler.queue import PodQueue
+from orch_scheduler.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +27,8 @@ FAILURES: Final = Counter(
 )
 
 _PERIOD: Final = 5.0
+_PAUSE: Final = 0.2
+_PATIENCE: Final = 10.0
 _FINISHED: Final = frozenset({"Succeeded", "Failed"})
 _COMPLETE: Final = frozenset({"Scheduled", "Running", "Finished"})
 
@@ -44,7 +49,9 @@ class Groups:
         self._clock = clock
         self._informer: Informer[PodGroup] | None = None
         self._stop: Callable[[], None] | None = None
-        self._known = False
+        self._asked_at = -math.inf
+        self._ask = asyncio.Event()
+        self._held: set[str] = set()
         self._started: Callable[[str], None] | None = None
         self._bound: dict[str, set[str]] = {}
 
@@ -53,14 +60,22 @@ class Groups:
         self._started = started
         pods.on_change(self._on_pod)
 
-    def holds(self, group: str) -> bool:
-        """Return whether the pods of a group must start together.
+    def holds(self, pod: Waiting) -> bool:
+        """Return whether a pod must start together with others.
 
-        Not where the cluster has no PodGroups: then the label means nothing. While that is not known yet, they wait.
+        Not where the cluster has no PodGroups: then the label means nothing. It waits until that is known for certain.
         """
-        if not group or (self._known and self._informer is None):
+        if not pod.group or (self._informer is None and self.known(pod)):
             return False
-        return not self.complete(group)
+        return not self.complete(pod.group)
+
+    def known(self, pod: Waiting) -> bool:
+        """Return whether the api has been asked, since the pod came, if there are PodGroups; if not, have it asked."""
+        if self._informer is not None or self._asked_at >= pod.since:
+            return True
+        self._held.add(pod.group)
+        self._ask.set()
+        return False
 
     def get(self, group: str) -> Item[PodGroup] | None:
         """Return a group by its namespace/name."""
@@ -79,30 +94,41 @@ class Groups:
         )
 
     async def run(self) -> None:
-        """Look, for ever, whether the definition of PodGroups is installed."""
+        """Ask, for ever, whether PodGroups are defined: now and then, and when a pod names a group."""
         while True:
+            self._ask.clear()
             try:
                 await self.look()
             except OrchError as error:
                 FAILURES.inc()
                 log.debug("whether there are PodGroups is not known: %s", error)
-            await self._clock.sleep(_PERIOD)
+            await self._clock.sleep(_PAUSE)
+            due = asyncio.ensure_future(self._clock.sleep(_PERIOD))
+            asked = asyncio.ensure_future(self._ask.wait())
+            try:
+                await asyncio.wait((due, asked), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                due.cancel()
+                asked.cancel()
 
     async def look(self) -> None:
-        """Ask the api once. Raises OrchError."""
+        """Ask the api once. Raises OrchError, UnavailableError when the groups themselves do not come in time."""
+        began = self._clock.monotonic()
         kinds = await self._client.kinds()
         served = any((one.group, one.resource) == (POD_GROUPS.group, POD_GROUPS.resource) for one in kinds)
         if served and self._informer is None:
-            self._informer = self._informers.of(POD_GROUPS)
-            self._stop = self._informer.on_change(self._on_group)
+            informer = self._informers.of(POD_GROUPS)
+            await informer.wait_synced(_PATIENCE)
+            self._informer = informer
+            self._stop = informer.on_change(self._on_group)
         elif not served and self._informer is not None and self._stop is not None:
             self._stop()
             self._informer = self._stop = None
-            self._known = False
-        if not self._known:
-            self._known = True
-            for group in self._queue.groups():
-                self._try(group)
+            self._held.update(self._queue.groups())
+        self._asked_at = began
+        held, self._held = self._held, set()
+        for group in held:
+            self._try(group)
 
     def _on_group(self, change: Change[PodGroup]) -> None:
         item = change.item

@@ -26,8 +26,6 @@ async def scheduler(standby, client, eventually):
         return any(one.resource == "podgroups" for one in await client.kinds())
 
     await eventually(served)
-    await standby._groups.look()
-    await standby._groups._informer.wait_synced(10)
     async with working(standby.lead()):
         yield standby
 
@@ -161,11 +159,35 @@ async def test_room_is_made_for_all_of_a_group_or_for_none(
     assert {await bound("p0"), await bound("p1")} == {"n0", "n1"}
 
 
-async def test_without_the_definition_the_label_means_nothing(standby, add_node, add_pod, bound):
+async def test_without_the_definition_the_label_means_nothing(standby, add_node, add_pod, bound, events):
     async with working(standby.lead()):
         await add_node("n")
         await add_pod("a", labels={POD_GROUP_LABEL: "g"})
         await bound("a")
+        assert await events("FailedScheduling") == []
+
+
+async def test_groups_count_from_the_moment_they_are_defined(
+    standby, client, eventually, add_node, add_group, add_member, condition, on_nodes
+):
+    async with working(standby.lead()):
+        await add_node("n")
+        await add_member("early", "none")
+
+        async def placed():
+            return await on_nodes() == ["early"]
+
+        await eventually(placed)
+        await client.create(DEFINITIONS, "", yaml.safe_load(DEFINITION.read_text()))
+
+        async def served():
+            return any(one.resource == "podgroups" for one in await client.kinds())
+
+        await eventually(served)
+        await add_group("g", 2)
+        await add_member("a")
+        await condition("a", "pod group default/g is not complete: 1 of at least 2 pods are there")
+        assert await on_nodes() == ["early"]
 
 
 async def test_members_that_are_on_their_way_count_and_are_not_planned_again(
