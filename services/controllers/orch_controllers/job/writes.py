@@ -81,13 +81,17 @@ class JobWrites:
             if await self._is_released(key.namespace, name, uid):
                 self._released[key][uid] = name
             del doubtful[uid]
+        self._maybe_released.pop(key, None)
 
     def shown(self, key: Key) -> bool:
         """Return whether the informers have shown everything that was written."""
         released = self._released.get(key, {})
         for uid in [uid for uid, name in released.items() if self._shows_released(key.namespace, name, uid)]:
             del released[uid]
-        return not released and self._written.shown(key)
+        if released:
+            return False
+        self._released.pop(key, None)
+        return self._written.shown(key)
 
     def forget(self, key: Key) -> None:
         """Drop what was written for a job that is gone."""
