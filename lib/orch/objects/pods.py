@@ -101,8 +101,97 @@ class SecurityContext(View, frozen=True):
     supplemental_groups: tuple[int, ...] = ()
 
 
+class ExecAction(View, frozen=True):
+    """A command inside the container."""
+
+    command: tuple[str, ...] = ()
+
+
+class HTTPHeader(View, frozen=True):
+    """A header of a request."""
+
+    name: str = ""
+    value: str = ""
+
+
+class HTTPGetAction(View, frozen=True):
+    """A GET request; `port` is a number or a port's name, an empty host the pod's address."""
+
+    path: str = ""
+    port: int | str = 0
+    host: str = ""
+    scheme: str = "HTTP"
+    http_headers: tuple[HTTPHeader, ...] = ()
+
+
+class TCPSocketAction(View, frozen=True):
+    """A connection; `port` is a number or a port's name, an empty host the pod's address."""
+
+    port: int | str = 0
+    host: str = ""
+
+
+class GRPCAction(View, frozen=True):
+    """A question of the gRPC health protocol."""
+
+    port: int = 0
+    service: str = ""
+
+
+class SleepAction(View, frozen=True):
+    """A pause."""
+
+    seconds: int = 0
+
+
+class Probe(View, frozen=True):
+    """How a container is asked whether it is well, how often, and how many answers count."""
+
+    exec: ExecAction | None = None
+    http_get: HTTPGetAction | None = None
+    tcp_socket: TCPSocketAction | None = None
+    grpc: GRPCAction | None = None
+    initial_delay_seconds: int = 0
+    timeout_seconds: int = 1
+    period_seconds: int = 10
+    success_threshold: int = 1
+    failure_threshold: int = 3
+    termination_grace_period_seconds: int | None = None
+
+
+class LifecycleHandler(View, frozen=True):
+    """What is done after a container has started or before it is stopped."""
+
+    exec: ExecAction | None = None
+    http_get: HTTPGetAction | None = None
+    tcp_socket: TCPSocketAction | None = None
+    sleep: SleepAction | None = None
+
+
+class Lifecycle(View, frozen=True):
+    """The hooks of a container. `stop_signal` takes the place of its image's."""
+
+    post_start: LifecycleHandler | None = None
+    pre_stop: LifecycleHandler | None = None
+    stop_signal: str = ""
+
+
+class RestartRuleOnExitCodes(View, frozen=True):
+    """Whether an exit code is (In) or is not (NotIn) one of `values`."""
+
+    operator: str = ""
+    values: tuple[int, ...] = ()
+
+
+class ContainerRestartRule(View, frozen=True):
+    """What follows on certain ends of a container."""
+
+    action: str = ""
+    exit_codes: RestartRuleOnExitCodes | None = None
+
+
 class Container(View, frozen=True):
-    """A container of a pod. `restart_policy` is set on init containers that keep running (sidecars)."""
+    """A container of a pod. Init containers whose `restart_policy` is Always keep running (sidecars)."""
 
     name: str = ""
     image: str = ""
@@ -115,10 +204,16 @@ class Container(View, frozen=True):
     ports: tuple[ContainerPort, ...] = ()
     resources: ResourceRequirements = ResourceRequirements()
     restart_policy: str = ""
+    restart_policy_rules: tuple[ContainerRestartRule, ...] = ()
+    startup_probe: Probe | None = None
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    lifecycle: Lifecycle | None = None
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
     termination_message_path: str = ""
+    termination_message_policy: str = "File"
     security_context: SecurityContext | None = None
 
 
@@ -234,6 +329,12 @@ class SchedulingGate(View, frozen=True):
     name: str = ""
 
 
+class PodReadinessGate(View, frozen=True):
+    """A condition, set by others, that must hold before the pod is ready."""
+
+    condition_type: str = ""
+
+
 class PodSpec(View, frozen=True):
     """What a pod shall be."""
 
@@ -254,6 +355,7 @@ class PodSpec(View, frozen=True):
     ephemeral_containers: tuple[EphemeralContainer, ...] = ()
     overhead: dict[str, str] = {}
     restart_policy: str = "Always"
+    readiness_gates: tuple[PodReadinessGate, ...] = ()
     termination_grace_period_seconds: int | None = None
     active_deadline_seconds: int | None = None
     host_network: bool = False

@@ -197,4 +197,5 @@ def _host(config: AgentConfig, place: Place, client: Client, reporter: Reporter,
         clock=lease.clock,
         settings=config.pods,
         lease=lease,
+        scripted=isinstance(place.runtime, SimulatedRuntime),
     )

@@ -123,6 +123,19 @@ async def connect(namespace: str, addresses: Sequence[str], port: int) -> TcpCon
     raise DialError("; ".join(problems))
 
 
+async def addresses_of(host: str, port: int) -> list[str]:
+    """Return the addresses of a host, which may be one. Raises DialError."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT):
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except TimeoutError as error:
+        raise DialError(f"dial tcp: lookup {host}: i/o timeout") from error
+    except (OSError, UnicodeError) as error:
+        raise DialError(f"dial tcp: lookup {host}: no such host") from error
+    return [str(address[0]) for *_, address in found]
+
+
 def unreached(address: str, port: int, why: str) -> str:
     """Return what is said of an address that could not be connected to."""
     where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -14,7 +14,7 @@ import msgspec
 
 from orch.errors import OrchError
 from orch_agent.network.addresses import AddressBook
-from orch_agent.network.connections import Connection, connect
+from orch_agent.network.connections import Connection, addresses_of, connect
 
 _LOG: Final = logging.getLogger(__name__)
 _NAMESPACES: Final = Path("/run/netns")
@@ -53,6 +53,10 @@ class Sandboxes(Protocol):
 
     async def dial(self, sandbox: Sandbox, port: int, *, own_address: bool) -> Connection:
         """Connect to a port of a pod: on its own address, or on localhost inside of it. Raises DialError."""
+        ...
+
+    async def dial_host(self, host: str, port: int) -> Connection:
+        """Connect from the node's own network to a host, an address or a name. Raises DialError."""
         ...
 
 
@@ -152,6 +156,11 @@ class NetnsSandboxes:
         node = self._settings.network_namespace
         namespace = sandbox.namespace or (str(_NAMESPACES / node) if node else "")
         return await connect(namespace, dialled(sandbox, own_address), port)
+
+    async def dial_host(self, host: str, port: int) -> Connection:
+        """Connect from inside the namespace that is the node."""
+        node = self._settings.network_namespace
+        return await connect(str(_NAMESPACES / node) if node else "", await addresses_of(host, port), port)
 
     async def _set_up(self, uid: str, address: str) -> None:
         name, interface = self._namespace_of(uid), _interface_of(uid)

@@ -46,6 +46,10 @@ class SimulatedSandboxes:
             raise DialError("; ".join(unreached(each, port, "connect: connection refused") for each in tried))
         return _Echo()
 
+    async def dial_host(self, host: str, port: int) -> Connection:
+        """Return a connection to a host that answers as pods do: it is played, too."""
+        return await self.dial(Sandbox(host), port, own_address=True)
+
 
 class _Echo:
     """A connection whose far end is played."""

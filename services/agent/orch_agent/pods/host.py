@@ -17,6 +17,9 @@ from orch_agent.pods.environment import ObjectReader
 from orch_agent.pods.files import PodFiles
 from orch_agent.pods.images import Images
 from orch_agent.pods.slot import BackOffTimes
+from orch_agent.probes.node import NodeProber
+from orch_agent.probes.outcome import Prober
+from orch_agent.probes.scripted import ScriptedProber
 from orch_agent.runtimes.protocol import Runtime
 from orch_pb.v1 import object_pb2
 
@@ -63,6 +66,7 @@ class PodHost:
         clock: Clock,
         settings: PodSettings = PodSettings(),  # noqa: B008 - frozen
         lease: NodeLease | None = None,
+        scripted: bool = False,
     ) -> None:
         self.node = node
         self.host_ip = host_ip
@@ -77,6 +81,8 @@ class PodHost:
         self.outlet = outlet
         self.clock = clock
         self.settings = settings
+        self.connector = NodeProber(runtime, sandboxes, clock)
+        self.prober: Prober = ScriptedProber(self.connector, clock) if scripted else self.connector
         self._lease = lease
 
     def must_stop(self, pod: Pod) -> bool:

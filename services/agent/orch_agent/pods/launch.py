@@ -15,10 +15,13 @@ from orch.objects.pods import Container, Pod, SecurityContext
 from orch_agent.network.sandbox import Sandbox
 from orch_agent.pods.backoff import BackOff
 from orch_agent.pods.environment import ConfigurationError, Facts, expand, resolve
+from orch_agent.pods.hooks import POST_START_ERROR, HookError, Hooks
 from orch_agent.pods.host import EventType, PodHost
 from orch_agent.pods.images import InvalidNameError, NeverPulledError
 from orch_agent.pods.resources import limits_of
 from orch_agent.pods.slot import Retry, Role, Slot
+from orch_agent.probes.health import Doom
+from orch_agent.probes.outcome import ProbeTarget
 from orch_agent.runtimes.protocol import (
     ContainerError,
     ContainerInfo,
@@ -40,8 +43,9 @@ _START_SECONDS = Histogram(
 class Launcher:
     """Starts the containers of one pod. `tell` is called when the pod's status changed meanwhile."""
 
-    def __init__(self, host: PodHost, tell: Callable[[], None]) -> None:
+    def __init__(self, host: PodHost, hooks: Hooks, tell: Callable[[], None]) -> None:
         self._host = host
+        self._hooks = hooks
         self._tell = tell
 
     async def launch(self, pod: Pod, slot: Slot, sandbox: Sandbox, *, shared: Slot | None = None) -> None:
@@ -69,7 +73,7 @@ class Launcher:
             self._event(pod, slot, "Warning", "Failed", f"Error: {error}")
             self._wait(slot, slot.settings, "CreateContainerConfigError", str(error))
             return
-        if await self._create_and_start(pod, slot, spec):
+        if await self._create_and_start(pod, slot, spec, sandbox):
             _STARTED.inc()
             _START_SECONDS.observe(host.clock.monotonic() - begun)
 
@@ -146,6 +150,7 @@ class Launcher:
             supplemental_groups=groups,
             privileged=context.privileged,
             read_only=context.read_only_root_filesystem,
+            stop_signal=container.lifecycle.stop_signal if container.lifecycle is not None else "",
             stdin=container.stdin,
             tty=container.tty,
             mounts=mounts,
@@ -168,7 +173,7 @@ class Launcher:
                 f"cannot verify user is non-root {where}"
             )
 
-    async def _create_and_start(self, pod: Pod, slot: Slot, spec: ContainerSpec) -> bool:
+    async def _create_and_start(self, pod: Pod, slot: Slot, spec: ContainerSpec, sandbox: Sandbox) -> bool:
         runtime, name = self._host.runtime, slot.container.name
         attributes = {"container": name, "attempt": spec.identity.attempt}
         try:
@@ -192,13 +197,40 @@ class Launcher:
             info = _never_started(made, spec, str(error), self._host.clock.now())
         else:
             self._event(pod, slot, "Normal", "Started", f"Started container {name}")
+        doom = await self._after_start(pod, slot, info, sandbox)
+        if _has_post_start(slot) and info is not None and info.state is State.RUNNING:
+            info = await runtime.inspect(made) or info
         outdated = slot.previous
         if info is not None:
             slot.observe(info)
-        slot.retry, slot.replace = None, False
+            slot.health.doom = doom
+        slot.retry, slot.replace, slot.revive = None, False, False
         if outdated is not None and outdated is not slot.previous and outdated.id:
             await runtime.remove(outdated.id)
         return slot.running
+
+    async def _after_start(self, pod: Pod, slot: Slot, info: ContainerInfo | None, sandbox: Sandbox) -> Doom | None:
+        """Run the postStart hook, during which the container still counts as waiting; return its doom if that failed.
+
+        A hook has no time limit of its own in Kubernetes: the pod's deletion ends it.
+        """
+        lifecycle = slot.container.lifecycle
+        if lifecycle is None or lifecycle.post_start is None or info is None or info.state is not State.RUNNING:
+            return None
+        target = ProbeTarget(
+            pod=pod,
+            container=slot.container,
+            id=info.id,
+            sandbox=sandbox,
+            started_at=info.started_at or self._host.clock.now(),
+        )
+        try:
+            await self._hooks.run(target, lifecycle.post_start)
+        except HookError as error:
+            _FAILED.labels("postStart").inc()
+            self._event(pod, slot, "Warning", "FailedPostStartHook", "PostStartHook failed")
+            return Doom(message="FailedPostStartHook", reason=POST_START_ERROR, complaint=str(error))
+        return None
 
     async def _remove_unstarted(self, identity: Identity) -> None:
         """Remove what a create that failed half way may have left under the same name."""
@@ -213,6 +245,10 @@ class Launcher:
 
     def _event(self, pod: Pod, slot: Slot, kind: EventType, reason: str, message: str) -> None:
         self._host.outlet.event(pod, slot.container.name, kind, reason, message)
+
+
+def _has_post_start(slot: Slot) -> bool:
+    return slot.container.lifecycle is not None and slot.container.lifecycle.post_start is not None
 
 
 def _running(target: Slot) -> str:

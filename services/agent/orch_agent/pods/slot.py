@@ -20,9 +20,13 @@ from orch.objects.pods import (
     ContainerStatus,
 )
 from orch_agent.pods.backoff import BackOff
+from orch_agent.pods.restarts import restarts_after
+from orch_agent.probes.health import Doom, Health
 from orch_agent.runtimes.protocol import ContainerInfo, Identity, State
 
 CRASH_LOOP: Final = "CrashLoopBackOff"
+_HOOK_FAILED: Final = "PostStartHookError"
+_AFTER_A_RUN: Final = frozenset({CRASH_LOOP, _HOOK_FAILED})
 LOST_EXIT_CODE: Final = 137
 LOST_REASON: Final = "ContainerStatusUnknown"
 LOST_MESSAGE: Final = "The container could not be located when the pod was terminated"
@@ -68,6 +72,9 @@ class Slot:
         self.retry: Retry | None = None
         self.replace = False
         """The running container is to give way to one made from a changed definition."""
+        self.revive = False
+        """What ended was stopped for its health: it runs again, even if it ended well."""
+        self.health = Health(container)
         self.messages: dict[str, str] = {}
         """What ended containers left as termination message, by id."""
         self.restarts = BackOff(times.restart_first, times.restart_longest)
@@ -85,6 +92,18 @@ class Slot:
         return self.current is not None and self.current.state is State.RUNNING
 
     @property
+    def started(self) -> bool:
+        """Whether the container runs and its startup probe, if it has one, has succeeded."""
+        return self.running and self.health.started and self.health.doom is None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the container is as far as its role asks for; of an ephemeral one nothing is asked."""
+        if self.role is Role.EPHEMERAL:
+            return False
+        return self.succeeded if self.role is Role.INIT else self.started and self.health.ready
+
+    @property
     def exited(self) -> ContainerInfo | None:
         """The latest attempt, if it has ended."""
         return self.current if self.current is not None and self.current.state is State.EXITED else None
@@ -96,8 +115,9 @@ class Slot:
 
     def observe(self, info: ContainerInfo) -> None:
         """Take in what the runtime says of the latest or a new attempt."""
-        if self.current is not None and info.identity.attempt != self.current.identity.attempt:
+        if self.current is None or info.identity.attempt != self.current.identity.attempt:
             self.previous = self.current
+            self.health = Health(self.container)
         self.current = info
 
     def lose(self, now: datetime) -> None:
@@ -118,8 +138,14 @@ class Slot:
             if self.current is not None:
                 self.previous = self.current
             self.current = info
-        if self.current is None and known is not None:
+        if known is None:
+            return
+        if self.current is None:
             self.current = _from_status(known, identity)
+        elif known.state.running is not None and known.container_id.rpartition("/")[2] == self.current.id:
+            # What an earlier process found out holds until this one has asked.
+            self.health.started |= bool(known.started)
+            self.health.ready |= known.ready
 
     def wants_start(self, policy: str) -> bool:
         """Tell whether the container is to be started by the pod's restart policy."""
@@ -127,11 +153,23 @@ class Slot:
             return True
         if self.current.state is State.RUNNING or self.role is Role.EPHEMERAL:
             return False
-        if self.replace or self.role is Role.SIDECAR:
+        if self.replace or self.revive or self.role is Role.SIDECAR:
             return True
-        if self.role is Role.INIT:
-            return not self.succeeded and policy != "Never"
-        return policy == "Always" or (policy == "OnFailure" and not self.succeeded)
+        if self.role is Role.INIT and self.succeeded:
+            return False
+        code = self.current.exit_code
+        if self.role is Role.INIT and not self.container.restart_policy:
+            return policy != "Never"
+        return restarts_after(self.container, policy, code)
+
+    def revivable(self, policy: str) -> bool:
+        """Tell whether the container runs again after it was stopped for its health."""
+        return self.role is Role.SIDECAR or (self.container.restart_policy or policy) != "Never"
+
+    def hook_failed(self, doom: Doom, now: datetime) -> None:
+        """Tell why the container waits after its hook made it end, until that is a crash loop."""
+        if self.exited is not None:
+            self.retry = Retry(doom.reason, doom.complaint, now, self.restarts.due(self.exited.finished_at or now))
 
     def due(self) -> datetime | None:
         """Return when a start that is wanted may be tried; None: at once."""
@@ -146,7 +184,7 @@ class Slot:
         exited = self.exited
         if exited is None or exited.finished_at is None or self.replace:
             return
-        if self.retry is None or self.retry.reason == CRASH_LOOP:
+        if self.retry is None or self.retry.reason in _AFTER_A_RUN:
             self.restarts.next(exited.finished_at, now)
 
     def hold_back(self, now: datetime, pod: str) -> str:
@@ -157,7 +195,7 @@ class Slot:
         due = self.due()
         if due is None or due <= now:
             return ""
-        if self.retry is None:
+        if self.retry is None or self.retry.reason == _HOOK_FAILED:
             name = self.container.name
             message = f"back-off {go_duration(self.restarts.delay)} restarting failed container={name} pod={pod}"
             self.retry = Retry(CRASH_LOOP, message, now, due)
@@ -176,44 +214,40 @@ class Slot:
             return retry.until
         return retry.since + min(timedelta(seconds=2), (retry.until - retry.since) / 2)
 
-    def status(self, default_reason: str, scheme: str) -> ContainerStatus:
-        """Return the containerStatus. `default_reason` is why it waits when it was never tried; `scheme` is podman."""
+    def status(self, default_reason: str, scheme: str, message_limit: int) -> ContainerStatus:
+        """Return the containerStatus. `default_reason` is why it waits when it was never tried; `scheme` is podman.
+
+        Termination messages are cut at `message_limit` bytes.
+        """
         current = self.current if self.current is not None and self.current.state is not State.CREATED else None
-        last = self._terminated(self.previous, scheme)
+        last = self._terminated(self.previous, scheme, message_limit)
         if current is not None and current.state is State.RUNNING:
             state = ContainerState(running=ContainerStateRunning(started_at=_time(current.started_at)))
         elif current is not None and self.retry is None:
-            state = ContainerState(terminated=self._terminated(current, scheme))
+            state = ContainerState(terminated=self._terminated(current, scheme, message_limit))
         else:
             reason, message = (self.retry.reason, self.retry.message) if self.retry else (default_reason, "")
             state = ContainerState(waiting=ContainerStateWaiting(reason=reason, message=message))
-            last = self._terminated(current, scheme) or last
+            last = self._terminated(current, scheme, message_limit) or last
         return ContainerStatus(
             name=self.container.name,
             state=state,
             last_state=ContainerState(terminated=last),
-            ready=self._ready,
+            ready=self.ready,
             restart_count=max(self.attempt, 0),
             image=self.container.image,
             image_id=current.image_id if current is not None else "",
             container_id=f"{scheme}://{current.id}" if current is not None and current.id else "",
-            started=self.running,
+            started=self.started,
         )
 
-    @property
-    def _ready(self) -> bool:
-        """Whether the container is as far as its role asks for; of an ephemeral one nothing is asked."""
-        if self.role is Role.EPHEMERAL:
-            return False
-        return self.succeeded if self.role is Role.INIT else self.running
-
-    def _terminated(self, info: ContainerInfo | None, scheme: str) -> ContainerStateTerminated | None:
+    def _terminated(self, info: ContainerInfo | None, scheme: str, limit: int) -> ContainerStateTerminated | None:
         if info is None or info.state is not State.EXITED:
             return None
         return ContainerStateTerminated(
             exit_code=info.exit_code,
             reason=info.reason or _reason(info),
-            message=info.message or self.messages.get(info.id, ""),
+            message=_cut(info.message or self.messages.get(info.id, ""), limit),
             started_at=_time(info.started_at),
             finished_at=_time(info.finished_at),
             container_id=f"{scheme}://{info.id}" if info.id else "",
@@ -224,6 +258,11 @@ def _reason(info: ContainerInfo) -> str:
     if info.oom_killed:
         return "OOMKilled"
     return "Error" if info.exit_code else "Completed"
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return what of a text fits into `limit` bytes."""
+    return text if len(text) * 4 <= limit else text.encode()[:limit].decode(errors="ignore")
 
 
 def _time(moment: datetime | None) -> str:

@@ -12,6 +12,8 @@ from orch.objects.pods import Pod, PodIP, PodStatus
 from orch_agent.pods.slot import Role, Slot
 
 FINAL_PHASES: Final = frozenset({"Succeeded", "Failed"})
+_MESSAGES_LIMIT: Final = 12 << 10
+"""Bytes of termination messages in a pod's status, shared evenly by its containers."""
 _INITIAL: Final = frozenset({Role.INIT, Role.SIDECAR})
 
 
@@ -37,23 +39,24 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def initialized(slots: Iterable[Slot]) -> bool:
-    """Tell whether the init containers are done: ended well, or (sidecars) running. Once mains ran, they were."""
+    """Tell whether the init containers are done: ended well, or (sidecars) started. Once mains ran, they were."""
     slots = list(slots)
     if any(slot.role is Role.MAIN and slot.current is not None for slot in slots):
         return True
-    return all(slot.succeeded if slot.role is Role.INIT else slot.running for slot in slots if slot.role in _INITIAL)
+    return all(slot.succeeded if slot.role is Role.INIT else slot.started for slot in slots if slot.role in _INITIAL)
 
 
 def phase_of(slots: Sequence[Slot], policy: str) -> str:
     """Return the phase of a pod that nobody ended (kubelet's getPhase)."""
-    if any(slot.role is Role.INIT and slot.exited and not slot.succeeded for slot in slots) and policy == "Never":
+    inits = (slot for slot in slots if slot.role is Role.INIT and slot.exited is not None)
+    if any(not slot.succeeded and not slot.wants_start(policy) for slot in inits):
         return "Failed"
     if not initialized(slots):
         return "Pending"
     mains = [slot for slot in slots if slot.role is Role.MAIN]
     if any(slot.exited is None and not slot.running for slot in mains):
         return "Pending"
-    if any(slot.running for slot in mains) or policy == "Always":
+    if any(slot.running for slot in mains):
         return "Running"
     if any(slot.wants_start(policy) for slot in mains):
         return "Running"
@@ -70,7 +73,8 @@ def compute(pod: Pod, scene: Scene) -> PodStatus:
     slots = scene.slots
     phase = scene.end.phase if scene.end is not None else phase_of(slots, pod.spec.restart_policy)
     waiting = "PodInitializing" if pod.spec.init_containers else "ContainerCreating"
-    statuses = {id(slot): slot.status(waiting, scene.scheme) for slot in slots}
+    limit = _MESSAGES_LIMIT // max(len(slots), 1)
+    statuses = {id(slot): slot.status(waiting, scene.scheme, limit) for slot in slots}
     return PodStatus(
         phase=phase,
         reason=scene.end.reason if scene.end is not None else "",
@@ -91,9 +95,9 @@ def compute(pod: Pod, scene: Scene) -> PodStatus:
 def _conditions(pod: Pod, scene: Scene, phase: str) -> tuple[Condition, ...]:
     slots = scene.slots
     incomplete = [s.container.name for s in slots if s.role is Role.INIT and not s.succeeded]
-    incomplete += [s.container.name for s in slots if s.role is Role.SIDECAR and not s.running]
-    unready = [s.container.name for s in slots if s.role in {Role.SIDECAR, Role.MAIN} and not s.running]
-    ready = _readiness(phase, unready)
+    incomplete += [s.container.name for s in slots if s.role is Role.SIDECAR and not s.started]
+    unready = [s.container.name for s in slots if s.role in {Role.SIDECAR, Role.MAIN} and not s.ready]
+    contained = _readiness(phase, unready)
     if phase == "Succeeded":
         prepared = (True, "PodCompleted", "")
     elif initialized(slots):
@@ -103,8 +107,8 @@ def _conditions(pod: Pod, scene: Scene, phase: str) -> tuple[Condition, ...]:
     wanted = {
         "PodReadyToStartContainers": (bool(scene.address) and phase not in FINAL_PHASES, "", ""),
         "Initialized": prepared,
-        "Ready": ready,
-        "ContainersReady": ready,
+        "Ready": _gated(pod, contained),
+        "ContainersReady": contained,
     }
     before = {condition.type: condition for condition in scene.before.conditions}
     ours = [_condition(kind, verdict, before.get(kind), scene.now) for kind, verdict in wanted.items()]
@@ -119,6 +123,22 @@ def _readiness(phase: str, unready: Sequence[str]) -> tuple[bool, str, str]:
     if unready:
         return False, "ContainersNotReady", _listed("containers with unready status", unready)
     return True, "", ""
+
+
+def _gated(pod: Pod, contained: tuple[bool, str, str]) -> tuple[bool, str, str]:
+    """Return whether the pod is ready: its containers are, and the conditions that it waits for hold."""
+    if not contained[0]:
+        return contained
+    missing: list[str] = []
+    for gate in pod.spec.readiness_gates:
+        condition = pod.status.condition(gate.condition_type)
+        if condition is None:
+            missing.append(f'corresponding condition of pod readiness gate "{gate.condition_type}" does not exist.')
+        elif condition.status != "True":
+            missing.append(
+                f'the status of pod readiness gate "{gate.condition_type}" is not "True", but {condition.status}'
+            )
+    return (False, "ReadinessGatesNotReady", ", ".join(missing)) if missing else contained
 
 
 def _listed(what: str, names: Sequence[str]) -> str:

@@ -23,10 +23,15 @@ from orch.errors import OrchError
 from orch.objects.pods import EphemeralContainer, Pod, PodStatus
 from orch_agent.network.sandbox import NetworkError, Sandbox
 from orch_agent.pods import status
+from orch_agent.pods.ending import Endings, Surroundings
+from orch_agent.pods.hooks import Hooks
 from orch_agent.pods.host import PodHost
 from orch_agent.pods.launch import Launcher, describe
+from orch_agent.pods.messages import last_words
+from orch_agent.pods.probing import PodProbes
 from orch_agent.pods.slot import CRASH_LOOP, Role, Slot
-from orch_agent.runtimes.protocol import ContainerError, ContainerInfo, Identity, State
+from orch_agent.probes.outcome import ProbeTarget
+from orch_agent.runtimes.protocol import ContainerInfo, Identity, State
 from orch_pb.v1 import object_pb2
 
 _LOG: Final = logging.getLogger(__name__)
@@ -38,10 +43,7 @@ _FIRST_RETRY: Final = 1.0
 _LONGEST_RETRY: Final = 60.0
 _LOOK_AGAIN: Final = 60.0
 """A running pod is looked at this often even when nothing is heard of it."""
-_STOP_POLL: Final = 1.0
-_KILL_PATIENCE: Final = 10.0
 _LEAST_GRACE: Final = 1
-_SIDECAR_GRACE: Final = 2.0
 _LEASE_POLL: Final = 1.0
 _FOREVER: Final = 1 << 31
 
@@ -70,7 +72,17 @@ class PodWorker:
         self._interrupt: asyncio.Timeout | None = None
         self._end: status.End | None = None
         self._sandbox: Sandbox | None = None
-        self._launcher = Launcher(host, self._tell)
+        hooks = Hooks(host)
+        self._launcher = Launcher(host, hooks, self._tell)
+        self._probes = PodProbes(host, self._target_of, self._wake.set)
+        around = Surroundings(
+            look=self._look,
+            pause=self._pause,
+            wake=self._wake.set,
+            target_of=self._target_of,
+            fenced=lambda: host.must_stop(self.pod),
+        )
+        self._endings = Endings(host, hooks, around)
         self._stop_announced: set[str] = set()
         self._before: PodStatus = pod.status
         self._told = b""
@@ -149,6 +161,12 @@ class PodWorker:
 
     async def run(self) -> None:
         """Live the pod's life; return when nothing of it is left, neither on this node nor in the api."""
+        try:
+            await self._run()
+        finally:
+            await self._probes.close()
+
+    async def _run(self) -> None:
         if not self._ending and not self._adopted:
             attributes = {"namespace": self.pod.metadata.namespace, "pod": self.pod.metadata.name}
             with telemetry.span("agent.start pod", parent=self._trace, attributes=attributes):
@@ -216,12 +234,14 @@ class PodWorker:
         if self._stale:
             self._stale = False
             await self._refresh()
+        self._probes.follow(self._slots)
         if self.host.must_stop(self.pod):
             await self._hold_off()
             return
         left = self._until_deadline()
         if left <= 0:
             message = "Pod was active on the node longer than the specified deadline"
+            self.host.outlet.event(self.pod, "", "Normal", "DeadlineExceeded", message)
             self._end = status.End("Failed", "DeadlineExceeded", message)
             return
         phase = status.phase_of(self._slots, self.pod.spec.restart_policy)
@@ -238,7 +258,7 @@ class PodWorker:
         elif slot.running:
             await self._replace(slot)
         else:
-            await self._launcher.launch(self.pod, slot, self._sandbox, shared=self._target_of(slot))
+            await self._launcher.launch(self.pod, slot, self._sandbox, shared=self._shared_with(slot))
 
     async def _hold_off(self) -> None:
         """Kill what runs, and wait: the pod may be another node's by now."""
@@ -247,7 +267,7 @@ class PodWorker:
         if running:
             message = "The node's lease is over: the pod may have been given to another node"
             self.host.outlet.event(self.pod, "", "Warning", "Fenced", message)
-        await self._end_containers(running, self.host.clock.now())
+        await self._endings.end(running, self.host.clock.now)
         self._tell()
         await self._pause(_LEASE_POLL)
 
@@ -259,7 +279,8 @@ class PodWorker:
         """
         policy = self.pod.spec.restart_policy
         for slot in self._slots:
-            if slot.running and slot.current is not None and slot.current.image != slot.container.image:
+            changed = slot.current is not None and slot.current.image != slot.container.image
+            if slot.running and (changed or slot.health.doom is not None):
                 return slot
             if slot.role is Role.EPHEMERAL and slot.wants_start(policy) and self._is_due(slot):
                 return slot
@@ -270,12 +291,12 @@ class PodWorker:
             skipped = slot.role is Role.INIT and up
             if not skipped and slot.wants_start(policy) and self._is_due(slot):
                 return slot
-            done = slot.succeeded if slot.role is Role.INIT else slot.running
+            done = slot.succeeded if slot.role is Role.INIT else slot.started
             if slot.role is not Role.MAIN and not up and not done:
                 return None
         return None
 
-    def _target_of(self, slot: Slot) -> Slot | None:
+    def _shared_with(self, slot: Slot) -> Slot | None:
         """Return the container whose processes an ephemeral one shall see."""
         name = slot.container.target_container_name if isinstance(slot.container, EphemeralContainer) else ""
         return next((each for each in self._slots if each.container.name == name), None)
@@ -319,14 +340,30 @@ class PodWorker:
         if made:
             # Containers that still run do so in a network that is gone: nobody can reach them.
             cut_off = [slot for slot in self._slots if slot.running]
-            await self._end_containers(cut_off, self.host.clock.now() + timedelta(seconds=self._grace_seconds()))
+            await self._endings.end(cut_off, self._graceful())
 
     async def _replace(self, slot: Slot) -> None:
-        name = slot.container.name
-        message = f"Container {name} definition changed, will be restarted"
+        """End a container whose definition changed, or whose probe or hook failed; it may run again."""
+        name, doom = slot.container.name, slot.health.doom
+        if doom is None:
+            message = f"Container {name} definition changed, will be restarted"
+            self.host.outlet.event(self.pod, name, "Normal", "Killing", message)
+            await self._endings.end([slot], self._graceful())
+            slot.replace = True
+            return
+        again = slot.revivable(self.pod.spec.restart_policy)
+        message = f"{doom.message}, will be restarted" if again and not doom.reason else doom.message
         self.host.outlet.event(self.pod, name, "Normal", "Killing", message)
-        await self._end_containers([slot], self.host.clock.now() + timedelta(seconds=self._grace_seconds()))
-        slot.replace = True
+        await self._endings.end([slot], self._graceful(doom.grace))
+        slot.revive = again
+        if again and doom.reason:
+            slot.hook_failed(doom, self.host.clock.now())
+
+    def _graceful(self, seconds: int | None = None) -> Callable[[], datetime]:
+        """Return the deadline of a container that is to end from now on."""
+        grace = self._grace_seconds() if seconds is None else seconds
+        deadline = self.host.clock.now() + timedelta(seconds=grace)
+        return lambda: deadline
 
     async def _refresh(self) -> None:
         """Look again at the containers that were running."""
@@ -342,9 +379,7 @@ class PodWorker:
     async def _read_message(self, slot: Slot) -> None:
         exited = slot.exited
         if exited is not None and exited.id not in slot.messages:
-            words = await self.host.files.termination_message(
-                self.pod.metadata.uid, slot.container.name, exited.identity.attempt
-            )
+            words = await last_words(self.host, slot.container, exited)
             slot.messages = {
                 key: text for key, text in slot.messages.items() if slot.previous and key == slot.previous.id
             }
@@ -353,19 +388,16 @@ class PodWorker:
     # -- the end -------------------------------------------------------------------------------------------------
 
     async def _stop(self) -> None:
-        """End what runs: the main and init containers together, then the sidecars, the last one first."""
+        """End what runs."""
         await self._relist()
         began = self.host.clock.now()
-
-        def deadline() -> datetime:
-            fenced = self.host.must_stop(self.pod)
-            return began if fenced else began + timedelta(seconds=self._grace_seconds())
-
-        await self._stop_slots([slot for slot in self._slots if slot.role is not Role.SIDECAR], deadline)
-        for slot in reversed(self._slots):
-            if slot.role is Role.SIDECAR:
-                least = self.host.clock.now() + timedelta(seconds=_SIDECAR_GRACE)
-                await self._stop_slots([slot], lambda least=least: max(deadline(), least))
+        running = [slot for slot in self._slots if slot.running]
+        for slot in running:
+            name = slot.container.name
+            if name not in self._stop_announced:
+                self._stop_announced.add(name)
+                self.host.outlet.event(self.pod, name, "Normal", "Killing", f"Stopping container {name}")
+        await self._endings.end(running, lambda: began + timedelta(seconds=self._grace_seconds()))
 
     def _grace_seconds(self) -> int:
         """Return the grace period as it is wanted now; a second deletion may shorten it while it runs."""
@@ -375,43 +407,27 @@ class PodWorker:
             grace = spec.termination_grace_period_seconds
         return max(30 if grace is None else grace, _LEAST_GRACE)
 
-    async def _stop_slots(self, slots: Sequence[Slot], deadline: Callable[[], datetime]) -> None:
-        running = [slot for slot in slots if slot.current is not None and slot.running]
-        for slot in running:
-            name = slot.container.name
-            if name not in self._stop_announced:
-                self._stop_announced.add(name)
-                self.host.outlet.event(self.pod, name, "Normal", "Killing", f"Stopping container {name}")
-        await self._end_containers(running, deadline)
-
-    async def _end_containers(self, slots: Sequence[Slot], deadline: datetime | Callable[[], datetime]) -> None:
-        """Ask containers to end; kill at the deadline those that still run. Raises ContainerError if they stay."""
-        runtime, clock = self.host.runtime, self.host.clock
-        until = deadline if callable(deadline) else lambda: deadline
-        running = [slot for slot in slots if slot.running]
-        for slot in running:
-            if slot.current is not None:
-                await runtime.terminate(slot.current.id)
-        while running := await self._still_running(running):
-            left = (until() - clock.now()).total_seconds()
-            if left <= 0:
-                break
-            await self._pause(min(left, _STOP_POLL))
-        killed = clock.now()
-        for slot in running:
-            if slot.current is not None:
-                await runtime.kill(slot.current.id)
-        while running := await self._still_running(running):
-            if (clock.now() - killed).total_seconds() > _KILL_PATIENCE:
-                names = ", ".join(slot.container.name for slot in running)
-                raise ContainerError(f"still running {_KILL_PATIENCE:.0f} s after SIGKILL: {names}")
-            await self._pause(_STOP_POLL)
-
-    async def _still_running(self, slots: Sequence[Slot]) -> list[Slot]:
+    async def _look(self) -> None:
+        """See which containers still run while some are being ended."""
         self._wake.clear()
         self._stale = False
         await self._refresh()
-        return [slot for slot in slots if slot.running]
+        self._probes.follow(self._slots, ending=self._ending)
+        if self._end is None and status.phase_of(self._slots, self.pod.spec.restart_policy) not in status.FINAL_PHASES:
+            self._tell()
+
+    def _target_of(self, slot: Slot) -> ProbeTarget | None:
+        """Return a running container as who asks it knows it."""
+        current = slot.current
+        if current is None or not slot.running:
+            return None
+        return ProbeTarget(
+            pod=self.pod,
+            container=slot.container,
+            id=current.id,
+            sandbox=self._sandbox or Sandbox(address=self._before.pod_ip),
+            started_at=current.started_at or self.host.clock.now(),
+        )
 
     async def _relist(self) -> None:
         """Take in all containers of the pod, also one that an interrupted step left behind."""

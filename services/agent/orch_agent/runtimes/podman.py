@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import signal
 import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -385,6 +387,7 @@ class PodmanRuntime:
             "create_working_dir": bool(spec.working_dir),
             "hostname": spec.hostname,
             "user": _user(spec.user, spec.group),
+            "stop_signal": _signal_number(spec.stop_signal),
         }
         return document | {key: value for key, value in optional.items() if value}
 
@@ -513,6 +516,15 @@ class _PodmanExec(_PodmanSession):
         state = await self._runtime.exec_state(self._session)
         return int(state.get("ExitCode") or 0)
 
+    async def kill(self) -> None:
+        """Kill its first process: Podman has no call for that, and lets a command go on whose caller has left."""
+        try:
+            state = await self._runtime.exec_state(self._session)
+            if state.get("Running") and (pid := int(state.get("Pid") or 0)) > 1:
+                os.kill(pid, signal.SIGKILL)
+        except (ContainerError, UnavailableError, ProcessLookupError) as error:
+            _LOG.debug("a command was not killed: %s", error)
+
 
 class _PodmanAttached(_PodmanSession):
     """A container's own input and output."""
@@ -548,6 +560,13 @@ def qualified(image: str) -> str:
 
 def _state_of(name: str) -> State:
     return _STATES.get(name, State.EXITED)
+
+
+def _signal_number(name: str) -> int:
+    """Return the number of SIGTERM, SIGRTMIN+3 and the like; 0 for one that is not known here."""
+    base, _, beyond = name.partition("+")
+    known = getattr(signal, base, None)
+    return int(known) + (int(beyond) if beyond.isdecimal() else 0) if isinstance(known, signal.Signals) else 0
 
 
 def _user(user: int | None, group: int | None) -> str:

@@ -100,8 +100,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a container shall be. An empty command or args is the image's own.
 
     `network_namespace` is a path, empty for the node's own network. `processes_of` is the id of the container whose
-    processes this one shall see, empty for none but its own. `runs_to_completion` tells a simulation that
-    nothing would ever come after this container unless it ends.
+    processes this one shall see, empty for none but its own. `stop_signal` takes the place of the image's.
+    `runs_to_completion` tells a simulation that nothing would ever come after this container unless it ends.
     """
 
     identity: Identity
@@ -122,6 +122,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     stdin: bool = False
     tty: bool = False
     mounts: tuple[Mount, ...] = ()
+    stop_signal: str = ""
     runs_to_completion: bool = False
 
 
@@ -208,6 +209,10 @@ class ExecSession(Session, Protocol):
 
     async def exit_code(self) -> int:
         """Return its exit code; to be asked once its output has ended."""
+        ...
+
+    async def kill(self) -> None:
+        """End it by SIGKILL, without waiting for it; nothing if it has ended."""
         ...
 
 

@@ -315,6 +315,9 @@ class _SimulatedExec:
         """Return the code that the command chose."""
         return self._code
 
+    async def kill(self) -> None:
+        """Do nothing: nothing runs when nobody reads its output."""
+
     async def close(self) -> None:
         """Do nothing: nothing is held."""
 

@@ -1,0 +1,1 @@
+"""Probes: whether a container has started, is alive, is ready."""
