@@ -229,8 +229,10 @@ class JobReconciler:
         finished = self._finished(turn, notes, status)
         if finished is not None:
             status = with_condition(status, finished)
-            if finished.type == COMPLETE:
-                status = msgspec.structs.replace(status, completion_time=finished.last_transition_time)
+            # A job may be suspended before its first status is written, and end with the pods that it has.
+            start = status.start_time or finished.last_transition_time
+            end = finished.last_transition_time if finished.type == COMPLETE else ""
+            status = msgspec.structs.replace(status, start_time=start, completion_time=end)
         await self._write(turn, job, status)
         if failure is not None:
             raise failure

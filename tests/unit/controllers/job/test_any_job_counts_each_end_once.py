@@ -265,5 +265,17 @@ class JobMachine(RuleBasedStateMachine):
         assert not [pod for pod in self.world.all(PODS) if is_active(pod)]
 
 
+def test_a_job_that_is_suspended_before_its_first_status_ends_with_the_pod_that_it_has() -> None:
+    machine = JobMachine()
+    machine.create(1, 1, "NonIndexed", 0, "TerminatingOrFailed", ignoring=False)
+    machine.suspend(suspend=True)
+    machine.turn()
+    machine.end_any("Succeeded")
+    machine.wait(1)
+    machine.turn()
+    assert machine.finished()
+    machine.teardown()
+
+
 TestJobs = JobMachine.TestCase
 TestJobs.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
