@@ -58,3 +58,20 @@ async def test_nothing_runs_in_a_container_that_has_ended(lab: Any) -> None:
     await lab.until(made, State.EXITED)
     with pytest.raises(ContainerError):
         await execute(lab, made, "true")
+
+
+async def test_a_command_that_is_killed_ends(lab: Any) -> None:
+    made = await lab.run()
+    session = await lab.runtime.exec(made, ExecSpec(command=("cat",), stdin=True))
+    try:
+        await session.write(b"hello")
+        async with asyncio.timeout(20):
+            written = b""
+            async for _, data in session.output():
+                written += data
+                await session.kill()
+            assert written == b"hello"
+            assert await session.exit_code() == 137
+    finally:
+        await session.close()
+    assert (await lab.inspect(made)).state is State.RUNNING

@@ -42,6 +42,7 @@ _FOLLOW_INTERVAL: Final = 0.25
 _LOG_LINES: Final = 1000
 """Lines of a container's log that are kept, from its beginning."""
 _QUEUED: Final = 64
+_KILLED: Final = 137
 
 
 class _Container:
@@ -316,7 +317,11 @@ class _SimulatedExec:
         return self._code
 
     async def kill(self) -> None:
-        """Do nothing: nothing runs when nobody reads its output."""
+        """Let `cat`, which alone waits for something, end."""
+        self._code = _KILLED
+        while not self._input.empty():
+            self._input.get_nowait()
+        self._input.put_nowait(b"")
 
     async def close(self) -> None:
         """Do nothing: nothing is held."""
