@@ -34,6 +34,9 @@ _ACTIVE: Final = Gauge("controller_runtime_active_workers", "Reconciliations und
 
 _SYNC_PATIENCE: Final = 30.0
 _WHILE_AWAY: Final = 1.0
+_SOONEST: Final = 0.001
+"""Seconds after which a key is due again at the earliest: what is left until a moment may round to nothing, and a
+reconciler that waits for the moment would be called without end until then."""
 
 
 class Watch(msgspec.Struct, frozen=True):
@@ -202,7 +205,7 @@ class Controller:
                 self._results["success"].inc()
             else:
                 self._results["requeue_after"].inc()
-                queue.add_after(key, result.requeue_after)
+                queue.add_after(key, max(result.requeue_after, _SOONEST))
 
     async def _reconcile(self, key: Key, trace: TraceContext | None) -> Result:
         attributes = {"controller": self.name, "k8s.namespace.name": key.namespace, "k8s.object.name": key.name}
