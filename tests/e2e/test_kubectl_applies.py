@@ -182,8 +182,9 @@ def test_what_cannot_be_applied_is_named(space: Space) -> None:
     strict = space.kubectl("apply", "-f", "-", stdin=config("odd", a="1").replace('"data"', '"date"'), check=False)
     assert 'strict decoding error: unknown field "date"' in strict
     side = ("apply", "-f", "-", "--validate=warn")
-    assert 'Warning: unknown field "date"' in space.kubectl(*side, stdin=config("odd", a="b").replace('"data"', '"date"'))
-    told = space.kubectl("apply", "-f", "-", "--validate=ignore", stdin=config("odd", a="b").replace('"data"', '"date"'))
+    mistyped = config("odd", a="b").replace('"data"', '"date"')
+    assert 'Warning: unknown field "date"' in space.kubectl(*side, stdin=mistyped)
+    told = space.kubectl("apply", "-f", "-", "--validate=ignore", stdin=mistyped)
     assert told == "configmap/odd configured\n"
     wrong = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "odd"}, "data": {"a": 1}})
     assert "cannot convert int64 to string" in space.kubectl("apply", "-f", "-", stdin=wrong, check=False)
