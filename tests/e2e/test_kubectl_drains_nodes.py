@@ -84,14 +84,11 @@ def test_a_drain_that_does_not_ask_budgets(space: Space) -> None:
 def test_what_is_not_drained_unasked(space: Space) -> None:
     daemon = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "daemon"}}
     labels = {"app": "daemon"}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "a"}]}}
+    where = {"nodeSelector": {"kubernetes.io/hostname": "node-2"}, "containers": [{"name": "main", "image": "a"}]}
+    template = {"metadata": {"labels": labels}, "spec": where}
     space.apply(daemon | {"spec": {"selector": {"matchLabels": labels}, "template": template}})
-    owner = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "daemon", "controller": True}
-    owner["uid"] = space.get("daemonset", "daemon")["metadata"]["uid"]
-    space.apply(
-        pod("daemon", "node-2", metadata={"labels": labels, "ownerReferences": [owner]}),
-        pod("bare", "node-2", volumes=[{"name": "scratch", "emptyDir": {}}]),
-    )
+    space.apply(pod("bare", "node-2", volumes=[{"name": "scratch", "emptyDir": {}}]))
+    space.kubectl("rollout", "status", "daemonset/daemon", "--timeout=60s")
     chosen = "--pod-selector=app in (bare,daemon)"
     for code, said in (
         space.code("drain", "node-2", chosen),
