@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
 from prometheus_client import Counter
 
 from orch_agent.pods.hooks import HookError, Hooks
@@ -28,23 +29,18 @@ _LEAST_WINDOW: Final = timedelta(seconds=2)
 """What a container has after its stop signal, even when its hook took all the time."""
 
 
-class Surroundings:
-    """What ending containers needs of their worker."""
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What ending containers needs of their worker.
 
-    def __init__(
-        self,
-        *,
-        look: Callable[[], Awaitable[None]],
-        pause: Callable[[float], Awaitable[None]],
-        wake: Callable[[], None],
-        target_of: Callable[[Slot], ProbeTarget | None],
-        fenced: Callable[[], bool],
-    ) -> None:
-        self.look = look
-        self.pause = pause
-        self.wake = wake
-        self.target_of = target_of
-        self.fenced = fenced
+    `look` takes in what still runs; `pause` waits to be woken, so many seconds at most, and `wake` does that; `fenced`
+    tells whether the pod must not run a moment longer.
+    """
+
+    look: Callable[[], Awaitable[None]]
+    pause: Callable[[float], Awaitable[None]]
+    wake: Callable[[], None]
+    target_of: Callable[[Slot], ProbeTarget | None]
+    fenced: Callable[[], bool]
 
 
 class _Leaver:

@@ -111,7 +111,8 @@ def _conditions(pod: Pod, scene: Scene, phase: str) -> tuple[Condition, ...]:
         "ContainersReady": contained,
     }
     before = {condition.type: condition for condition in scene.before.conditions}
-    ours = [_condition(kind, verdict, before.get(kind), scene.now) for kind, verdict in wanted.items()]
+    generation = pod.metadata.generation
+    ours = [_condition(kind, verdict, before.get(kind), generation, scene.now) for kind, verdict in wanted.items()]
     return (*ours, *(condition for condition in pod.status.conditions if condition.type not in wanted))
 
 
@@ -145,7 +146,9 @@ def _listed(what: str, names: Sequence[str]) -> str:
     return f"{what}: [{' '.join(names)}]"
 
 
-def _condition(kind: str, verdict: tuple[bool, str, str], before: Condition | None, now: str) -> Condition:
+def _condition(
+    kind: str, verdict: tuple[bool, str, str], before: Condition | None, generation: int, now: str
+) -> Condition:
     holds, reason, message = verdict
     status = "True" if holds else "False"
     same = before is not None and before.status == status and before.last_transition_time
@@ -154,6 +157,7 @@ def _condition(kind: str, verdict: tuple[bool, str, str], before: Condition | No
         status=status,
         reason=reason,
         message=message,
+        observed_generation=generation,
         last_transition_time=before.last_transition_time if before is not None and same else now,
     )
 
