@@ -305,3 +305,9 @@ async def test_ports_are_reached_from_inside_of_their_network(lab: Any) -> None:
         await connect("", ("127.0.0.1",), 8077)  # our own network is another one
     with pytest.raises(DialError, match="no such file or directory"):
         await connect("/run/netns/none-of-ours", ("127.0.0.1",), 80)
+
+
+async def test_a_stop_signal_of_its_own_takes_the_place_of_the_image_s(lab: Any) -> None:
+    made = await lab.run(SIMULATED_STOP_SECONDS=60, stop_signal="SIGKILL")
+    await lab.runtime.terminate(made)
+    assert (await lab.until(made, State.EXITED)).exit_code == 137
