@@ -144,6 +144,14 @@ async def test_redirects_without_end_are_a_failure() -> None:
     assert len(heads) == 10
 
 
+async def test_addresses_that_cannot_be_read_are_a_failure() -> None:
+    assert (await ask({"httpGet": {"port": 80, "host": "[bad"}})).outcome is Outcome.FAILURE
+    async with serving(lambda _: response(302, Location="http://[bad/")) as (port, heads):
+        result = await ask({"httpGet": {"port": port, "path": "/a b?c=d e"}})
+    assert "failed to parse Location header" in result.output
+    assert heads[0].startswith("GET /a%20b?c=d%20e HTTP/1.1")
+
+
 async def test_certificates_are_not_asked_for(tmp_path: Path) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     files = certificates.make(tmp_path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
 
@@ -19,6 +19,7 @@ USER_AGENT: Final = "kube-probe/1.37"
 _BODY_LIMIT: Final = 10 << 10
 _HEAD_LIMIT: Final = 64 << 10
 _MOST_REDIRECTS: Final = 10
+_UNQUOTED: Final = "/?%:@!$&'()*+,;=~[]"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 Dial = Callable[[str, int], Awaitable[Connection]]
@@ -39,15 +40,11 @@ class Answer(msgspec.Struct, frozen=True):
 
 async def get(url: str, headers: Sequence[HTTPHeader], dial: Dial) -> Answer:
     """Make a request; follow redirects to the same host, and return one to another. Raises HttpError."""
-    home = urlsplit(url).hostname
     followed = 0
     while True:
         answer = await _get_once(url, headers, dial)
-        target = answer.headers.get("location", "")
-        if answer.status not in _REDIRECTS or not target:
-            return answer
-        beyond = urljoin(url, target)
-        if urlsplit(beyond).scheme not in {"http", "https"} or urlsplit(beyond).hostname != home:
+        beyond = _beyond(url, answer)
+        if not beyond:
             return answer
         followed += 1
         url = beyond
@@ -55,10 +52,23 @@ async def get(url: str, headers: Sequence[HTTPHeader], dial: Dial) -> Answer:
             raise HttpError(f'Get "{url}": stopped after {_MOST_REDIRECTS} redirects')
 
 
-async def _get_once(url: str, headers: Sequence[HTTPHeader], dial: Dial) -> Answer:
-    parts = urlsplit(url)
-    host, secure = parts.hostname or "", parts.scheme == "https"
+def _beyond(url: str, answer: Answer) -> str:
+    """Return where an answer sends who asked, "" for nowhere or to another host. Raises HttpError."""
+    location = answer.headers.get("location", "")
+    if answer.status not in _REDIRECTS or not location:
+        return ""
     try:
+        beyond = urljoin(url, location)
+        parts = urlsplit(beyond)
+    except ValueError as error:
+        raise HttpError(f'Get "{url}": failed to parse Location header "{location}": {error}') from error
+    return beyond if parts.scheme in {"http", "https"} and parts.hostname == urlsplit(url).hostname else ""
+
+
+async def _get_once(url: str, headers: Sequence[HTTPHeader], dial: Dial) -> Answer:
+    try:
+        parts = urlsplit(url)
+        host, secure = parts.hostname or "", parts.scheme == "https"
         port = parts.port or (443 if secure else 80)
         connection: Connection = await dial(host, port)
         try:
@@ -66,7 +76,7 @@ async def _get_once(url: str, headers: Sequence[HTTPHeader], dial: Dial) -> Answ
                 tls = TlsConnection(connection, host)
                 await tls.handshake()
                 connection = tls
-            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_UNQUOTED)
             await connection.write(_head(target, parts.netloc, headers))
             return await _read_answer(connection)
         finally:
