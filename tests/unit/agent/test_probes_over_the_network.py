@@ -200,7 +200,7 @@ async def test_a_connection_is_all_that_a_socket_probe_asks_for() -> None:
 @pytest.mark.parametrize(
     ("probe", "problem"),
     [
-        ({"tcpSocket": {"port": "none"}}, "couldn't find port: none in container: web"),
+        ({"tcpSocket": {"port": "none"}}, 'strconv.Atoi: parsing "none": invalid syntax'),
         ({"httpGet": {"port": 70000}}, "invalid port number: 70000"),
         ({}, "missing probe handler for web-1:web"),
         ({"exec": {"command": ["true"]}}, "no container with ID c1 found"),

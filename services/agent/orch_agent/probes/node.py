@@ -132,7 +132,7 @@ def port_of(target: ProbeTarget, port: int | str) -> int:
     if isinstance(port, str) and not port.isdecimal():
         number = next((each.container_port for each in target.container.ports if each.name == port), 0)
         if not number:
-            raise ProbeError(f"couldn't find port: {port} in container: {target.container.name}")
+            raise ProbeError(f'strconv.Atoi: parsing "{port}": invalid syntax')
         return number
     number = int(port)
     if not 0 < number <= _LAST_PORT:
