@@ -189,6 +189,13 @@ async def test_a_question_that_could_not_be_asked_counts_for_nothing(node: Any, 
         assert ("Unhealthy", message) in node.told.events
 
 
+async def test_a_mistake_in_a_probe_is_the_worker_s_who_starts_anew(node: Any, prober: Scripted) -> None:
+    prober.answers["Liveness"] = lambda age: RuntimeError("a mistake") if age >= 10 else WELL
+    with pytest.raises(RuntimeError, match="a mistake"):
+        async with node.running(probed(node, liveness={})):
+            await node.clock.advance(11)
+
+
 async def test_a_pod_that_is_ending_is_asked_for_readiness_alone(node: Any, prober: Scripted) -> None:
     prober.answers = {
         "Liveness": lambda age: ILL if age >= 20 else WELL,

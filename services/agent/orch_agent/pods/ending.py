@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from prometheus_client import Counter
 
-from orch_agent.pods.hooks import HookError, Hooks
+from orch_agent.pods.hooks import HookError
 from orch_agent.pods.host import PodHost
 from orch_agent.pods.slot import Role, Slot
 from orch_agent.probes.outcome import ProbeTarget
@@ -56,9 +56,10 @@ class _Leaver:
 class Endings:
     """Ends containers of one pod."""
 
-    def __init__(self, host: PodHost, hooks: Hooks, surroundings: Surroundings) -> None:
+    __slots__ = ("_around", "_host")
+
+    def __init__(self, host: PodHost, surroundings: Surroundings) -> None:
         self._host = host
-        self._hooks = hooks
         self._around = surroundings
 
     async def end(self, slots: Sequence[Slot], until: Callable[[], datetime]) -> None:
@@ -118,7 +119,7 @@ class Endings:
         if target is None or lifecycle is None or lifecycle.pre_stop is None:
             return
         try:
-            await self._hooks.run(target, lifecycle.pre_stop)
+            await self._host.hooks.run(target, lifecycle.pre_stop)
         except HookError as error:
             _HOOK_FAILURES.labels("preStop").inc()
             _LOG.debug("%s", error)  # what a hook wrote may be secret: the event does not say it either

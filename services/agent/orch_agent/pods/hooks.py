@@ -6,14 +6,14 @@ from typing import Final
 
 import msgspec
 
+from orch.clock import Clock
 from orch.errors import OrchError, UnavailableError
 from orch.objects.pods import HTTPGetAction, LifecycleHandler
 from orch_agent.network.connections import DialError
-from orch_agent.pods.host import PodHost
 from orch_agent.probes.commands import run_command
-from orch_agent.probes.node import expanded
+from orch_agent.probes.node import NodeProber, expanded
 from orch_agent.probes.outcome import ProbeError, ProbeTarget
-from orch_agent.runtimes.protocol import ContainerError
+from orch_agent.runtimes.protocol import ContainerError, Runtime
 
 POST_START_ERROR: Final = "PostStartHookError"
 _PLAIN_ANSWER: Final = "server gave HTTP response to HTTPS client"
@@ -26,8 +26,10 @@ class HookError(OrchError):
 class Hooks:
     """Runs the hooks of a node's containers. How long one may take is the caller's to say."""
 
-    def __init__(self, host: PodHost) -> None:
-        self._host = host
+    def __init__(self, runtime: Runtime, connector: NodeProber, clock: Clock) -> None:
+        self._runtime = runtime
+        self._connector = connector
+        self._clock = clock
 
     async def run(self, target: ProbeTarget, handler: LifecycleHandler) -> None:
         """Do what the handler says. Raises HookError."""
@@ -36,14 +38,14 @@ class Hooks:
         elif handler.http_get is not None:
             await self._request(target, handler.http_get)
         elif handler.sleep is not None:
-            await self._host.clock.sleep(handler.sleep.seconds)
+            await self._clock.sleep(handler.sleep.seconds)
         else:
             raise HookError("Cannot run handler: invalid handler")
 
     async def _command(self, target: ProbeTarget, command: tuple[str, ...]) -> None:
         words = expanded(target, command)
         try:
-            code, output = await run_command(self._host.runtime, target.id, words)
+            code, output = await run_command(self._runtime, target.id, words)
             problem = f"command '{' '.join(words)}' exited with {code}: {output}" if code else ""
         except (ContainerError, UnavailableError) as error:
             problem, output = str(error), ""
@@ -54,11 +56,11 @@ class Hooks:
         """Make the request; any answer is success. A plain one to a request over TLS has it made again without."""
         try:
             try:
-                await self._host.connector.get(target, action)
+                await self._connector.get(target, action)
             except DialError as error:
                 if _PLAIN_ANSWER not in str(error):
                     raise
-                await self._host.connector.get(target, msgspec.structs.replace(action, scheme="HTTP"))
+                await self._connector.get(target, msgspec.structs.replace(action, scheme="HTTP"))
         except (DialError, ProbeError) as error:
             raise HookError(_told(target, "HTTP", action.path, str(error), "")) from error
 

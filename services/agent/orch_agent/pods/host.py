@@ -15,6 +15,7 @@ from orch_agent.lease import NodeLease
 from orch_agent.network.sandbox import Sandboxes
 from orch_agent.pods.environment import ObjectReader
 from orch_agent.pods.files import PodFiles
+from orch_agent.pods.hooks import Hooks
 from orch_agent.pods.images import Images
 from orch_agent.pods.slot import BackOffTimes
 from orch_agent.probes.node import NodeProber
@@ -82,6 +83,7 @@ class PodHost:
         self.clock = clock
         self.settings = settings
         self.connector = NodeProber(runtime, sandboxes, clock)
+        self.hooks = Hooks(runtime, self.connector, clock)
         self.prober: Prober = ScriptedProber(self.connector, clock) if scripted else self.connector
         self._lease = lease
 

@@ -15,7 +15,7 @@ from orch.objects.pods import Container, Pod, SecurityContext
 from orch_agent.network.sandbox import Sandbox
 from orch_agent.pods.backoff import BackOff
 from orch_agent.pods.environment import ConfigurationError, Facts, expand, resolve
-from orch_agent.pods.hooks import POST_START_ERROR, HookError, Hooks
+from orch_agent.pods.hooks import POST_START_ERROR, HookError
 from orch_agent.pods.host import EventType, PodHost
 from orch_agent.pods.images import InvalidNameError, NeverPulledError
 from orch_agent.pods.resources import limits_of
@@ -43,9 +43,8 @@ _START_SECONDS = Histogram(
 class Launcher:
     """Starts the containers of one pod. `tell` is called when the pod's status changed meanwhile."""
 
-    def __init__(self, host: PodHost, hooks: Hooks, tell: Callable[[], None]) -> None:
+    def __init__(self, host: PodHost, tell: Callable[[], None]) -> None:
         self._host = host
-        self._hooks = hooks
         self._tell = tell
 
     async def launch(self, pod: Pod, slot: Slot, sandbox: Sandbox, *, shared: Slot | None = None) -> None:
@@ -225,7 +224,7 @@ class Launcher:
             started_at=info.started_at or self._host.clock.now(),
         )
         try:
-            await self._hooks.run(target, lifecycle.post_start)
+            await self._host.hooks.run(target, lifecycle.post_start)
         except HookError as error:
             _FAILED.labels("postStart").inc()
             self._event(pod, slot, "Warning", "FailedPostStartHook", "PostStartHook failed")

@@ -29,6 +29,8 @@ _Key = tuple[str, ProbeKind]
 class PodProbes:
     """Asks the containers of one pod. `changed` is called whenever a verdict changed something."""
 
+    __slots__ = ("_asking", "_changed", "_host", "_target_of")
+
     def __init__(
         self, host: PodHost, target_of: Callable[[Slot], ProbeTarget | None], changed: Callable[[], None]
     ) -> None:

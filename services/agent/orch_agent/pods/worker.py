@@ -24,7 +24,6 @@ from orch.objects.pods import EphemeralContainer, Pod, PodStatus
 from orch_agent.network.sandbox import NetworkError, Sandbox
 from orch_agent.pods import status
 from orch_agent.pods.ending import Endings, Surroundings
-from orch_agent.pods.hooks import Hooks
 from orch_agent.pods.host import PodHost
 from orch_agent.pods.launch import Launcher, describe
 from orch_agent.pods.messages import last_words
@@ -72,8 +71,7 @@ class PodWorker:
         self._interrupt: asyncio.Timeout | None = None
         self._end: status.End | None = None
         self._sandbox: Sandbox | None = None
-        hooks = Hooks(host)
-        self._launcher = Launcher(host, hooks, self._tell)
+        self._launcher = Launcher(host, self._tell)
         self._probes = PodProbes(host, self._target_of, self._wake.set)
         around = Surroundings(
             look=self._look,
@@ -82,7 +80,7 @@ class PodWorker:
             target_of=self._target_of,
             fenced=lambda: host.must_stop(self.pod),
         )
-        self._endings = Endings(host, hooks, around)
+        self._endings = Endings(host, around)
         self._stop_announced: set[str] = set()
         self._before: PodStatus = pod.status
         self._told = b""
