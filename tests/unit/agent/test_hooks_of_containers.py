@@ -140,3 +140,14 @@ async def test_what_a_probe_condemned_has_its_hook_run_too(node: Any, ran: Any) 
         await node.clock.advance(1)
         assert ("echo", "bye") in [words for _, words in ran]
         assert node.told.container("web")["restartCount"] == 1
+
+
+async def test_sidecars_do_not_wait_for_who_only_looks_on(node: Any) -> None:
+    sidecar = {"name": "proxy", "restartPolicy": "Always"}
+    looker = {"name": "look", "image": "busybox", "env": node.env(SIMULATED_STOP_SECONDS=600)}
+    pod = node.pod({"name": "web"}, initContainers=[sidecar], ephemeralContainers=[looker])
+    async with node.running(pod) as worker:
+        await node.clock.advance(1)
+        worker.update(node.deleted(pod, grace=60), None)
+        await node.clock.advance(2)
+        assert await states(node) == {"web": State.EXITED, "proxy": State.EXITED, "look": State.RUNNING}

@@ -132,9 +132,9 @@ def _has_turn(leaver: _Leaver, leavers: Sequence[_Leaver]) -> bool:
     """Tell whether all that must end before a container have done so."""
     if leaver.slot.role is not Role.SIDECAR:
         return True
-    if any(other.slot.role is not Role.SIDECAR for other in leavers):
+    if any(other.slot.role is Role.MAIN for other in leavers):
         return False
-    return leavers[-1] is leaver
+    return leaver is [other for other in leavers if other.slot.role is Role.SIDECAR][-1]
 
 
 def _left(leavers: Sequence[_Leaver], now: datetime, deadline: datetime, window: timedelta) -> float:
