@@ -50,11 +50,12 @@ _BODY_LIMIT: Final = 64 << 10
 
 
 class GrpcError(OrchError):
-    """The call failed; `code` is gRPC's name for how."""
+    """The call failed; `code` is gRPC's name for how, `detail` what the server says."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"rpc error: code = {code} desc = {message}")
         self.code = code
+        self.detail = message
 
 
 async def check_health(connection: Connection, authority: str, service: str) -> str:

@@ -102,12 +102,11 @@ class NodeProber:
         except TimeoutError:
             return ProbeResult(Outcome.FAILURE, f"timeout: health rpc did not complete within {seconds}s")
         except DialError as error:
-            message = f'error: failed to connect service "{address}" within {seconds}s: {error}'
-            return ProbeResult(Outcome.FAILURE, message)
+            return ProbeResult(Outcome.FAILURE, f'error: failed to connect service at "{address}": {error}')
         except GrpcError as error:
             if error.code == UNIMPLEMENTED:
                 lacking = "error: this server does not implement the grpc health protocol (grpc.health.v1.Health)"
-                return ProbeResult(Outcome.FAILURE, f"{lacking}: {error}")
+                return ProbeResult(Outcome.FAILURE, f"{lacking}: {error.detail}")
             return ProbeResult(Outcome.FAILURE, f"error: health rpc probe failed: {error}")
         if status != SERVING:
             return ProbeResult(Outcome.FAILURE, f'service unhealthy (responded with "{status}")')
