@@ -24,7 +24,7 @@ HAS = "import importlib.util, sys; print(*[name for name in sys.argv[1:] if impo
 EXTRAS = {
     "api": {"grpc", "litestar", "cryptography"},
     "scheduler": {"grpc", "numpy"},
-    "controllers": {"grpc"},
+    "controllers": {"grpc", "cryptography"},
     "agent": {"podman"},
     "cli": {"grpc", "cryptography"},
 }
