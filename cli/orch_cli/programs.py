@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ APIS: Final = 2
 LOOPS: Final = 3
 AGENTS: Final = 4
 """The stages: programs of a higher one are stopped before those of a lower one."""
+
+_SHARING: Final = {"GOMAXPROCS": str(max(1, (os.cpu_count() or 1) // 2))}
+"""etcd and NATS share the machine with everything else; on every core at once, Go's threads mostly wake one another."""
 
 
 def etcd(
@@ -48,7 +52,10 @@ def etcd(
         "log-level": log_level,
     }
     return Program(
-        name="etcd", argv=(executable("etcd"), *(f"--{name}={value}" for name, value in flags.items())), stage=STORES
+        name="etcd",
+        argv=(executable("etcd"), *(f"--{name}={value}" for name, value in flags.items())),
+        stage=STORES,
+        environ=_SHARING,
     )
 
 
@@ -63,7 +70,8 @@ def nats(config_file: Path, data: Path, *, address: str, pair: KeyPair, users: S
         tls=server.Tls(ca_file=str(pair.authority), cert_file=str(pair.certificate), key_file=str(pair.key)),
     )
     write_private(config_file, server.render_config(settings).encode())
-    return Program(name="nats", argv=(str(server.binary()), "--config", str(config_file)), stage=STORES)
+    argv = (str(server.binary()), "--config", str(config_file))
+    return Program(name="nats", argv=argv, stage=STORES, environ=_SHARING)
 
 
 def service(name: str, stage: int, config_file: Path, config: object) -> Program:

@@ -53,6 +53,9 @@ _AT_ONCE: Final = 64
 _BACKLOG: Final = 32_768
 _PROBE_PERIOD: Final = 2.0
 _MARK_PERIOD: Final = 0.25
+_BUSY: Final = 4
+_BREATH: Final = 0.005
+"""After so many changes at once, seconds in which more may gather: sent together they cost everyone less."""
 _READ_DEADLINE: Final = 120.0
 _FIRST_BACKOFF: Final = 0.1
 _MAX_BACKOFF: Final = 5.0
@@ -282,6 +285,8 @@ class _Session:
                     batch = await anext(tap)
             if batch:
                 await self._publish(batch, objects, nodes)
+            if len(batch) >= _BUSY:
+                await asyncio.sleep(_BREATH)
             now = self._clock.monotonic()
             if batch and now - self._marked_at < _MARK_PERIOD:
                 continue
