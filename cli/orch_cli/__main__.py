@@ -1,4 +1,4 @@
-"""`orch`: a local cluster, up and down."""
+"""`orch`: a local cluster, up and down, and what its services can say of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
 from orch.errors import OrchError
 from orch_cli.commands import down, enter, status
@@ -73,6 +73,17 @@ def _prepare(parsed: argparse.Namespace, layout: Layout) -> int:
     return prepare(layout, plan)
 
 
+_QUESTIONS: Final = (
+    ("explain", "say why something is as it is", add_explain),
+    ("why-not", "say why a pod is not on a node", add_why_not),
+    ("what-if", "say where pods would go and how many would fit; nothing is changed", add_what_if),
+    ("rebalance", "move pods so that fewer nodes are used, or all alike", add_rebalance),
+    ("replay", "compute recorded decisions again and compare them byte for byte", add_replay),
+    ("recommend", "say what containers should request, judged by what they used", add_recommend),
+)
+"""Commands about decisions: each with what it does, and what adds its arguments."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="orch", description="A local orch cluster.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -123,29 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("node", help="the node's name, such as node-1")
     command.add_argument("argv", nargs="*", metavar="ARGUMENT", help="the command, after -- (default: a shell)")
 
-    command = commands.add_parser("explain", help="say why something is as it is")
-    _add_state(command)
-    add_explain(command)
-
-    command = commands.add_parser("why-not", help="say why a pod is not on a node")
-    _add_state(command)
-    add_why_not(command)
-
-    command = commands.add_parser("what-if", help="say where pods would go and how many would fit; nothing is changed")
-    _add_state(command)
-    add_what_if(command)
-
-    command = commands.add_parser("rebalance", help="move pods so that fewer nodes are used, or all alike")
-    _add_state(command)
-    add_rebalance(command)
-
-    command = commands.add_parser("replay", help="compute recorded decisions again and compare them byte for byte")
-    _add_state(command)
-    add_replay(command)
-
-    command = commands.add_parser("recommend", help="say what containers should request, judged by what they used")
-    _add_state(command)
-    add_recommend(command)
+    for name, summary, add_arguments in _QUESTIONS:
+        command = commands.add_parser(name, help=summary)
+        _add_state(command)
+        add_arguments(command)
     return parser
 
 

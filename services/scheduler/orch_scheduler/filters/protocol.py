@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from enum import Flag, auto
 from typing import Protocol
@@ -25,7 +26,7 @@ class Wake(Flag):
     STORAGE = auto()
 
 
-class Ruling:
+class Ruling(ABC):
     """A rule as it applies to one class of pods on one snapshot. `allowed`: the rows that satisfy it.
 
     `whole`: why the pod is refused whatever the node, for rules about the pod itself. The engine tells a ruling of each
@@ -46,10 +47,12 @@ class Ruling:
 
     def touched(self, row: int) -> None:
         """Take over that pods of another class were placed on a row."""
+        del row
 
+    @abstractmethod
     def reasons(self, rows: Rows) -> Iterable[tuple[str, Rows]]:
         """Return why rows are refused, worded as kube-scheduler does; every row has one reason at least."""
-        raise NotImplementedError
+        ...
 
     def curable(self) -> Mask | None:
         """Return the rows that might be allowed if pods of theirs were gone; None: no row."""
