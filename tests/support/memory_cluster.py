@@ -106,10 +106,10 @@ class Cluster:
         self.nodes.append(name)
 
     async def eventually(self, condition: Callable[[], Any], seconds: float = 600) -> None:
-        """Let time pass until the condition holds, at most 15 seconds of real time."""
+        """Let time pass until the condition holds, at most 60 seconds of real time."""
         until = self.clock.monotonic() + seconds
         try:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 while True:
                     found = condition()
                     if isinstance(found, Awaitable):
@@ -189,6 +189,17 @@ class Cluster:
     async def events(self, namespace: str = "default") -> list[Event]:
         kind: Kind[Any] = EVENTS.with_view(Event)
         return await self.client.list(kind, namespace)
+
+    async def told(self, *reasons: str, namespace: str = "default") -> list[Event]:
+        """Wait until there are events of these reasons, which are written after what they tell of; return all."""
+        found: list[Event] = []
+
+        async def there() -> bool:
+            found[:] = await self.events(namespace)
+            return set(reasons) <= {each.reason for each in found}
+
+        await self.eventually(there)
+        return found
 
     async def exists(self, kind: Kind[Any], namespace: str, name: str) -> bool:
         try:

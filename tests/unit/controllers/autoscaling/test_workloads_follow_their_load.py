@@ -31,7 +31,7 @@ async def test_a_step_of_load_is_answered_within_five_seconds(scene: Any) -> Non
     assert conditions["AbleToScale"][2] == "the HPA controller was able to update the target scale to 3"
     assert conditions["ScaledToZero"][:2] == ("False", "NotScaledToZero")
     assert (await scene.hpa()).status.last_scale_time
-    events = {one.reason: one.message for one in await scene.cluster.events()}
+    events = {one.reason: one.message for one in await scene.cluster.told("SuccessfulRescale")}
     assert events["SuccessfulRescale"] == (
         "New size: 3; reason: cpu resource utilization (percentage of request) above target"
     )
@@ -75,7 +75,7 @@ async def test_bounds_come_before_metrics(scene: Any) -> None:
     await scene.until_replicas(3)
     assert any(
         one.message == "New size: 3; reason: Current number of replicas below Spec.MinReplicas"
-        for one in await scene.cluster.events()
+        for one in await scene.cluster.told("SuccessfulRescale")
     )
     await scene.cluster.client.patch(DEPLOYMENTS, "default", "web", {"spec": {"replicas": 0}})
 

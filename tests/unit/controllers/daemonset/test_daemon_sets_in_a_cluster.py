@@ -43,7 +43,7 @@ async def test_nodes_get_their_pod_when_they_come_and_none_is_left_when_they_go(
     await cluster.eventually(lambda: len(cluster.pods.items("default")) == 2, 120)
     found = await status(cluster)
     assert (found.desired_number_scheduled, found.current_number_scheduled) == (2, 2)
-    reasons = {(each.source["component"], each.reason) for each in await cluster.events()}
+    reasons = {(each.source["component"], each.reason) for each in await cluster.told("SuccessfulCreate")}
     assert ("daemonset-controller", "SuccessfulCreate") in reasons
 
 

@@ -98,5 +98,4 @@ async def test_pods_without_a_controller_count_for_a_number_only(cluster: Cluste
     await until(cluster, expected_pods=2, current_healthy=2, disruptions_allowed=1)
     await cluster.client.patch(DISRUPTION_BUDGETS, "default", "budget", {"spec": {"minAvailable": "50%"}})
     await until(cluster, expected_pods=0, disruptions_allowed=0, observed_generation=2)
-    await cluster.settled(0.5)
-    assert "UnmanagedPods" in {event.reason for event in await cluster.events()}
+    await cluster.told("UnmanagedPods")

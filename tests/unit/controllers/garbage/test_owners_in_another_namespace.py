@@ -19,7 +19,11 @@ async def owner_elsewhere(cluster: Cluster) -> dict[str, Any]:
 
 
 async def told(cluster: Cluster) -> list[str]:
-    return [event.message for event in await cluster.events() if event.reason == "OwnerRefInvalidNamespace"]
+    return [
+        event.message
+        for event in await cluster.told("OwnerRefInvalidNamespace")
+        if event.reason == "OwnerRefInvalidNamespace"
+    ]
 
 
 async def test_the_dependent_goes_and_people_are_told_why(cluster: Cluster) -> None:

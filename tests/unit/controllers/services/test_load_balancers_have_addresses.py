@@ -47,7 +47,7 @@ async def test_each_has_its_own(cluster: Cluster) -> None:
     service = await get(cluster, "s0")
     assert service.metadata.finalizers == (FINALIZER,)
     assert service.status.load_balancer.ingress[0].ip_mode == "VIP"
-    await cluster.settled(1)
+    await cluster.told("EnsuringLoadBalancer", "EnsuredLoadBalancer")
     assert await reasons(cluster, "s0") == ["EnsuringLoadBalancer", "EnsuredLoadBalancer"]
 
 
@@ -70,7 +70,7 @@ async def test_a_service_that_goes_or_changes_gives_it_back(cluster: Cluster) ->
     await cluster.eventually(plain, 10)
     await cluster.client.create(SERVICES, "default", balanced("c"))
     assert await given(cluster, "c") == "127.64.0.1"
-    await cluster.settled(1)
+    await cluster.told("DeletedLoadBalancer")
     assert (await reasons(cluster, "b"))[-2:] == ["DeletingLoadBalancer", "DeletedLoadBalancer"]
 
 

@@ -54,7 +54,7 @@ async def test_claims_go_with_pods_that_are_not_wanted_and_stay_with_those_that_
     await cluster.eventually(lambda: not cluster.pods.items("default"))
     await cluster.settled()
     assert await names(cluster) == ["data-web-0"], "it is retained"
-    told = {(each.reason, each.message) for each in await cluster.events()}
+    told = {(each.reason, each.message) for each in await cluster.told("SuccessfulCreate", "SuccessfulDelete")}
     assert ("SuccessfulCreate", "create Claim data-web-0 Pod web-0 in StatefulSet web success") in told
     assert ("SuccessfulCreate", "create Pod web-0 in StatefulSet web successful") in told
     assert ("SuccessfulDelete", "delete Pod web-2 in StatefulSet web successful") in told
