@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 from lagging_world import Crash, Document, Process, World, unanswered
 
 from orch.errors import AlreadyExistsError, OrchError
@@ -138,3 +140,81 @@ class Driver:
         """Return an object as the process has it in mind."""
         item = self.process.informers.of(kind).get("default", name)
         return item.object if item is not None else None
+
+
+_A_KIND: Any = st.runner().flatmap(lambda machine: st.sampled_from(machine.kinds))
+
+
+class LaggingMachine(RuleBasedStateMachine):
+    """What may happen to any controller and to what it sees; its machines add what users, nodes and pods do."""
+
+    kinds: ClassVar[list[Kind[Any]]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = PodWorld()
+        self.world.check = self.check
+        self.driver: Any = None
+
+    def teardown(self) -> None:
+        if self.driver is None:
+            return
+        try:
+            self.finish()
+        finally:
+            self.driver.close()
+
+    def check(self, kind: Kind[Any], old: Document | None, new: Document | None) -> None:
+        """Look at every write."""
+
+    def finish(self) -> None:
+        """Let all be well, and look at what it came to."""
+
+    def aim(self, which: int) -> None:
+        """Choose what is reconciled next, where there is a choice."""
+
+    @rule(kind=_A_KIND, count=st.integers(1, 4))
+    def deliver(self, kind: Kind[Any], count: int) -> None:
+        self.driver.process.deliver(kind, count)
+
+    @rule(kind=_A_KIND)
+    def deliver_again(self, kind: Kind[Any]) -> None:
+        self.driver.process.again(kind)
+
+    @rule(kind=_A_KIND)
+    def lose_events(self, kind: Kind[Any]) -> None:
+        self.driver.process.relist(kind)
+
+    @rule()
+    def catch_up(self) -> None:
+        self.driver.process.catch_up()
+
+    @rule(which=st.integers(0, 3))
+    def reconcile(self, which: int) -> None:
+        self.aim(which)
+        self.driver.reconcile()
+
+    @rule(which=st.integers(0, 3), blind=_A_KIND)
+    def reconcile_blindly(self, which: int, blind: Kind[Any]) -> None:
+        """Reconcile with everything seen but what has happened to one kind."""
+        for kind in self.kinds:
+            if kind != blind:
+                self.driver.process.deliver(kind, 1000)
+        self.reconcile(which)
+
+    @rule(which=st.integers(0, 3), writes=st.integers(1, 6), after=st.booleans())
+    def crash(self, which: int, writes: int, *, after: bool) -> None:
+        self.aim(which)
+        self.driver.crash(writes, after=after)
+
+    @rule(which=st.integers(0, 3), writes=st.integers(1, 6), after=st.booleans())
+    def lose_an_answer(self, which: int, writes: int, *, after: bool) -> None:
+        self.aim(which)
+        self.driver.lose_an_answer(writes, after=after)
+
+    @rule(seconds=st.sampled_from([1, 10, 400]))
+    def wait(self, seconds: int) -> None:
+        """Let time pass; informers are never minutes late, as expectations are given up then."""
+        if seconds > 100:
+            self.driver.process.catch_up()
+        self.driver.pass_time(seconds)

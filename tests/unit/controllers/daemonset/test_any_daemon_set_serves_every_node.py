@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 from lagging_world import Document
-from workload_world import ENDED, Driver, PodWorld, controllers, is_ready, leaving
+from workload_world import ENDED, Driver, LaggingMachine, controllers, is_ready, leaving
 
 from orch.objects.apps import DaemonSet
 from orch.objects.pods import Pod
@@ -21,7 +21,7 @@ from orch_controllers.daemonset.pods import HASH, target_of
 from orch_controllers.daemonset.reconciler import DaemonSetReconciler
 from orch_controllers.pod_state import available_in, is_finished
 
-KINDS = [DAEMON_SETS, PODS, CONTROLLER_REVISIONS, NODES]
+KINDS: list[Kind[Any]] = [DAEMON_SETS, PODS, CONTROLLER_REVISIONS, NODES]
 LABELS = {"app": "agent"}
 NAMES = ("node-0", "node-1", "node-2", "node-3")
 SHARES = [(1, 0), (2, 0), ("50%", 0), (0, 1), (0, "50%")]
@@ -34,23 +34,10 @@ def template(image: int, *, picky: bool = False) -> Document:
     return {"metadata": {"labels": LABELS}, "spec": spec}
 
 
-class DaemonSetMachine(RuleBasedStateMachine):
+class DaemonSetMachine(LaggingMachine):
     """One daemon set in a world in which everything that may happen does."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.world = PodWorld()
-        self.world.check = self.check
-        self.driver: Any = None
-        self.images = 0
-
-    def teardown(self) -> None:
-        if self.driver is None:
-            return
-        try:
-            self.finish()
-        finally:
-            self.driver.close()
+    kinds = KINDS
 
     @initialize(
         nodes=st.integers(0, 4),
@@ -79,55 +66,12 @@ class DaemonSetMachine(RuleBasedStateMachine):
 
     # -- what can happen -----------------------------------------------------------------------------------------
 
-    @rule(kind=st.sampled_from(KINDS), count=st.integers(1, 4))
-    def deliver(self, kind: Kind[Any], count: int) -> None:
-        self.driver.process.deliver(kind, count)
-
-    @rule(blind=st.sampled_from(KINDS))
-    def reconcile_blindly(self, blind: Kind[Any]) -> None:
-        """Reconcile with everything seen but what has happened to one kind."""
-        for kind in KINDS:
-            if kind != blind:
-                self.driver.process.deliver(kind, 1000)
-        self.driver.reconcile()
-
-    @rule()
-    def catch_up(self) -> None:
-        self.driver.process.catch_up()
-
-    @rule(kind=st.sampled_from(KINDS))
-    def deliver_again(self, kind: Kind[Any]) -> None:
-        self.driver.process.again(kind)
-
-    @rule(kind=st.sampled_from(KINDS))
-    def lose_events(self, kind: Kind[Any]) -> None:
-        self.driver.process.relist(kind)
-
     @rule(times=st.integers(1, 3))
     def all_is_well_for_a_while(self, times: int) -> None:
         for _ in range(times):
             self.driver.process.catch_up()
             self.driver.reconcile()
             self.live()
-
-    @rule()
-    def reconcile(self) -> None:
-        self.driver.reconcile()
-
-    @rule(writes=st.integers(1, 6), after=st.booleans())
-    def crash(self, writes: int, *, after: bool) -> None:
-        self.driver.crash(writes, after=after)
-
-    @rule(writes=st.integers(1, 6), after=st.booleans())
-    def lose_an_answer(self, writes: int, *, after: bool) -> None:
-        self.driver.lose_an_answer(writes, after=after)
-
-    @rule(seconds=st.sampled_from([1, 10, 400]))
-    def wait(self, seconds: int) -> None:
-        """Let time pass; informers are never minutes late, as expectations are given up then."""
-        if seconds > 100:
-            self.driver.process.catch_up()
-        self.driver.pass_time(seconds)
 
     @precondition(lambda self: self.world.pods())
     @rule(which=st.integers(0, 9), happens=st.sampled_from(["lives", "fails", "stumbles", "succeeds", "is deleted"]))

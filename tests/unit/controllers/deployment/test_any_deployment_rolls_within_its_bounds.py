@@ -6,9 +6,9 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from lagging_world import Crash, Document, unanswered
-from workload_world import ENDED, Driver, PodWorld, controllers, is_ready, leaving
+from hypothesis.stateful import initialize, precondition, rule
+from lagging_world import Document
+from workload_world import ENDED, Driver, LaggingMachine, controllers, is_ready, leaving
 
 from orch.objects.scheme import DEPLOYMENTS, PODS, REPLICA_SETS, Kind
 from orch.runtime.reconcile import Key, Result
@@ -17,7 +17,7 @@ from orch_controllers.pod_state import is_ready as pod_is_ready
 from orch_controllers.replicaset.reconciler import ReplicaSetReconciler
 from orch_controllers.shares import resolve
 
-KINDS = [DEPLOYMENTS, REPLICA_SETS, PODS]
+KINDS: list[Kind[Any]] = [DEPLOYMENTS, REPLICA_SETS, PODS]
 LABELS = {"app": "web"}
 KEY = Key("default", "web")
 SHARES = [(1, 0), (0, 1), (1, 1), (2, 1), ("50%", "25%"), ("100%", 0)]
@@ -38,26 +38,17 @@ class Both:
         return await (self.deployments if key == KEY else self.sets).reconcile(key)
 
 
-class DeploymentMachine(RuleBasedStateMachine):
+class DeploymentMachine(LaggingMachine):
     """One deployment in a world in which everything that may happen does."""
+
+    kinds = KINDS
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = PodWorld()
-        self.world.check = self.check
-        self.driver: Any = None
         self.most = 0
         self.fewest = 1 << 30
         self.stumbled = False
         self.recreates = False
-
-    def teardown(self) -> None:
-        if self.driver is None:
-            return
-        try:
-            self.finish()
-        finally:
-            self.driver.close()
 
     @initialize(
         replicas=st.integers(0, 5),
@@ -80,19 +71,11 @@ class DeploymentMachine(RuleBasedStateMachine):
         self.driver = Driver(self.world, KINDS, Both, KEY)
         self.note_bounds()
 
+    def aim(self, which: int) -> None:
+        keys = self.keys()
+        self.driver.key = keys[which % len(keys)]
+
     # -- what can happen -----------------------------------------------------------------------------------------
-
-    @rule(kind=st.sampled_from(KINDS), count=st.integers(1, 4))
-    def deliver(self, kind: Kind[Any], count: int) -> None:
-        self.driver.process.deliver(kind, count)
-
-    @rule(kind=st.sampled_from(KINDS))
-    def deliver_again(self, kind: Kind[Any]) -> None:
-        self.driver.process.again(kind)
-
-    @rule(kind=st.sampled_from(KINDS))
-    def lose_events(self, kind: Kind[Any]) -> None:
-        self.driver.process.relist(kind)
 
     @rule(times=st.integers(1, 4))
     def all_is_well_for_a_while(self, times: int) -> None:
@@ -102,40 +85,6 @@ class DeploymentMachine(RuleBasedStateMachine):
                 self.reconcile(which)
             for pod in self.world.pods():
                 self.world.live(pod, "node-1")
-
-    @rule(which=st.integers(0, 3))
-    def reconcile(self, which: int) -> None:
-        keys = self.keys()
-        self.driver.key = keys[which % len(keys)]
-        self.driver.reconcile()
-
-    @rule(which=st.integers(0, 3), blind=st.sampled_from(KINDS))
-    def reconcile_blindly(self, which: int, blind: Kind[Any]) -> None:
-        """Reconcile with everything seen but what has happened to one kind."""
-        for kind in KINDS:
-            if kind != blind:
-                self.driver.process.deliver(kind, 1000)
-        self.reconcile(which)
-
-    @rule(which=st.integers(0, 3), writes=st.integers(1, 4), after=st.booleans())
-    def crash(self, which: int, writes: int, *, after: bool) -> None:
-        self.driver.process.client.fail(writes, Crash(), after=after)
-        try:
-            self.reconcile(which)
-        except Crash:
-            pass
-        finally:
-            self.driver.start()
-
-    @rule(which=st.integers(0, 3), writes=st.integers(1, 4), after=st.booleans())
-    def lose_an_answer(self, which: int, writes: int, *, after: bool) -> None:
-        self.driver.process.client.fail(writes, unanswered(), after=after)
-        self.reconcile(which)
-        self.driver.process.client.failure = None
-
-    @rule(seconds=st.sampled_from([1, 10, 200]))
-    def wait(self, seconds: int) -> None:
-        self.driver.pass_time(seconds)
 
     @precondition(lambda self: self.world.pods())
     @rule(which=st.integers(0, 9))

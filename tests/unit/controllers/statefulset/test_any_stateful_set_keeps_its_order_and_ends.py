@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 from lagging_world import Document
-from workload_world import ENDED, Driver, PodWorld, controllers, is_ready, leaving
+from workload_world import ENDED, Driver, LaggingMachine, controllers, is_ready, leaving
 
 from orch.objects.apps import StatefulSet
 from orch.objects.pods import Pod
@@ -20,7 +20,7 @@ from orch_controllers.pod_state import available_in, is_finished
 from orch_controllers.statefulset.identity import REVISION, in_range, parse
 from orch_controllers.statefulset.reconciler import StatefulSetReconciler
 
-KINDS = [STATEFUL_SETS, PODS, CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS]
+KINDS: list[Kind[Any]] = [STATEFUL_SETS, PODS, CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS]
 LABELS = {"app": "web"}
 
 
@@ -29,22 +29,10 @@ def template(image: int) -> Document:
     return {"metadata": {"labels": LABELS}, "spec": {"containers": containers}}
 
 
-class StatefulSetMachine(RuleBasedStateMachine):
+class StatefulSetMachine(LaggingMachine):
     """One stateful set in a world in which everything that may happen does."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.world = PodWorld()
-        self.world.check = self.check
-        self.driver: Any = None
-
-    def teardown(self) -> None:
-        if self.driver is None:
-            return
-        try:
-            self.finish()
-        finally:
-            self.driver.close()
+    kinds = KINDS
 
     @initialize(
         replicas=st.integers(0, 4),
@@ -73,30 +61,6 @@ class StatefulSetMachine(RuleBasedStateMachine):
 
     # -- what can happen -----------------------------------------------------------------------------------------
 
-    @rule(kind=st.sampled_from(KINDS), count=st.integers(1, 4))
-    def deliver(self, kind: Kind[Any], count: int) -> None:
-        self.driver.process.deliver(kind, count)
-
-    @rule(blind=st.sampled_from(KINDS))
-    def reconcile_blindly(self, blind: Kind[Any]) -> None:
-        """Reconcile with everything seen but what has happened to one kind."""
-        for kind in KINDS:
-            if kind != blind:
-                self.driver.process.deliver(kind, 1000)
-        self.driver.reconcile()
-
-    @rule()
-    def catch_up(self) -> None:
-        self.driver.process.catch_up()
-
-    @rule(kind=st.sampled_from(KINDS))
-    def deliver_again(self, kind: Kind[Any]) -> None:
-        self.driver.process.again(kind)
-
-    @rule(kind=st.sampled_from(KINDS))
-    def lose_events(self, kind: Kind[Any]) -> None:
-        self.driver.process.relist(kind)
-
     @rule(times=st.integers(1, 3))
     def all_is_well_for_a_while(self, times: int) -> None:
         for _ in range(times):
@@ -104,25 +68,6 @@ class StatefulSetMachine(RuleBasedStateMachine):
             self.driver.reconcile()
             for pod in self.world.pods():
                 self.world.live(pod, "node-1")
-
-    @rule()
-    def reconcile(self) -> None:
-        self.driver.reconcile()
-
-    @rule(writes=st.integers(1, 5), after=st.booleans())
-    def crash(self, writes: int, *, after: bool) -> None:
-        self.driver.crash(writes, after=after)
-
-    @rule(writes=st.integers(1, 5), after=st.booleans())
-    def lose_an_answer(self, writes: int, *, after: bool) -> None:
-        self.driver.lose_an_answer(writes, after=after)
-
-    @rule(seconds=st.sampled_from([1, 10, 400]))
-    def wait(self, seconds: int) -> None:
-        """Let time pass; informers are never minutes late, as expectations are given up then."""
-        if seconds > 100:
-            self.driver.process.catch_up()
-        self.driver.pass_time(seconds)
 
     @precondition(lambda self: self.world.pods())
     @rule(which=st.integers(0, 9), happens=st.sampled_from(["lives", "fails", "stumbles", "succeeds", "is deleted"]))
