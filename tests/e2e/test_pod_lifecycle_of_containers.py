@@ -63,6 +63,7 @@ def test_a_container_s_own_rules_say_whether_it_runs_again(space: Space) -> None
         pod("ruled", container("exit 42", **rule), container("exit 1", name="other", **rule), restartPolicy="Always")
     )
     space.wait(lambda: space.container("ruled")["restartCount"] >= 1)
+    space.wait(lambda: "terminated" in space.container("ruled", index=1)["state"])
     assert space.container("ruled", index=1)["restartCount"] == 0
     assert space.container("ruled", index=1)["state"]["terminated"]["exitCode"] == 1
     assert space.status("ruled")["phase"] == "Running"
