@@ -80,10 +80,12 @@ async def test_an_event_as_kubernetes_writes_it(api: Api, recorder: EventRecorde
     await written()
     ((verb, namespace, body),) = api.requests
     assert (verb, namespace) == ("create", "ns")
+    name, _, moment = body["metadata"].pop("name").rpartition(".")
+    assert (name, int(moment, 16) // 1000) == ("a", 1767225600 * 10**6)  # the last three digits are the recorder's
     assert body == {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"a.{1767225600 * 10**9:x}", "namespace": "ns"},
+        "metadata": {"namespace": "ns"},
         "involvedObject": {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -255,3 +257,11 @@ def test_references() -> None:
     pod = Pod(metadata=ObjectMeta(namespace="ns", name="a", uid="u", resource_version="5"))
     assert reference(PODS, pod) == POD
     assert reference(PODS, Item("ns", "a", "u", 5, {}, None, b"", pod)) == POD
+
+
+def test_recorders_never_give_events_of_one_moment_the_same_name() -> None:
+    clock = ManualClock()
+    about = ObjectReference(api_version="v1", kind="Pod", namespace="ns", name="web")
+    recorders = [EventRecorder(cast("Any", None), f"component-{number}", clock) for number in range(3)]
+    names = [each._build(about, "Normal", "Reason", "message").metadata.name for each in recorders for _ in range(3)]
+    assert len(set(names)) == len(names)
