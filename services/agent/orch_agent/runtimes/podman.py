@@ -55,6 +55,9 @@ _THREADS: Final = 8
 _PULL_THREADS: Final = 4
 _TIMEOUT: Final = 60.0
 _PULL_TIMEOUT: Final = 600.0
+_INSPECT_PAUSES: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
+_ENDED_MEANWHILE: Final = "no such process"
+"""What Podman says of a container whose process ends while its control group is read: it is to be asked again."""
 _FIRST_RETRY: Final = 0.2
 _LONGEST_RETRY: Final = 5.0
 _ASK_AGAIN: Final = 10.0
@@ -409,10 +412,16 @@ class PodmanRuntime:
                 raise
 
     async def _inspect(self, container: str) -> _Document | None:
-        try:
-            return await self._call("GET", f"/containers/{container}/json")
-        except _MissingError:
-            return None
+        for pause in _INSPECT_PAUSES:
+            try:
+                return await self._call("GET", f"/containers/{container}/json")
+            except _MissingError:
+                return None
+            except ContainerError as error:
+                if _ENDED_MEANWHILE not in str(error):
+                    raise
+            await self._clock.sleep(pause)
+        raise ContainerError(f"container {container} could not be read: its process ended each time it was looked at")
 
     async def _finish(self, method: str, path: str, body: _Document | None = None) -> _Document:
         """Make a request that changes something. When cancelled, wait for its end first: it cannot be called back."""
