@@ -30,8 +30,8 @@ from orch_agent.pods.assignments import Assignments
 from orch_agent.pods.host import PodHost
 from orch_agent.queries import NodeQueries
 from orch_agent.reporter import Reporter
-from orch_agent.runtimes.podman import PodmanRuntime
-from orch_agent.runtimes.podman_service import PodmanService
+from orch_agent.runtimes.podman.runtime import PodmanRuntime
+from orch_agent.runtimes.podman.service import PodmanService
 from orch_agent.runtimes.protocol import Runtime
 from orch_agent.runtimes.simulated import SimulatedRuntime
 from orch_agent.streams import NodeStreams

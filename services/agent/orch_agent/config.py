@@ -11,7 +11,7 @@ from orch.config import Duration, NatsConfig, TelemetryConfig
 from orch.errors import ConfigError
 from orch_agent.network.sandbox import NetworkSettings
 from orch_agent.pods.host import PodSettings
-from orch_agent.runtimes.podman_service import LONGEST_RUNROOT, LONGEST_SOCKET, PodmanSettings
+from orch_agent.runtimes.podman.service import LONGEST_RUNROOT, LONGEST_SOCKET, PodmanSettings
 
 
 class TaintSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

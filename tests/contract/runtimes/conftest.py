@@ -24,8 +24,8 @@ import pytest
 
 from orch.clock import SystemClock
 from orch.objects.pods import Container
-from orch_agent.runtimes.podman import PodmanRuntime
-from orch_agent.runtimes.podman_service import PodmanService, PodmanSettings
+from orch_agent.runtimes.podman.runtime import PodmanRuntime
+from orch_agent.runtimes.podman.service import PodmanService, PodmanSettings
 from orch_agent.runtimes.protocol import ContainerInfo, ContainerSpec, Identity, Runtime, State
 from orch_agent.runtimes.simulated import SimulatedRuntime
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from orch.clock import SystemClock
-from orch_agent.runtimes.podman import PodmanRuntime
+from orch_agent.runtimes.podman.runtime import PodmanRuntime
 from orch_agent.runtimes.protocol import ContainerError, Identity, State
 
 _GONE = (500, {"message": "read /proc/25033/cgroup: no such process", "response": 500})

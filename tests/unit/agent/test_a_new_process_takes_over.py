@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from orch_agent.pods.specification import Specifications
 from orch_agent.pods.worker import PodWorker
 
 
@@ -74,7 +75,7 @@ async def test_a_container_that_was_created_and_never_started_is_made_anew(node:
     for info in await node.runtime.containers():
         await node.runtime.remove(info.id)
     worker = PodWorker(node.host, pod)
-    spec = await worker._launcher._specify(pod, worker._slots[0], (await node.host.sandboxes.ensure("u1"))[0])
+    spec = await Specifications(node.host).of(pod, worker._slots[0], (await node.host.sandboxes.ensure("u1"))[0])
     await node.runtime.create(spec)
     async with node.running(pod, found=await node.runtime.containers()):
         assert node.told.status["phase"] == "Running"

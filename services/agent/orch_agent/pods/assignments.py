@@ -19,7 +19,7 @@ from orch.objects.pods import Pod
 from orch.objects.scheme import PODS
 from orch.runtime.informer import Change, Informer, Item
 from orch_agent.pods.host import PodHost
-from orch_agent.pods.launch import describe
+from orch_agent.pods.naming import describe
 from orch_agent.pods.worker import PodWorker
 from orch_agent.runtimes.protocol import ContainerInfo
 

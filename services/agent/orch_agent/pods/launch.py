@@ -1,4 +1,4 @@
-"""Starts one container: its image by policy, its settings, the container itself. What fails is left in its slot."""
+"""Starts one container: its image by policy, then the container as specified. What fails is left in its slot."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from prometheus_client import Counter, Histogram
 
 from orch import telemetry
 from orch.errors import ApiError, UnavailableError
-from orch.objects.pods import Container, Pod, SecurityContext
+from orch.objects.pods import Pod
 from orch_agent.network.sandbox import Sandbox
 from orch_agent.pods.backoff import BackOff
-from orch_agent.pods.environment import ConfigurationError, Facts, expand, resolve
+from orch_agent.pods.environment import ConfigurationError
 from orch_agent.pods.hooks import POST_START_ERROR, HookError
 from orch_agent.pods.host import EventType, PodHost
 from orch_agent.pods.images import InvalidNameError, NeverPulledError
-from orch_agent.pods.resources import limits_of
-from orch_agent.pods.slot import Retry, Role, Slot
+from orch_agent.pods.slot import Retry, Slot
+from orch_agent.pods.specification import Specifications
 from orch_agent.probes.health import Doom
 from orch_agent.probes.outcome import ProbeTarget
 from orch_agent.runtimes.protocol import (
@@ -46,6 +46,7 @@ class Launcher:
     def __init__(self, host: PodHost, tell: Callable[[], None]) -> None:
         self._host = host
         self._tell = tell
+        self._specifications = Specifications(host)
 
     async def launch(self, pod: Pod, slot: Slot, sandbox: Sandbox, *, shared: Slot | None = None) -> None:
         """Try to start `slot`: afterwards it runs, or holds why not and when to try again.
@@ -61,7 +62,7 @@ class Launcher:
         try:
             with telemetry.span("agent.pull image", attributes={"container": name, "image": slot.container.image}):
                 await self._have_image(pod, slot)
-            spec = await self._specify(pod, slot, sandbox)
+            spec = await self._specifications.of(pod, slot, sandbox)
             if shared is not None:
                 spec = msgspec.structs.replace(spec, processes_of=_running(shared))
         except ImageError as error:
@@ -106,71 +107,6 @@ class Launcher:
             self._event(pod, slot, "Warning", "Failed", f'Failed to pull image "{image}": {message}')
         self._event(pod, slot, "Warning", "Failed", f"Error: {reason}")
         self._wait(slot, slot.pulls, reason, message)
-
-    async def _specify(self, pod: Pod, slot: Slot, sandbox: Sandbox) -> ContainerSpec:
-        """Return what the container shall be. Raises ConfigurationError."""
-        host, container = self._host, slot.container
-        facts = Facts(host_ip=host.host_ip, pod_ip=sandbox.address, allocatable=host.allocatable)
-        variables = await resolve(pod, container, facts, host.reader)
-        context = container.security_context or SecurityContext()
-        of_pod = pod.spec.security_context or SecurityContext()
-        user = context.run_as_user if context.run_as_user is not None else of_pod.run_as_user
-        group = context.run_as_group if context.run_as_group is not None else of_pod.run_as_group
-        if context.run_as_non_root or of_pod.run_as_non_root:
-            await self._refuse_root(pod, container, user)
-        groups = of_pod.supplemental_groups
-        if of_pod.fs_group is not None:
-            groups = (*groups, of_pod.fs_group)
-        hostname = "" if pod.spec.host_network else (pod.spec.hostname or pod.metadata.name)[:63].rstrip("-.")
-        identity = Identity(
-            node=host.node,
-            namespace=pod.metadata.namespace,
-            pod=pod.metadata.name,
-            uid=pod.metadata.uid,
-            container=container.name,
-            attempt=slot.attempt + 1,
-        )
-        mounts = await host.files.prepare(
-            pod.metadata.uid, container, identity.attempt, address=sandbox.address, hostname=hostname or host.node
-        )
-        limits = limits_of(pod, container, memory_capacity=host.memory_capacity, pids=host.settings.pids_limit)
-        return ContainerSpec(
-            identity=identity,
-            image=container.image,
-            command=tuple(expand(part, variables) for part in container.command),
-            args=tuple(expand(part, variables) for part in container.args),
-            env=tuple(variables.items()),
-            working_dir=container.working_dir,
-            hostname=hostname,
-            network_namespace=sandbox.namespace,
-            limits=limits,
-            user=user,
-            group=group,
-            supplemental_groups=groups,
-            privileged=context.privileged,
-            read_only=context.read_only_root_filesystem,
-            stop_signal=container.lifecycle.stop_signal if container.lifecycle is not None else "",
-            stdin=container.stdin,
-            tty=container.tty,
-            mounts=mounts,
-            runs_to_completion=slot.role is Role.INIT,
-        )
-
-    async def _refuse_root(self, pod: Pod, container: Container, user: int | None) -> None:
-        """Raise ConfigurationError when a container that must not run as root would (kubelet's verifyRunAsNonRoot)."""
-        where = f'(pod: "{describe(pod)}", container: {container.name})'
-        if user is not None:
-            if user == 0:
-                raise ConfigurationError(f"container's runAsUser breaks non-root policy {where}")
-            return
-        of_image = (await self._host.runtime.image_user(container.image)).partition(":")[0]
-        if of_image in {"", "0", "root"}:
-            raise ConfigurationError(f"container has runAsNonRoot and image will run as root {where}")
-        if not of_image.isdecimal():
-            raise ConfigurationError(
-                f"container has runAsNonRoot and image has non-numeric user ({of_image}), "
-                f"cannot verify user is non-root {where}"
-            )
 
     async def _create_and_start(self, pod: Pod, slot: Slot, spec: ContainerSpec, sandbox: Sandbox) -> bool:
         runtime, name = self._host.runtime, slot.container.name
@@ -255,12 +191,6 @@ def _running(target: Slot) -> str:
     if target.current is None or not target.running:
         raise ConfigurationError(f"target container {target.container.name} is not running")
     return target.current.id
-
-
-def describe(pod: Pod) -> str:
-    """Return the pod as kubelet writes it in messages: name_namespace(uid)."""
-    meta = pod.metadata
-    return f"{meta.name}_{meta.namespace}({meta.uid})"
 
 
 def _never_started(made: str, spec: ContainerSpec, problem: str, now: datetime) -> ContainerInfo:

@@ -25,8 +25,9 @@ from orch_agent.network.sandbox import NetworkError, Sandbox
 from orch_agent.pods import status
 from orch_agent.pods.ending import Endings, Surroundings
 from orch_agent.pods.host import PodHost
-from orch_agent.pods.launch import Launcher, describe
+from orch_agent.pods.launch import Launcher
 from orch_agent.pods.messages import last_words
+from orch_agent.pods.naming import describe
 from orch_agent.pods.probing import PodProbes
 from orch_agent.pods.slot import CRASH_LOOP, Role, Slot
 from orch_agent.probes.outcome import ProbeTarget

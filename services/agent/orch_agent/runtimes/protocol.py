@@ -1,4 +1,4 @@
-"""What the agent needs of a container runtime. `podman.py` is the real one, `simulated.py` its twin.
+"""What the agent needs of a container runtime. `podman` is the real one, `simulated` its twin.
 
 One contract suite (tests/contract/runtimes) runs over both. A runtime knows containers and images; pods, restarts and
 grace periods are the worker's business.

@@ -1,0 +1,281 @@
+"""The runtime protocol by Podman: requests over a connection, streams over wires, logs from the files of conmon."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final, cast
+from urllib.parse import urlencode
+
+import msgspec
+
+from orch.clock import Clock
+from orch.errors import UnavailableError
+from orch_agent.runtimes.cgroups import OomWatch, usage
+from orch_agent.runtimes.logfile import read_log
+from orch_agent.runtimes.podman.answers import from_inspection, from_list, state_of
+from orch_agent.runtimes.podman.connection import API_VERSION, Connection, Document, MissingError
+from orch_agent.runtimes.podman.document import document_of
+from orch_agent.runtimes.podman.images import PodmanImages
+from orch_agent.runtimes.podman.sessions import PodmanAttached, PodmanExec, Terminals
+from orch_agent.runtimes.podman.wire import Wire
+from orch_agent.runtimes.protocol import (
+    LABEL_NODE,
+    LABEL_UID,
+    ChangeHandler,
+    ContainerError,
+    ContainerInfo,
+    ContainerSpec,
+    ExecSession,
+    ExecSpec,
+    LogLine,
+    LogQuery,
+    Session,
+    State,
+    Usage,
+)
+
+_LOG: Final = logging.getLogger(__name__)
+_INSPECT_PAUSES: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
+_ENDED_MEANWHILE: Final = "no such process"
+"""What Podman says of a container whose process ends while its control group is read: it is to be asked again."""
+_FIRST_RETRY: Final = 0.2
+_LONGEST_RETRY: Final = 5.0
+_ASK_AGAIN: Final = 10.0
+"""Seconds for which the containers that run are those that ran; the group of one that ended is gone by itself."""
+_OOM_EXIT_CODE: Final = 137
+
+
+class PodmanRuntime:
+    """The runtime of one node."""
+
+    def __init__(self, socket: Path, node: str, clock: Clock, *, cgroup_parent: str, log_size_max: int) -> None:
+        self._connection = Connection(socket)
+        self._images = PodmanImages(self._connection)
+        self._terminals = Terminals(self._connection, clock)
+        self._node = node
+        self._clock = clock
+        self._cgroup_parent = cgroup_parent
+        self._log_size_max = log_size_max
+        self._ooms = OomWatch()
+        self._running: tuple[float, list[ContainerInfo]] | None = None
+        self._starts = 0
+
+    async def close(self) -> None:
+        """Let go of threads and watches."""
+        self._ooms.close()
+        self._connection.close()
+
+    async def run(self, on_change: ChangeHandler) -> None:
+        """Follow Podman's events; whenever that had to begin anew, any container may have changed."""
+        query = urlencode(
+            {"stream": "true", "filters": json.dumps({"type": ["container"], "event": ["died", "remove"]})}
+        )
+        delay = _FIRST_RETRY
+        while True:
+            try:
+                wire = await Wire.open(self._connection.socket, "GET", f"/v{API_VERSION}/libpod/events?{query}")
+                try:
+                    await self._watch_running()
+                    on_change("")
+                    delay = _FIRST_RETRY
+                    async for line in wire.lines():
+                        attributes = json.loads(line).get("Actor", {}).get("Attributes", {})
+                        on_change(attributes.get(LABEL_UID, ""))
+                finally:
+                    await wire.close()
+            except (UnavailableError, ContainerError, ValueError) as error:
+                _LOG.warning("following Podman's events failed, again in %.1f s: %s", delay, error)
+            await self._clock.sleep(delay)
+            delay = min(delay * 2, _LONGEST_RETRY)
+
+    async def version(self) -> str:
+        """Return podman://<version of the service>."""
+        document = await self._connection.call("GET", "/version")
+        return f"podman://{document['Version']}"
+
+    # -- images --------------------------------------------------------------------------------------------------
+
+    async def image_id(self, image: str) -> str:
+        """Return sha256:<id>, "" when the image is not in the node's stores."""
+        return await self._images.id(image)
+
+    async def image_user(self, image: str) -> str:
+        """Return the image's USER."""
+        return await self._images.user(image)
+
+    async def pull(self, image: str) -> str:
+        """Fetch the image by its full name."""
+        return await self._images.pull(image)
+
+    # -- containers ----------------------------------------------------------------------------------------------
+
+    async def create(self, spec: ContainerSpec) -> str:
+        """Create the container; a cancelled call is waited for, so that what it made can be found."""
+        document = document_of(spec, cgroup_parent=self._cgroup_parent, log_size_max=self._log_size_max)
+        if spec.processes_of:
+            document["pidns"] = {"nsmode": "path", "value": await self._process_namespace(spec.processes_of)}
+        answer = await self._connection.finish("POST", "/containers/create", document)
+        return str(answer["Id"])
+
+    async def start(self, container: str) -> None:
+        """Start the container, watching from the first moment whether it runs out of memory."""
+        await self._connection.finish("POST", f"/containers/{container}/init")
+        self._ooms.add(container, self._group_of(container))
+        await self._connection.finish("POST", f"/containers/{container}/start")
+        self._starts += 1
+        self._running = None
+
+    async def terminate(self, container: str) -> None:
+        """Send the container's stop signal."""
+        document = await self._inspect(container)
+        if document is not None and state_of(document["State"]["Status"]) is State.RUNNING:
+            await self._signal(container, str(document.get("Config", {}).get("StopSignal") or "SIGTERM"))
+
+    async def kill(self, container: str) -> None:
+        """Send SIGKILL."""
+        await self._signal(container, "SIGKILL")
+
+    async def remove(self, container: str) -> None:
+        """Remove the container with its anonymous volumes and its log."""
+        query = urlencode({"force": "true", "timeout": "0", "v": "true", "ignore": "true"})
+        try:
+            await self._connection.finish("DELETE", f"/containers/{container}?{query}")
+        except MissingError:
+            _LOG.debug("container %s was gone already", container)
+        self._ooms.forget(container)
+
+    async def containers(self, uid: str = "") -> Sequence[ContainerInfo]:
+        """Return the node's containers that carry orch's labels."""
+        label = f"{LABEL_UID}={uid}" if uid else LABEL_UID
+        filters = json.dumps({"label": [label, f"{LABEL_NODE}={self._node}"]})
+        listed = cast(
+            "list[Document]",
+            await self._connection.call("GET", f"/containers/json?{urlencode({'all': 'true', 'filters': filters})}"),
+        )
+        found = (from_list(document) for document in listed)
+        return [self._with_oom(info) for info in found if info is not None]
+
+    async def inspect(self, container: str) -> ContainerInfo | None:
+        """Return the container's state."""
+        document = await self._inspect(container)
+        if document is None:
+            return None
+        info = from_inspection(document)
+        return self._with_oom(info) if info is not None else None
+
+    async def logs(self, container: str, query: LogQuery) -> AsyncGenerator[Sequence[LogLine]]:
+        """Yield the lines of the container's log file."""
+        document = await self._inspect(container)
+        if document is None:
+            raise ContainerError(f"no container with ID {container} found: no such container")
+
+        async def ended() -> bool:
+            info = await self.inspect(container)
+            return info is None or info.state is not State.RUNNING
+
+        path = Path(document["HostConfig"]["LogConfig"]["Path"])
+        async with aclosing(read_log(path, query, self._clock, ended)) as batches:
+            async for lines in batches:
+                yield lines
+
+    async def exec(self, container: str, spec: ExecSpec) -> ExecSession:
+        """Run a command over a hijacked connection."""
+        body = {
+            "AttachStdin": spec.stdin,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "Tty": spec.tty,
+            "Cmd": list(spec.command),
+            "DetachKeys": "",
+        }
+        made = await self._connection.call("POST", f"/containers/{container}/exec", body)
+        session = str(made["Id"])
+        path = f"/v{API_VERSION}/libpod/exec/{session}/start"
+        wire = await Wire.open(self._connection.socket, "POST", path, {"Detach": False, "Tty": spec.tty})
+        return PodmanExec(self._terminals, session, wire, tty=spec.tty)
+
+    async def attach(self, container: str, *, stdin: bool) -> Session:
+        """Join the container over a hijacked connection."""
+        document = await self._inspect(container)
+        if document is None:
+            raise ContainerError(f"no container with ID {container} found: no such container")
+        if state_of(document["State"]["Status"]) is not State.RUNNING:
+            raise ContainerError("you can only attach to running containers: container state improper")
+        config: Document = document["Config"]
+        takes_input = stdin and bool(config.get("OpenStdin"))
+        wanted = {"logs": False, "stream": True, "stdin": takes_input, "stdout": True, "stderr": True}
+        query = urlencode({**{name: str(value).lower() for name, value in wanted.items()}, "detachKeys": ""})
+        path = f"/v{API_VERSION}/libpod/containers/{container}/attach?{query}"
+        wire = await Wire.open(self._connection.socket, "POST", path, hijack=True)
+        return PodmanAttached(self._terminals, container, wire, tty=bool(config.get("Tty")), takes_input=takes_input)
+
+    async def usage(self) -> Sequence[Usage]:
+        """Return what the control groups of the running containers say."""
+        return await asyncio.to_thread(self._usage_of, await self._measured())
+
+    def usage_moves(self) -> bool:
+        """Return True: what runs for real uses now more, now less."""
+        return True
+
+    # -- how -----------------------------------------------------------------------------------------------------
+
+    async def _measured(self) -> Sequence[ContainerInfo]:
+        """Return what runs. Podman is asked now and then and when a container was started: use is read every second."""
+        now, starts = self._clock.monotonic(), self._starts
+        if self._running is not None and now - self._running[0] <= _ASK_AGAIN:
+            return self._running[1]
+        found = [info for info in await self.containers() if info.state is State.RUNNING]
+        self._running = (now, found) if starts == self._starts else None
+        return found
+
+    def _usage_of(self, running: Sequence[ContainerInfo]) -> list[Usage]:
+        measured = ((info, usage(self._group_of(info.id))) for info in running)
+        return [Usage(info.identity, *amounts) for info, amounts in measured if amounts is not None]
+
+    def _group_of(self, container: str) -> str:
+        return f"{self._cgroup_parent}/libpod-{container}"
+
+    async def _watch_running(self) -> None:
+        """Watch for OOM events in containers that an earlier process started."""
+        for info in await self.containers():
+            if info.state is State.RUNNING:
+                self._ooms.add(info.id, self._group_of(info.id))
+
+    def _with_oom(self, info: ContainerInfo) -> ContainerInfo:
+        """Return the container with what its group's events told: Podman itself misses that memory ran out."""
+        hit = info.exit_code == _OOM_EXIT_CODE and self._ooms.was_hit(info.id)
+        return msgspec.structs.replace(info, oom_killed=True) if hit else info
+
+    async def _process_namespace(self, container: str) -> str:
+        """Return where a running container's processes are. Named by the container itself, it could not be removed."""
+        document = await self._inspect(container)
+        if document is None or not document["State"].get("Pid"):
+            raise ContainerError(f"container {container} does not run: its processes cannot be shared")
+        return f"/proc/{document['State']['Pid']}/ns/pid"
+
+    async def _signal(self, container: str, name: str) -> None:
+        try:
+            await self._connection.finish("POST", f"/containers/{container}/kill?{urlencode({'signal': name})}")
+        except MissingError:
+            return
+        except ContainerError:
+            info = await self.inspect(container)
+            if info is not None and info.state is State.RUNNING:
+                raise
+
+    async def _inspect(self, container: str) -> Document | None:
+        for pause in _INSPECT_PAUSES:
+            try:
+                return await self._connection.call("GET", f"/containers/{container}/json")
+            except MissingError:
+                return None
+            except ContainerError as error:
+                if _ENDED_MEANWHILE not in str(error):
+                    raise
+            await self._clock.sleep(pause)
+        raise ContainerError(f"container {container} could not be read: its process ended each time it was looked at")
