@@ -83,10 +83,11 @@ class Namespace(Object, frozen=True):
 
 
 class ConfigMap(Object, frozen=True):
-    """A config map."""
+    """A config map; `binary_data` is base64."""
 
     data: dict[str, str] = {}
     binary_data: dict[str, str] = {}
+    immutable: bool = False
 
 
 class Secret(Object, frozen=True):
@@ -94,6 +95,7 @@ class Secret(Object, frozen=True):
 
     type: str = "Opaque"
     data: dict[str, str] = {}
+    immutable: bool = False
 
 
 class ServiceAccount(Object, frozen=True):

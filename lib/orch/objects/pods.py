@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from orch.objects.meta import Condition, LabelSelector, Object, ObjectMeta, View
+from orch.objects.volumes import FieldSelector, ResourceFieldSelector, Volume, VolumeMount
 
 
 class Toleration(View, frozen=True):
@@ -30,21 +31,6 @@ class KeySelector(View, frozen=True):
     name: str = ""
     key: str = ""
     optional: bool = False
-
-
-class FieldSelector(View, frozen=True):
-    """A field of the pod itself."""
-
-    api_version: str = "v1"
-    field_path: str = ""
-
-
-class ResourceFieldSelector(View, frozen=True):
-    """A request or limit of a container."""
-
-    container_name: str = ""
-    resource: str = ""
-    divisor: str = "0"
 
 
 class EnvVarSource(View, frozen=True):
@@ -98,6 +84,7 @@ class SecurityContext(View, frozen=True):
     run_as_non_root: bool = False
     read_only_root_filesystem: bool = False
     fs_group: int | None = None
+    fs_group_change_policy: str = ""
     supplemental_groups: tuple[int, ...] = ()
 
 
@@ -201,6 +188,7 @@ class Container(View, frozen=True):
     working_dir: str = ""
     env: tuple[EnvVar, ...] = ()
     env_from: tuple[EnvFromSource, ...] = ()
+    volume_mounts: tuple[VolumeMount, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
     resources: ResourceRequirements = ResourceRequirements()
     restart_policy: str = ""
@@ -302,25 +290,6 @@ class TopologySpreadConstraint(View, frozen=True):
     node_affinity_policy: str = "Honor"
     node_taints_policy: str = "Ignore"
     match_label_keys: tuple[str, ...] = ()
-
-
-class ClaimSource(View, frozen=True):
-    """A claim in the pod's namespace."""
-
-    claim_name: str = ""
-    read_only: bool = False
-
-
-class EphemeralSource(View, frozen=True):
-    """A claim that is made for the pod alone, under the pod's name and the volume's."""
-
-
-class Volume(View, frozen=True):
-    """A volume of a pod: of its sources those that have claims."""
-
-    name: str = ""
-    persistent_volume_claim: ClaimSource | None = None
-    ephemeral: EphemeralSource | None = None
 
 
 class SchedulingGate(View, frozen=True):
