@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from orch_api.http.spdy.frames import (
+from orch.spdy.frames import (
     Data,
     Frame,
     FrameReader,

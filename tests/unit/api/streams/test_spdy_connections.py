@@ -11,9 +11,9 @@ from spdy_client import ResetError, SpdyClient
 
 from orch.clock import ManualClock
 from orch.errors import StreamClosedError
+from orch.spdy.frames import Ping, RstStream, Settings, SynStream, WindowUpdate
 from orch_api.http.spdy import connection as spdy
 from orch_api.http.spdy.connection import SpdyConnection
-from orch_api.http.spdy.frames import Ping, RstStream, Settings, SynStream, WindowUpdate
 
 
 class Pipe:

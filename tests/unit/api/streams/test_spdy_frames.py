@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orch_api.http.spdy.frames import (
+from orch.spdy.frames import (
     MAX_CONTROL,
     Data,
     Frame,
@@ -25,7 +25,7 @@ from orch_api.http.spdy.frames import (
     SynStream,
     WindowUpdate,
 )
-from orch_api.http.spdy.headers import DICTIONARY, MAX_BLOCK, ProtocolError
+from orch.spdy.headers import DICTIONARY, MAX_BLOCK, ProtocolError
 
 IDS = st.integers(1, 0x7FFFFFFF)
 TEXT = st.text(st.characters(max_codepoint=255, exclude_characters="\0"), max_size=20)

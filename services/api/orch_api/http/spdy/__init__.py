@@ -1,1 +1,1 @@
-"""SPDY/3.1 as clients of Kubernetes speak it: frames, and connections that carry many streams."""
+"""SPDY/3.1 as clients of Kubernetes speak it: connections that carry many streams."""

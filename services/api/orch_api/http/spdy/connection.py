@@ -16,8 +16,7 @@ from typing import Final, Self
 
 from orch.clock import Clock
 from orch.errors import StreamClosedError
-from orch_api.http.links import STALLED, Link
-from orch_api.http.spdy.frames import (
+from orch.spdy.frames import (
     CANCEL,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
@@ -32,7 +31,8 @@ from orch_api.http.spdy.frames import (
     SynReply,
     SynStream,
 )
-from orch_api.http.spdy.headers import ProtocolError
+from orch.spdy.headers import ProtocolError
+from orch_api.http.links import STALLED, Link
 
 _log = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ import msgspec
 from orch.bus.streams import FrameStream
 from orch.errors import ApiError, BadRequestError, Status, StreamClosedError
 from orch.objects.pods import Pod
+from orch.spdy.frames import REFUSED_STREAM
 from orch_api.http.request import flag, text
 from orch_api.http.spdy.connection import SpdyConnection, SpdyStream
-from orch_api.http.spdy.frames import REFUSED_STREAM
 from orch_api.http.streams.pods import Query, container_of
 from orch_api.http.websocket import CLOSE, ERROR, RESIZE, STDERR, STDIN, STDOUT, Channels
 from orch_pb.v1 import node_pb2

@@ -15,9 +15,9 @@ from typing import Final
 
 from orch.errors import ApiError, BadRequestError, StreamClosedError, UnavailableError
 from orch.objects.pods import Pod
+from orch.spdy.frames import PROTOCOL_ERROR
 from orch_api.http.links import Link, join
 from orch_api.http.spdy.connection import SpdyConnection, SpdyStream
-from orch_api.http.spdy.frames import PROTOCOL_ERROR
 from orch_api.http.streams.pods import PodNodes, Query
 from orch_api.http.websocket import Channels
 

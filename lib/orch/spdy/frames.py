@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from orch_api.http.spdy.headers import HeaderDecoder, HeaderEncoder, ProtocolError
+from orch.spdy.headers import HeaderDecoder, HeaderEncoder, ProtocolError
 
 VERSION: Final = 3
 MAX_CONTROL: Final = 64 << 10
