@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from orch.errors import BadRequestError
+from orch.quoting import quote
 from orch_api.extensions.defaulting import apply_defaults, drop_nulls
 from orch_api.extensions.field_types import field_type
 from orch_api.extensions.props import NODE_META, Props, Schema, walk
@@ -18,7 +19,6 @@ from orch_api.schema import FieldIssue, KindSchema, MergeRule, Schemas, Validati
 from orch_api.schema.definitions import GroupVersionKind
 from orch_api.schema.explain import MAX_ISSUES, Members, parse
 from orch_api.schema.repeated import may_repeat, repeated
-from orch_api.schema.syntax import quote
 from orch_api.schema.typed import FieldType, Form
 
 Document = dict[str, Any]

@@ -13,8 +13,8 @@ import msgspec
 import yaml
 
 from orch.errors import BadRequestError
+from orch.quoting import quote
 from orch_api.schema.repeated import may_repeat
-from orch_api.schema.syntax import quote
 
 MAX_DEPTH: Final = 500
 MAX_NODES: Final = 250_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final, cast
 
+from orch.quoting import quote
 from orch_api.schema.repeated import may_repeat, repeated
-from orch_api.schema.syntax import quote
 
 _OPERATION: Final = frozenset({"op", "from", "path", "value"})
 

@@ -14,8 +14,8 @@ from typing import Any, Final, NoReturn, cast
 
 import msgspec
 
+from orch.quoting import quote
 from orch_api.schema.definitions import Definition, Definitions, ListOf, MapOf, ObjectOf, Scalar, Shape
-from orch_api.schema.syntax import quote
 from orch_api.schema.values import canonical_micro_time, canonical_quantity, canonical_time
 
 MAX_ISSUES: Final = 100

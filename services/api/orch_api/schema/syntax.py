@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from orch.quoting import quoted_character
+
 MAX_DEPTH: Final = 10_000
 
 _SPACES = re.compile(r"[ \t\r\n]*+")
@@ -14,25 +16,6 @@ _INTEGER = re.compile(r"0|[1-9][0-9]*+")
 _EXPONENT = re.compile(r"[eE][+-]?")
 _DIGITS = re.compile(r"[0-9]++")
 _LITERALS: Final = {"t": "true", "f": "false", "n": "null"}
-_ESCAPES: Final = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
-
-
-def quote(text: str) -> str:
-    """Return `text` in double quotes as Go's strconv.Quote writes it."""
-    return '"' + "".join(_quoted(char, '"') for char in text) + '"'
-
-
-def _quoted(char: str, delimiter: str) -> str:
-    if char in (delimiter, "\\"):
-        return "\\" + char
-    if char.isprintable():
-        return char
-    if char in _ESCAPES:
-        return _ESCAPES[char]
-    code = ord(char)
-    if code < 0x80:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def syntax_error(data: bytes) -> str | None:
@@ -175,4 +158,4 @@ class _Scanner:
         char = self._char()
         if not char:
             return _FaultError("unexpected end of JSON input")
-        return _FaultError(f"invalid character '{_quoted(char, chr(39))}' {context}")
+        return _FaultError(f"invalid character '{quoted_character(char, chr(39))}' {context}")
