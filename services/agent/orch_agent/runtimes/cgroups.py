@@ -1,116 +1,291 @@
-"""What the kernel's control groups say of a container: CPU time, memory, and whether it ran out of memory.
+"""The kernel's control groups: made, set, read and removed by their paths, such as /orch/burstable/podUID.
 
-Both hierarchies are known: v1 (one folder a controller) and v2 (one for all).
+Both hierarchies are known: v1 (one folder a controller; so is a hybrid machine, whose controllers are there) and v2 (one
+for all). What a controller that is missing would do is left undone.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import contextlib
+import math
 import os
+import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import Counter
+import msgspec
 
-_LOG: Final = logging.getLogger(__name__)
+from orch.errors import OrchError
+from orch_agent.runtimes.protocol import Limits
+from orch_agent.stats.model import MemoryUse, Throttling
+
 _ROOT: Final = Path("/sys/fs/cgroup")
-_UNWATCHED: Final = Counter("orch_agent_oom_unwatched_total", "Containers whose OOM events could not be watched.")
+_CONTROLLERS: Final = ("cpu", "memory", "pids")
+_PLACES: Final = ("cpu", "cpuacct", "memory", "pids")
+"""The hierarchies of v1 that a process is moved in."""
+_UNLIMITED: Final = 1 << 62
+"""What v1 writes for no memory limit is a little below 2^63."""
+_LEAST_SHARES: Final = 2
+_MOST_SHARES: Final = 262_144
 
 
-def is_unified() -> bool:
-    """Tell whether the machine uses cgroup v2 alone."""
-    return (_ROOT / "cgroup.controllers").exists()
+class GroupError(OrchError):
+    """The kernel refused a change of a control group."""
 
 
-def usage(group: str) -> tuple[int, int] | None:
-    """Return (CPU nanoseconds, memory working set in bytes) of a group such as /orch/libpod-ID; None if it is gone."""
-    group = group.lstrip("/")
-    try:
-        if is_unified():
-            folder = _ROOT / group
-            cpu = _field(folder / "cpu.stat", "usage_usec") * 1000
-            memory = int((folder / "memory.current").read_text())
-            inactive = _field(folder / "memory.stat", "inactive_file")
+class GroupUse(msgspec.Struct, frozen=True, gc=False):
+    """What the processes of a group have used."""
+
+    cpu_nanos: int
+    memory: MemoryUse
+    processes: int = 0
+    throttling: Throttling = Throttling()
+
+
+class Hierarchy:
+    """The control groups below `root`."""
+
+    def __init__(self, root: Path = _ROOT) -> None:
+        self._root = root
+        self.unified = (root / "cgroup.controllers").exists()
+
+    # -- making --------------------------------------------------------------------------------------------------
+
+    def make(self, group: str) -> None:
+        """Make a group, and those above it. Raises GroupError."""
+        try:
+            if self.unified:
+                self._make_unified(group)
+                return
+            for folder in self._folders(group, _CONTROLLERS):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise GroupError(f"control group {group} cannot be made: {error}") from error
+
+    def apply(self, group: str, limits: Limits) -> None:
+        """Set what a group may use. Raises GroupError."""
+        try:
+            if self.unified:
+                self._apply_unified(self._root / group.lstrip("/"), limits)
+            else:
+                self._apply_v1(group, limits)
+        except OSError as error:
+            raise GroupError(f"control group {group} cannot be set: {error}") from error
+
+    def add(self, group: str, pid: int) -> None:
+        """Make a group and move a process into it; what it starts from then on is there, too. Raises GroupError."""
+        self.make(group)
+        try:
+            for folder in self._folders(group, () if self.unified else _PLACES):
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "cgroup.procs").write_text(str(pid))
+        except OSError as error:
+            raise GroupError(f"process {pid} cannot be moved into {group}: {error}") from error
+
+    def remove(self, group: str) -> None:
+        """Remove a group and all below it, ending what still runs there. Raises GroupError while some of it stays."""
+        self.kill(group)
+        for top in self._folders(group, () if self.unified else self._v1_hierarchies()):
+            for folder, _, _ in os.walk(top, topdown=False):
+                with contextlib.suppress(FileNotFoundError):
+                    try:
+                        os.rmdir(folder)  # noqa: PTH106 - os.walk gives text
+                    except OSError as error:
+                        raise GroupError(f"control group {group} cannot be removed: {error}") from error
+
+    def kill(self, group: str) -> None:
+        """Send SIGKILL to all processes of a group and of those below it."""
+        for top in self._folders(group, () if self.unified else ("memory", "cpu", "pids")):
+            for path in top.rglob("cgroup.procs"):
+                for pid in _numbers(path):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+
+    def children(self, group: str) -> list[str]:
+        """Return the names of the groups directly below one."""
+        names: set[str] = set()
+        for folder in self._folders(group, () if self.unified else _CONTROLLERS):
+            with contextlib.suppress(FileNotFoundError):
+                names.update(entry.name for entry in folder.iterdir() if entry.is_dir())
+        return sorted(names)
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def use(self, group: str) -> GroupUse | None:
+        """Return what a group and those below it have used; None if it is gone."""
+        try:
+            return self._use_unified(group) if self.unified else self._use_v1(group)
+        except (OSError, ValueError):
+            return None
+
+    def limits(self, group: str) -> Limits | None:
+        """Return what a group may use, 0 where that is not limited; None if it is gone."""
+        try:
+            return self._limits_unified(group) if self.unified else self._limits_v1(group)
+        except (OSError, ValueError):
+            return None
+
+    def first_process(self, group: str) -> int:
+        """Return a process of a group, 0 if there is none."""
+        for folder in self._folders(group, () if self.unified else ("memory",)):
+            for pid in _numbers(folder / "cgroup.procs"):
+                return pid
+        return 0
+
+    def folder(self, group: str, controller: str) -> Path:
+        """Return the folder in which a controller keeps its files of a group."""
+        return self._root / group.lstrip("/") if self.unified else self._root / controller / group.lstrip("/")
+
+    # -- v1 ------------------------------------------------------------------------------------------------------
+
+    def _apply_v1(self, group: str, limits: Limits) -> None:
+        cpu, memory, pids = (self.folder(group, name) for name in _CONTROLLERS)
+        if cpu.exists():
+            (cpu / "cpu.shares").write_text(str(limits.cpu_shares))
+            (cpu / "cpu.cfs_period_us").write_text(str(limits.cpu_period))
+            (cpu / "cpu.cfs_quota_us").write_text(str(limits.cpu_quota or -1))
+        if memory.exists():
+            (memory / "memory.limit_in_bytes").write_text(str(limits.memory or -1))
+        if pids.exists():
+            (pids / "pids.max").write_text(str(limits.pids or "max"))
+
+    def _use_v1(self, group: str) -> GroupUse:
+        memory, cpu = self.folder(group, "memory"), self.folder(group, "cpu")
+        used = int((memory / "memory.usage_in_bytes").read_text())
+        stat = _fields(memory / "memory.stat")
+        detail = MemoryUse(
+            usage=used,
+            working_set=max(used - stat.get("total_inactive_file", 0), 0),
+            rss=stat.get("total_rss", 0),
+            swap=stat.get("total_swap", 0),
+            page_faults=stat.get("total_pgfault", 0),
+            major_page_faults=stat.get("total_pgmajfault", 0),
+        )
+        nanos = int((self.folder(group, "cpuacct") / "cpuacct.usage").read_text())
+        throttled = _fields(cpu / "cpu.stat")
+        throttling = Throttling(
+            throttled.get("nr_periods", 0), throttled.get("nr_throttled", 0), throttled.get("throttled_time", 0)
+        )
+        return GroupUse(nanos, detail, _number(self.folder(group, "pids") / "pids.current"), throttling)
+
+    def _limits_v1(self, group: str) -> Limits:
+        cpu, memory = self.folder(group, "cpu"), self.folder(group, "memory")
+        most = int((memory / "memory.limit_in_bytes").read_text())
+        return Limits(
+            cpu_shares=int((cpu / "cpu.shares").read_text()),
+            cpu_quota=max(int((cpu / "cpu.cfs_quota_us").read_text()), 0),
+            cpu_period=int((cpu / "cpu.cfs_period_us").read_text()),
+            memory=0 if most >= _UNLIMITED else most,
+            pids=_number(self.folder(group, "pids") / "pids.max"),
+        )
+
+    def _v1_hierarchies(self) -> tuple[str, ...]:
+        return tuple(sorted(entry.name for entry in self._root.iterdir() if entry.is_dir() and not entry.is_symlink()))
+
+    # -- v2 ------------------------------------------------------------------------------------------------------
+
+    def _make_unified(self, group: str) -> None:
+        folder = self._root
+        for name in group.strip("/").split("/"):
+            known = set((folder / "cgroup.controllers").read_text().split())
+            wanted = [each for each in (*_CONTROLLERS, "cpuset", "io", "hugetlb") if each in known]
+            enabled = set((folder / "cgroup.subtree_control").read_text().split())
+            if missing := [f"+{each}" for each in wanted if each not in enabled]:
+                (folder / "cgroup.subtree_control").write_text(" ".join(missing))
+            folder /= name
+            folder.mkdir(exist_ok=True)
+
+    @staticmethod
+    def _apply_unified(folder: Path, limits: Limits) -> None:
+        (folder / "cpu.weight").write_text(str(weight_of(limits.cpu_shares)))
+        (folder / "cpu.max").write_text(f"{limits.cpu_quota or 'max'} {limits.cpu_period}")
+        (folder / "memory.max").write_text(str(limits.memory or "max"))
+        (folder / "memory.min").write_text(str(limits.memory_min))
+        (folder / "memory.high").write_text(str(limits.memory_high or "max"))
+        (folder / "pids.max").write_text(str(limits.pids or "max"))
+
+    def _use_unified(self, group: str) -> GroupUse:
+        folder = self._root / group.lstrip("/")
+        used = int((folder / "memory.current").read_text())
+        stat, cpu = _fields(folder / "memory.stat"), _fields(folder / "cpu.stat")
+        detail = MemoryUse(
+            usage=used,
+            working_set=max(used - stat.get("inactive_file", 0), 0),
+            rss=stat.get("anon", 0),
+            swap=_number(folder / "memory.swap.current"),
+            page_faults=stat.get("pgfault", 0),
+            major_page_faults=stat.get("pgmajfault", 0),
+        )
+        throttling = Throttling(
+            cpu.get("nr_periods", 0), cpu.get("nr_throttled", 0), cpu.get("throttled_usec", 0) * 1000
+        )
+        return GroupUse(cpu.get("usage_usec", 0) * 1000, detail, _number(folder / "pids.current"), throttling)
+
+    def _limits_unified(self, group: str) -> Limits:
+        folder = self._root / group.lstrip("/")
+        quota, period = (folder / "cpu.max").read_text().split()
+        return Limits(
+            cpu_shares=shares_of(int((folder / "cpu.weight").read_text())),
+            cpu_quota=0 if quota == "max" else int(quota),
+            cpu_period=int(period),
+            memory=_number(folder / "memory.max"),
+            memory_min=_number(folder / "memory.min"),
+            memory_high=_number(folder / "memory.high"),
+            pids=_number(folder / "pids.max"),
+        )
+
+    def _folders(self, group: str, controllers: Iterable[str]) -> list[Path]:
+        """Return a group's folders: one with v2, one in each of these controllers that the machine has with v1."""
+        if self.unified:
+            return [self._root / group.lstrip("/")]
+        return [self._root / name / group.lstrip("/") for name in controllers if (self._root / name).is_dir()]
+
+
+def weight_of(shares: int) -> int:
+    """Return the weight of v2 that stands for shares of v1: 1024 is 100 (github.com/opencontainers/cgroups)."""
+    if shares <= _LEAST_SHARES:
+        return 1
+    if shares >= _MOST_SHARES:
+        return 10_000
+    doublings = math.log2(shares)
+    return math.ceil(10 ** ((doublings * doublings + 125 * doublings) / 612 - 7 / 34))
+
+
+def shares_of(weight: int) -> int:
+    """Return the least shares that stand for a weight."""
+    low, high = _LEAST_SHARES, _MOST_SHARES
+    while low < high:
+        middle = (low + high) // 2
+        if weight_of(middle) >= weight:
+            high = middle
         else:
-            cpu = int((_ROOT / "cpuacct" / group / "cpuacct.usage").read_text())
-            folder = _ROOT / "memory" / group
-            memory = int((folder / "memory.usage_in_bytes").read_text())
-            inactive = _field(folder / "memory.stat", "total_inactive_file")
+            low = middle + 1
+    return low
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Return a file of names and numbers, {} if there is none."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return {}
+    return {
+        name: int(value) for name, _, value in (line.partition(" ") for line in text.splitlines()) if value.isdecimal()
+    }
+
+
+def _number(path: Path) -> int:
+    """Return the number that a file holds; 0 for none, and for no limit."""
+    try:
+        text = path.read_text().strip()
+    except FileNotFoundError:
+        return 0
+    return int(text) if text.isdecimal() else 0
+
+
+def _numbers(path: Path) -> list[int]:
+    try:
+        return [int(line) for line in path.read_text().split()]
     except OSError:
-        return None
-    return cpu, max(memory - inactive, 0)
-
-
-def _field(path: Path, name: str) -> int:
-    for line in path.read_text().splitlines():
-        key, _, value = line.partition(" ")
-        if key == name:
-            return int(value)
-    return 0
-
-
-class OomWatch:
-    """Notices that containers ran out of memory, on cgroup v1.
-
-    A container's group is gone a moment after its end, and its counters with it; so the kernel is asked to signal
-    each event on an eventfd. (On v2 conmon notices by itself, and Podman tells.)
-    """
-
-    def __init__(self) -> None:
-        self._watched: dict[str, tuple[int, int]] = {}
-        self._hit: set[str] = set()
-
-    def add(self, container: str, group: str) -> None:
-        """Watch a container that has just got its group; nothing if it is watched."""
-        if container in self._watched or is_unified():
-            return
-        folder = _ROOT / "memory" / group.lstrip("/")
-        try:
-            control = os.open(folder / "memory.oom_control", os.O_RDONLY)
-        except OSError as error:
-            _UNWATCHED.inc()
-            _LOG.debug("OOM events of %s are not watched: %s", container, error)
-            return
-        event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        try:
-            (folder / "cgroup.event_control").write_text(f"{event} {control}")
-        except OSError as error:
-            _UNWATCHED.inc()
-            _LOG.debug("OOM events of %s are not watched: %s", container, error)
-            os.close(event)
-            os.close(control)
-            return
-        self._watched[container] = (event, control)
-        asyncio.get_running_loop().add_reader(event, self._signalled, container, folder)
-
-    def was_hit(self, container: str) -> bool:
-        """Tell whether the container ran out of memory."""
-        return container in self._hit
-
-    def forget(self, container: str) -> None:
-        """Stop watching a container that is removed."""
-        self._hit.discard(container)
-        self._close(container)
-
-    def close(self) -> None:
-        """Stop watching all."""
-        for container in list(self._watched):
-            self._close(container)
-
-    def _signalled(self, container: str, folder: Path) -> None:
-        event, _ = self._watched[container]
-        count = os.eventfd_read(event)
-        gone = not folder.exists()
-        # The removal of a group is signalled once as well.
-        if count > int(gone):
-            self._hit.add(container)
-        if gone:
-            self._close(container)
-
-    def _close(self, container: str) -> None:
-        watched = self._watched.pop(container, None)
-        if watched is not None:
-            asyncio.get_running_loop().remove_reader(watched[0])
-            for descriptor in watched:
-                os.close(descriptor)
+        return []

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from orch.errors import OrchError
+from orch_agent.stats.model import DiskUse, MemoryUse, Throttling
 
 STDIN: Final = 0
 STDOUT: Final = 1
@@ -26,6 +27,7 @@ LABEL_UID: Final = "orch.dev/pod-uid"
 LABEL_CONTAINER: Final = "orch.dev/container-name"
 LABEL_ATTEMPT: Final = "orch.dev/attempt"
 LABEL_IMAGE: Final = "orch.dev/image"
+LABEL_GROUP: Final = "orch.dev/cgroup-parent"
 
 
 class ContainerError(OrchError):
@@ -78,12 +80,17 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Cgroup settings. 0 means unlimited; quota and period in microseconds, memory in bytes."""
+    """Cgroup settings. 0 means unlimited; quota and period in microseconds, memory in bytes.
+
+    `memory_min` is kept for it, from `memory_high` on it is slowed down; both are known to cgroup v2 alone.
+    """
 
     cpu_shares: int = 2
     cpu_quota: int = 0
     cpu_period: int = 100_000
     memory: int = 0
+    memory_min: int = 0
+    memory_high: int = 0
     pids: int = 0
     oom_score_adj: int = 0
 
@@ -102,6 +109,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     `network_namespace` is a path, empty for the node's own network. `processes_of` is the id of the container whose
     processes this one shall see, empty for none but its own. `stop_signal` takes the place of the image's.
     `runs_to_completion` tells a simulation that nothing would ever come after this container unless it ends.
+    `cgroup_parent` is the pod's control group, empty for the runtime's own choice.
     """
 
     identity: Identity
@@ -124,6 +132,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     mounts: tuple[Mount, ...] = ()
     stop_signal: str = ""
     runs_to_completion: bool = False
+    cgroup_parent: str = ""
 
 
 class State(enum.Enum):
@@ -137,7 +146,8 @@ class State(enum.Enum):
 class ContainerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A container as the runtime sees it. Times are None until the moment has come.
 
-    `image` is the name it was created by; `reason` is set when more is known of its end than the exit code says.
+    `image` is the name it was created by; `reason` is set when more is known of its end than the exit code says;
+    `cgroup_parent` is what it was created with.
     """
 
     id: str
@@ -151,6 +161,7 @@ class ContainerInfo(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     reason: str = ""
     message: str = ""
+    cgroup_parent: str = ""
 
 
 class LogLine(msgspec.Struct, frozen=True, gc=False):
@@ -217,11 +228,33 @@ class ExecSession(Session, Protocol):
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """What a container has used: CPU time since its start, and its memory's working set in bytes."""
+    """What a container has used: CPU time since its start, and its memory's working set in bytes; more where known."""
 
     identity: Identity
     cpu_nanos: int
     memory_bytes: int
+    id: str = ""
+    memory: MemoryUse = MemoryUse()
+    processes: int = 0
+    throttling: Throttling = Throttling()
+
+
+class Layers(msgspec.Struct, frozen=True, gc=False):
+    """What a container, running or ended, takes of the disk: what it wrote into its own root, and its logs."""
+
+    identity: Identity
+    id: str
+    layer: DiskUse
+    logs: DiskUse
+
+
+class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that is here: all its names, those by digest among them. One that is `pinned` is not to be removed."""
+
+    id: str
+    names: tuple[str, ...] = ()
+    size: int = 0
+    pinned: bool = False
 
 
 ChangeHandler = Callable[[str], None]
@@ -304,4 +337,24 @@ class Runtime(Protocol):
 
     def usage_moves(self) -> bool:
         """Return whether the containers may use more or less than when this was asked last."""
+        ...
+
+    async def layers(self) -> Sequence[Layers]:
+        """Return what the containers take of the disk. Measuring takes time: this is not to be asked each second."""
+        ...
+
+    async def resize(self, container: str, limits: Limits) -> None:
+        """Let a running container use more or less from now on. Raises ContainerError."""
+        ...
+
+    async def images(self) -> Sequence[StoredImage]:
+        """Return the images that are here."""
+        ...
+
+    async def remove_image(self, image: str) -> None:
+        """Remove an image by its id, with all its names; nothing if it is gone. Raises ImageError when it is in use."""
+        ...
+
+    async def image_file_system(self) -> str:
+        """Return a folder on the file system that holds images and containers' roots, "" for none."""
         ...

@@ -1,10 +1,8 @@
 """Containers as records moved by the clock: a runtime for thousands of nodes in one process, and for tests.
 
-What a container does is chosen by its environment: SIMULATED_RUN_SECONDS (it ends by itself after that time; without
-it, it runs until it is stopped, or not at all if it is meant to run to completion), SIMULATED_EXIT_CODE (of such an
-end), SIMULATED_STOP_SECONDS (how long it takes after its stop signal), SIMULATED_START_ERROR (it cannot be started),
-SIMULATED_OOM (its end is an OOM kill). A container that has an input writes what comes there, and ends with it. An
-image whose tag is `missing` cannot be pulled. What it uses is scripted by annotations: see simulated_usage.py.
+What a container does is scripted by variables and annotations: see simulated_behaviour.py; what it uses by annotations:
+see simulated_usage.py. Without any it runs until it is stopped, or not at all if it is meant to run to completion. A
+container that has an input writes what comes there, and ends with it. An image whose tag is `missing` cannot be pulled.
 """
 
 from __future__ import annotations
@@ -30,19 +28,25 @@ from orch_agent.runtimes.protocol import (
     ExecSession,
     ExecSpec,
     ImageError,
+    Layers,
+    Limits,
     LogLine,
     LogQuery,
     Session,
     State,
+    StoredImage,
     Usage,
 )
+from orch_agent.runtimes.simulated_behaviour import Behaviour, behaviour_of
 from orch_agent.runtimes.simulated_usage import UsageScripts
+from orch_agent.stats.model import DiskUse
 
 _FOLLOW_INTERVAL: Final = 0.25
 _LOG_LINES: Final = 1000
 """Lines of a container's log that are kept, from its beginning."""
 _QUEUED: Final = 64
 _KILLED: Final = 137
+_IMAGE_SIZE: Final = 64 << 20
 
 
 class _Container:
@@ -53,7 +57,7 @@ class _Container:
     def __init__(self, spec: ContainerSpec, info: ContainerInfo) -> None:
         self.spec = spec
         self.info = info
-        self.behaviour: Mapping[str, str] = dict(spec.env)
+        self.behaviour = Behaviour()
         self.lines: list[tuple[datetime, LogLine]] = []
         self.ending: asyncio.Task[None] | None = None
         self.attached: set[_SimulatedAttached] = set()
@@ -71,10 +75,16 @@ class SimulatedRuntime:
         self._by_uid: dict[str, dict[str, _Container]] = {}
         self._on_change: ChangeHandler = _ignore
         self._scripts = UsageScripts()
+        self._annotations: dict[str, Mapping[str, str]] = {}
+        self._limits: dict[str, Limits] = {}
 
     def follow_script(self, change: Change[Pod]) -> None:
-        """Let the containers of a pod use what its annotations say."""
+        """Let the containers of a pod use and do what its annotations say."""
         self._scripts.take(change, self._clock.now())
+        if change.new is not None and change.new.object.metadata.annotations:
+            self._annotations[change.new.uid] = change.new.object.metadata.annotations
+        elif self._annotations:
+            self._annotations.pop(change.item.uid, None)
 
     async def run(self, on_change: ChangeHandler) -> None:
         """Report changes until cancelled, then leave no timer behind."""
@@ -128,24 +138,26 @@ class SimulatedRuntime:
     async def start(self, container: str) -> None:
         """Let it run; schedule its end if it has one."""
         record = self._require(container)
-        if self._start_seconds:
-            await self._clock.sleep(self._start_seconds)
-        if "SIMULATED_START_ERROR" in record.behaviour:
-            raise ContainerError(record.behaviour["SIMULATED_START_ERROR"])
-        now, identity = self._clock.now(), record.info.identity
+        identity = record.info.identity
+        annotations = self._annotations.get(identity.uid, {})
+        record.behaviour = behaviour_of(identity.container, identity.attempt, record.spec.env, annotations)
+        if delay := self._start_seconds + record.behaviour.start_delay:
+            await self._clock.sleep(delay)
+        if record.behaviour.start_error:
+            raise ContainerError(record.behaviour.start_error)
+        now = self._clock.now()
         record.info = msgspec.structs.replace(record.info, state=State.RUNNING, started_at=now)
         self._scripts.start(identity.uid, record.info.id, identity.container, now)
         self._write(record, STDOUT, f"{record.info.identity.container} started\n".encode())
-        seconds = record.behaviour.get("SIMULATED_RUN_SECONDS")
+        seconds = record.behaviour.run_seconds
         if seconds is not None or record.spec.runs_to_completion:
-            code = int(record.behaviour.get("SIMULATED_EXIT_CODE", "0"))
-            self._end_later(record, float(seconds or 0), code)
+            self._end_later(record, seconds or 0.0, record.behaviour.exit_code)
 
     async def terminate(self, container: str) -> None:
         """End it with code 0, after the time that it takes to stop."""
         record = self._require(container)
         if record.info.state is State.RUNNING:
-            self._end_later(record, float(record.behaviour.get("SIMULATED_STOP_SECONDS", "0")), 0)
+            self._end_later(record, record.behaviour.stop_seconds, 0)
 
     async def kill(self, container: str) -> None:
         """End it with code 137."""
@@ -162,6 +174,7 @@ class SimulatedRuntime:
             record.ending.cancel()
         record.info = msgspec.structs.replace(record.info, state=State.EXITED)
         self._scripts.end(record.info.identity.uid, container)
+        self._limits.pop(container, None)
         for attached in record.attached:
             attached.wake.set()
         siblings = self._by_uid[record.info.identity.uid]
@@ -221,16 +234,50 @@ class SimulatedRuntime:
 
     async def usage(self) -> Sequence[Usage]:
         """Return what the scripts say; a steady, small use when there is none."""
-        now = self._clock.now()
-        return [
-            Usage(record.info.identity, *self._scripts.read(record.info.identity.uid, record.info.id, now))
-            for record in self._containers.values()
-            if record.info.state is State.RUNNING
-        ]
+        now, found = self._clock.now(), list[Usage]()
+        for record in self._containers.values():
+            info = record.info
+            meter = self._scripts.meter(info.identity.uid, info.id)
+            if meter is not None and info.state is State.RUNNING:
+                found.append(Usage(info.identity, *meter.read(now), id=info.id, processes=meter.processes(now)))
+        return found
 
     def usage_moves(self) -> bool:
         """Return whether a container started, ended or is scripted."""
         return self._scripts.moves()
+
+    async def layers(self) -> Sequence[Layers]:
+        """Return what the scripts say."""
+        now, found = self._clock.now(), list[Layers]()
+        for record in self._containers.values():
+            info = record.info
+            meter = self._scripts.meter(info.identity.uid, info.id)
+            layer, logs = meter.disk(now) if meter is not None else (0, 0)
+            found.append(Layers(info.identity, info.id, DiskUse(layer, 1), DiskUse(logs, 1)))
+        return found
+
+    async def resize(self, container: str, limits: Limits) -> None:
+        """Remember what it may use; nothing keeps it to that."""
+        self._require(container)
+        self._limits[container] = limits
+
+    def limits(self, container: str) -> Limits:
+        """Return what a container may use."""
+        return self._limits.get(container, self._require(container).spec.limits)
+
+    async def images(self) -> Sequence[StoredImage]:
+        """Return what was pulled; all of it has the same size."""
+        return [StoredImage(id=found, names=(name,), size=_IMAGE_SIZE) for name, found in self._images.items()]
+
+    async def remove_image(self, image: str) -> None:
+        """Forget it."""
+        if any(record.info.image_id == image for record in self._containers.values()):
+            raise ImageError(f"image {image} is in use by a container")
+        self._images = {name: found for name, found in self._images.items() if found != image}
+
+    async def image_file_system(self) -> str:
+        """Return "": nothing lies on a disk."""
+        return ""
 
     def _require(self, container: str) -> _Container:
         record = self._containers.get(container)
@@ -261,7 +308,7 @@ class SimulatedRuntime:
             record.ending.cancel()
             record.ending = None
         self._scripts.end(record.info.identity.uid, record.info.id)
-        oom = "SIMULATED_OOM" in record.behaviour
+        oom = record.behaviour.oom
         record.info = msgspec.structs.replace(
             record.info,
             state=State.EXITED,

@@ -4,6 +4,9 @@
     simulated.orch.dev/memory: 64Mi                    working set
     simulated.orch.dev/cpu: 0s=100m,30s=1500m,90s=50m  by seconds since the container started
     simulated.orch.dev/cpu.sidecar: 10m                of the container `sidecar` alone
+    simulated.orch.dev/disk: 0s=1Mi,60s=2Gi            what it has written into its root
+    simulated.orch.dev/logs: 10Mi                      what its logs take
+    simulated.orch.dev/processes: 12                   how many processes it has
 
 The annotations may be changed while the pod runs: the new script then begins at that moment.
 """
@@ -27,6 +30,9 @@ _LOG: Final = logging.getLogger(__name__)
 PREFIX: Final = "simulated.orch.dev/"
 _CPU: Final = "cpu"
 _MEMORY: Final = "memory"
+_DISK: Final = "disk"
+_LOGS: Final = "logs"
+_PROCESSES: Final = "processes"
 _STEP: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)s?=(.+)")
 _USUAL_CPU: Final = 10
 _USUAL_MEMORY: Final = 16 << 20
@@ -76,7 +82,13 @@ def _amount(number: int, text: str) -> int:
     return number
 
 
-_USUAL: Final = {_CPU: Curve(((0.0, _USUAL_CPU),)), _MEMORY: Curve(((0.0, _USUAL_MEMORY),))}
+_USUAL: Final = {
+    _CPU: Curve(((0.0, _USUAL_CPU),)),
+    _MEMORY: Curve(((0.0, _USUAL_MEMORY),)),
+    _DISK: Curve(((0.0, 0),)),
+    _LOGS: Curve(((0.0, 0),)),
+    _PROCESSES: Curve(((0.0, 1),)),
+}
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -85,7 +97,7 @@ class Script(msgspec.Struct, frozen=True):
     curves: Mapping[str, Curve]
 
     def curve(self, what: str, container: str) -> Curve:
-        """Return the curve of a container's processors or memory."""
+        """Return the curve of a container's processors, memory, disk, logs or processes."""
         return self.curves.get(f"{what}.{container}") or self.curves.get(what) or _USUAL[what]
 
 
@@ -111,6 +123,16 @@ class Meter:
         """Return the processor time so far in nanoseconds, and the memory in use."""
         seconds = (now - self._since).total_seconds()
         return int(self._used(now) * _MILLI), self._script.curve(_MEMORY, self._container).at(seconds)
+
+    def processes(self, now: datetime) -> int:
+        """Return how many processes there are."""
+        return self._script.curve(_PROCESSES, self._container).at((now - self._since).total_seconds())
+
+    def disk(self, now: datetime) -> tuple[int, int]:
+        """Return what was written, in bytes: into the container's root, and as its logs."""
+        seconds = (now - self._since).total_seconds()
+        layer, logs = (self._script.curve(kind, self._container).at(seconds) for kind in (_DISK, _LOGS))
+        return layer, logs
 
     def _used(self, now: datetime) -> float:
         """Return thousandths of a processor times seconds."""
@@ -159,6 +181,10 @@ class UsageScripts:
         meter = self._meters.get(uid, {}).get(runtime_id)
         return meter.read(now) if meter is not None else (0, 0)
 
+    def meter(self, uid: str, runtime_id: str) -> Meter | None:
+        """Return what measures a running container."""
+        return self._meters.get(uid, {}).get(runtime_id)
+
     def moves(self) -> bool:
         """Return whether use may have changed since this was asked last: nothing scripted uses always the same."""
         moved, self._moved = self._moved, False
@@ -173,7 +199,7 @@ def _read(pod: Pod) -> Script:
             continue
         what = name.removeprefix(PREFIX)
         kind = what.partition(".")[0]
-        if kind not in {_CPU, _MEMORY}:
+        if kind not in _USUAL:
             continue
         try:
             curves[what] = parse_curve(text, milli=kind == _CPU)

@@ -6,7 +6,7 @@ import signal
 
 from orch_agent.runtimes.podman.connection import Document
 from orch_agent.runtimes.podman.images import qualified
-from orch_agent.runtimes.protocol import LABEL_IMAGE, ContainerSpec, Limits, Mount
+from orch_agent.runtimes.protocol import LABEL_GROUP, LABEL_IMAGE, ContainerSpec, Limits, Mount
 
 
 def document_of(spec: ContainerSpec, *, cgroup_parent: str, log_size_max: int) -> Document:
@@ -15,12 +15,14 @@ def document_of(spec: ContainerSpec, *, cgroup_parent: str, log_size_max: int) -
     document: Document = {
         "name": spec.identity.runtime_name,
         "image": qualified(spec.image),
-        "labels": {**spec.identity.labels(), LABEL_IMAGE: spec.image},
+        "labels": {**spec.identity.labels(), LABEL_IMAGE: spec.image, LABEL_GROUP: spec.cgroup_parent},
         "env": dict(spec.env),
         "netns": network,
         "resource_limits": _resources(spec.limits),
         "oom_score_adj": spec.limits.oom_score_adj,
-        "cgroup_parent": cgroup_parent,
+        "cgroup_parent": spec.cgroup_parent or cgroup_parent,
+        # A container's monitor stays in the service's own group: it must not count against its pod's memory.
+        "cgroups_mode": "no-conmon" if spec.cgroup_parent else "enabled",
         "log_configuration": {"driver": "k8s-file", "size": log_size_max},
         "restart_policy": "no",
         "privileged": spec.privileged,
@@ -40,6 +42,16 @@ def document_of(spec: ContainerSpec, *, cgroup_parent: str, log_size_max: int) -
         "stop_signal": _signal_number(spec.stop_signal),
     }
     return document | {key: value for key, value in optional.items() if value}
+
+
+def unified_settings(limits: Limits, *, whole: bool) -> dict[str, str]:
+    """Return what cgroup v2 knows beyond v1. `whole`: a container of which one process is killed for memory ends."""
+    settings = {"memory.oom.group": "1"} if whole else {}
+    if limits.memory_min:
+        settings["memory.min"] = str(limits.memory_min)
+    if limits.memory_high:
+        settings["memory.high"] = str(limits.memory_high)
+    return settings
 
 
 def _resources(limits: Limits) -> Document:

@@ -15,13 +15,15 @@ import msgspec
 
 from orch.clock import Clock
 from orch.errors import UnavailableError
-from orch_agent.runtimes.cgroups import OomWatch, usage
+from orch_agent.runtimes.cgroups import GroupError, Hierarchy
 from orch_agent.runtimes.logfile import read_log
+from orch_agent.runtimes.oom import OomWatch
 from orch_agent.runtimes.podman.answers import from_inspection, from_list, state_of
 from orch_agent.runtimes.podman.connection import API_VERSION, Connection, Document, MissingError
-from orch_agent.runtimes.podman.document import document_of
+from orch_agent.runtimes.podman.document import document_of, unified_settings
 from orch_agent.runtimes.podman.images import PodmanImages
 from orch_agent.runtimes.podman.sessions import PodmanAttached, PodmanExec, Terminals
+from orch_agent.runtimes.podman.storage import PodmanStorage
 from orch_agent.runtimes.podman.wire import Wire
 from orch_agent.runtimes.protocol import (
     LABEL_NODE,
@@ -32,10 +34,13 @@ from orch_agent.runtimes.protocol import (
     ContainerSpec,
     ExecSession,
     ExecSpec,
+    Layers,
+    Limits,
     LogLine,
     LogQuery,
     Session,
     State,
+    StoredImage,
     Usage,
 )
 
@@ -47,13 +52,21 @@ _FIRST_RETRY: Final = 0.2
 _LONGEST_RETRY: Final = 5.0
 _ASK_AGAIN: Final = 10.0
 """Seconds for which the containers that run are those that ran; the group of one that ended is gone by itself."""
-_OOM_EXIT_CODE: Final = 137
 
 
 class PodmanRuntime:
     """The runtime of one node."""
 
-    def __init__(self, socket: Path, node: str, clock: Clock, *, cgroup_parent: str, log_size_max: int) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        node: str,
+        clock: Clock,
+        *,
+        cgroup_parent: str,
+        log_size_max: int,
+        single_process_oom_kill: bool = False,
+    ) -> None:
         self._connection = Connection(socket)
         self._images = PodmanImages(self._connection)
         self._terminals = Terminals(self._connection, clock)
@@ -61,7 +74,11 @@ class PodmanRuntime:
         self._clock = clock
         self._cgroup_parent = cgroup_parent
         self._log_size_max = log_size_max
-        self._ooms = OomWatch()
+        self._storage = PodmanStorage(self._connection)
+        self._hierarchy = Hierarchy()
+        self._ooms = OomWatch(self._hierarchy, whole=not single_process_oom_kill)
+        self._whole = self._hierarchy.unified and not single_process_oom_kill
+        self._parents: dict[str, str] = {}
         self._running: tuple[float, list[ContainerInfo]] | None = None
         self._starts = 0
 
@@ -117,10 +134,14 @@ class PodmanRuntime:
     async def create(self, spec: ContainerSpec) -> str:
         """Create the container; a cancelled call is waited for, so that what it made can be found."""
         document = document_of(spec, cgroup_parent=self._cgroup_parent, log_size_max=self._log_size_max)
+        if self._hierarchy.unified:
+            document["unified"] = unified_settings(spec.limits, whole=self._whole)
         if spec.processes_of:
             document["pidns"] = {"nsmode": "path", "value": await self._process_namespace(spec.processes_of)}
         answer = await self._connection.finish("POST", "/containers/create", document)
-        return str(answer["Id"])
+        made = str(answer["Id"])
+        self._parents[made] = spec.cgroup_parent
+        return made
 
     async def start(self, container: str) -> None:
         """Start the container, watching from the first moment whether it runs out of memory."""
@@ -148,6 +169,7 @@ class PodmanRuntime:
         except MissingError:
             _LOG.debug("container %s was gone already", container)
         self._ooms.forget(container)
+        self._parents.pop(container, None)
 
     async def containers(self, uid: str = "") -> Sequence[ContainerInfo]:
         """Return the node's containers that carry orch's labels."""
@@ -157,8 +179,9 @@ class PodmanRuntime:
             "list[Document]",
             await self._connection.call("GET", f"/containers/json?{urlencode({'all': 'true', 'filters': filters})}"),
         )
-        found = (from_list(document) for document in listed)
-        return [self._with_oom(info) for info in found if info is not None]
+        found = [info for info in map(from_list, listed) if info is not None]
+        self._parents.update((info.id, info.cgroup_parent) for info in found)
+        return [self._with_oom(info) for info in found]
 
     async def inspect(self, container: str) -> ContainerInfo | None:
         """Return the container's state."""
@@ -222,6 +245,31 @@ class PodmanRuntime:
         """Return True: what runs for real uses now more, now less."""
         return True
 
+    # -- what it takes -------------------------------------------------------------------------------------------
+
+    async def layers(self) -> Sequence[Layers]:
+        """Measure the containers' own layers and logs."""
+        return await self._storage.layers(await self.containers())
+
+    async def resize(self, container: str, limits: Limits) -> None:
+        """Set the container's group, which its OCI runtime made and leaves alone from then on."""
+        try:
+            await asyncio.to_thread(self._hierarchy.apply, self._group_of(container), limits)
+        except GroupError as error:
+            raise ContainerError(str(error)) from error
+
+    async def images(self) -> Sequence[StoredImage]:
+        """Return the images of the node's own store and of those that it shares."""
+        return await self._storage.images()
+
+    async def remove_image(self, image: str) -> None:
+        """Remove an image of the node's own store."""
+        await self._storage.remove_image(image)
+
+    async def image_file_system(self) -> str:
+        """Return the folder of the node's own store."""
+        return await self._storage.file_system()
+
     # -- how -----------------------------------------------------------------------------------------------------
 
     async def _measured(self) -> Sequence[ContainerInfo]:
@@ -234,11 +282,23 @@ class PodmanRuntime:
         return found
 
     def _usage_of(self, running: Sequence[ContainerInfo]) -> list[Usage]:
-        measured = ((info, usage(self._group_of(info.id))) for info in running)
-        return [Usage(info.identity, *amounts) for info, amounts in measured if amounts is not None]
+        measured = ((info, self._hierarchy.use(self._group_of(info.id))) for info in running)
+        return [
+            Usage(
+                info.identity,
+                used.cpu_nanos,
+                used.memory.working_set,
+                info.id,
+                used.memory,
+                used.processes,
+                used.throttling,
+            )
+            for info, used in measured
+            if used is not None
+        ]
 
     def _group_of(self, container: str) -> str:
-        return f"{self._cgroup_parent}/libpod-{container}"
+        return f"{self._parents.get(container) or self._cgroup_parent}/libpod-{container}"
 
     async def _watch_running(self) -> None:
         """Watch for OOM events in containers that an earlier process started."""
@@ -248,7 +308,7 @@ class PodmanRuntime:
 
     def _with_oom(self, info: ContainerInfo) -> ContainerInfo:
         """Return the container with what its group's events told: Podman itself misses that memory ran out."""
-        hit = info.exit_code == _OOM_EXIT_CODE and self._ooms.was_hit(info.id)
+        hit = info.state is State.EXITED and self._ooms.was_hit(info.id, info.exit_code)
         return msgspec.structs.replace(info, oom_killed=True) if hit else info
 
     async def _process_namespace(self, container: str) -> str:

@@ -1,0 +1,106 @@
+"""What a node's Podman keeps on the disk: images, and what containers write."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, cast
+from urllib.parse import quote
+
+import msgspec
+
+from orch_agent.runtimes.podman.connection import Connection, Document, MissingError
+from orch_agent.runtimes.protocol import ContainerError, ContainerInfo, ImageError, Layers, StoredImage
+from orch_agent.stats.disk import measure
+from orch_agent.stats.model import DiskUse
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class _Places(msgspec.Struct, frozen=True):
+    """Where a container writes: its own layer, and the folder of its logs."""
+
+    layer: str
+    logs: str
+
+
+class PodmanStorage:
+    """The storage of one node."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._root = ""
+        self._places: dict[str, _Places] = {}
+
+    async def layers(self, containers: Sequence[ContainerInfo]) -> Sequence[Layers]:
+        """Measure what containers have written."""
+        for gone in self._places.keys() - {info.id for info in containers}:
+            del self._places[gone]
+        found: list[Layers] = []
+        for info in containers:
+            places = await self._places_of(info.id)
+            if places is not None:
+                layer = await asyncio.to_thread(measure, places.layer)
+                logs = await asyncio.to_thread(_measure_logs, places.logs)
+                found.append(Layers(info.identity, info.id, layer, logs))
+        return found
+
+    async def images(self) -> Sequence[StoredImage]:
+        """Return the images; those of stores that are shared among nodes are pinned."""
+        listed = cast("list[Document]", await self._connection.call("GET", "/images/json"))
+        return [_image(document) for document in listed]
+
+    async def remove_image(self, image: str) -> None:
+        """Remove an image name by name, as Podman, told to remove it at once, would remove its containers, too."""
+        known = next((each for each in await self.images() if each.id == image), None)
+        if known is None:
+            return
+        tags = [name for name in known.names if "@" not in name]
+        for name in tags or [image.removeprefix("sha256:")]:
+            try:
+                await self._connection.finish("DELETE", f"/images/{quote(name, safe='')}")
+            except MissingError:
+                _LOG.debug("image %s was gone already", name)
+            except ContainerError as error:
+                raise ImageError(str(error)) from error
+
+    async def file_system(self) -> str:
+        """Return the folder of Podman's storage."""
+        if not self._root:
+            document = await self._connection.call("GET", "/info")
+            self._root = str(document.get("store", {}).get("graphRoot") or "")
+        return self._root
+
+    async def _places_of(self, container: str) -> _Places | None:
+        places = self._places.get(container)
+        if places is None:
+            try:
+                document = await self._connection.call("GET", f"/containers/{container}/json")
+            except ContainerError as error:  # it went meanwhile, or its process ended while it was looked at
+                _LOG.debug("where container %s writes is not known: %s", container, error)
+                return None
+            driver: Document = document.get("GraphDriver") or {}
+            layer: Document = driver.get("Data") or {}
+            log: Document = document["HostConfig"]["LogConfig"]
+            places = self._places[container] = _Places(str(layer.get("UpperDir") or ""), str(log.get("Path") or ""))
+        return places
+
+
+def _image(document: Document) -> StoredImage:
+    names = [*(document.get("RepoDigests") or ()), *(document.get("RepoTags") or ())]
+    return StoredImage(
+        id=f"sha256:{str(document['Id']).removeprefix('sha256:')}",
+        names=tuple(names),
+        size=int(document.get("Size") or 0),
+        pinned=bool(document.get("ReadOnly")),
+    )
+
+
+def _measure_logs(path: str) -> DiskUse:
+    """Return what a log takes together with those that were rotated away from under its name."""
+    total = DiskUse()
+    for each in Path(path).parent.glob(f"{Path(path).name}*") if path else ():
+        total += measure(str(each))
+    return total

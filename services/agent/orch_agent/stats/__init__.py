@@ -1,0 +1,1 @@
+"""What a node, its pods, containers and volumes use, and the forms in which it is told."""
