@@ -7,6 +7,7 @@ neither types nor the schema, so all definitions share one environment and equal
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -53,16 +54,16 @@ class Expression:
         except RuntimeError as error:
             if "Iteration budget exceeded" in str(error):
                 raise ExhaustedError("the expression took too many steps") from error
-            raise ExpressionError(_detail(str(error))) from error
+            raise ExpressionError(detail(str(error))) from error
         value = found.plain_value()
         if found.type() == cel.Type.ERROR:
-            raise ExpressionError(_detail(str(value)))
+            raise ExpressionError(detail(str(value)))
         return value
 
 
-def environment(pool: DescriptorPool, variables: dict[str, cel.Type]) -> cel.Env:
-    """Return an environment with Kubernetes' functions."""
-    return cel.NewEnv(descriptor_pool=pool, config=_CONFIG, variables=variables, functions=_FUNCTIONS)
+def environment(pool: DescriptorPool, variables: dict[str, cel.Type], more: Sequence[cel.FunctionDecl] = ()) -> cel.Env:
+    """Return an environment with Kubernetes' functions, and `more`."""
+    return cel.NewEnv(descriptor_pool=pool, config=_CONFIG, variables=variables, functions=[*_FUNCTIONS, *more])
 
 
 _UNTYPED: Final = environment(
@@ -79,7 +80,7 @@ def untyped(text: str, *, optional_old: bool = False) -> Expression:
     try:
         return Expression(_UNTYPED.compile(text))
     except RuntimeError as error:
-        raise ExpressionError(_detail(str(error))) from error
+        raise ExpressionError(detail(str(error))) from error
 
 
 def check(env: cel.Env, text: str, wanted: cel.Type, *, optional_old: bool = False) -> bytes:
@@ -93,7 +94,7 @@ def check(env: cel.Env, text: str, wanted: cel.Type, *, optional_old: bool = Fal
     try:
         compiled = env.compile(text)
     except RuntimeError as error:
-        raise ExpressionError(f"compilation failed: {_detail(str(error), shift)}") from error
+        raise ExpressionError(f"compilation failed: {detail(str(error), shift)}") from error
     if compiled.return_type() not in (wanted, cel.Type.DYN):
         raise ExpressionError(f"must evaluate to a {wanted.name().lower()}")
     return compiled.serialize()
@@ -113,8 +114,8 @@ def uses_old(text: str) -> bool:
 _WITHOUT_OLD: Final = environment(POOL, {"self": cel.Type.DYN})
 
 
-def _detail(message: str, shift: int = 0) -> str:
+def detail(message: str, shift: int = 0) -> str:
     """Return the runtime's message without its status codes, its lines counted from `shift`."""
-    detail = re.sub(r"^[A-Z_]+: ", "", message)
-    detail = re.sub(r" \[[A-Z_]+\]$", "", detail)
-    return _LOCATION.sub(lambda found: f"{found[1]}{max(int(found[2]) - shift, 1)}{found[3]}", detail)
+    told = re.sub(r"^[A-Z_]+: ", "", message)
+    told = re.sub(r" \[[A-Z_]+\]$", "", told)
+    return _LOCATION.sub(lambda found: f"{found[1]}{max(int(found[2]) - shift, 1)}{found[3]}", told)

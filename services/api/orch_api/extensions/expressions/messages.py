@@ -26,6 +26,8 @@ _LIBRARY: Final = {
     "IP": ("text",),
     "CIDR": ("text",),
     "Semver": ("text",),
+    # what questions to the authorizer are made of (authorizing)
+    **dict.fromkeys(("Authorizer", "PathCheck", "GroupCheck", "ResourceCheck", "Decision"), ("text",)),
 }
 _SCALARS: Final = {
     "string": (_FIELD.TYPE_STRING, cel.Type.STRING),
