@@ -33,6 +33,15 @@ class KeySelector(View, frozen=True):
     optional: bool = False
 
 
+class FileKeySelector(View, frozen=True):
+    """A key of a file of variables in a volume of the pod."""
+
+    volume_name: str = ""
+    path: str = ""
+    key: str = ""
+    optional: bool = False
+
+
 class EnvVarSource(View, frozen=True):
     """Where a variable's value comes from."""
 
@@ -40,6 +49,7 @@ class EnvVarSource(View, frozen=True):
     resource_field_ref: ResourceFieldSelector | None = None
     config_map_key_ref: KeySelector | None = None
     secret_key_ref: KeySelector | None = None
+    file_key_ref: FileKeySelector | None = None
 
 
 class EnvVar(View, frozen=True):
@@ -75,17 +85,45 @@ class ContainerPort(View, frozen=True):
     protocol: str = "TCP"
 
 
+class Capabilities(View, frozen=True):
+    """What a container's root may do more or less than by default; "ALL" for all there is."""
+
+    add: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+
+
+class SecurityProfile(View, frozen=True):
+    """A seccomp or AppArmor profile: RuntimeDefault, Unconfined, or Localhost with its name on the node."""
+
+    type: str = ""
+    localhost_profile: str = ""
+
+
+class Sysctl(View, frozen=True):
+    """A setting of the kernel for one pod."""
+
+    name: str = ""
+    value: str = ""
+
+
 class SecurityContext(View, frozen=True):
     """The settings of a container's or (fields that only it has) a pod's security context that agents honour."""
 
     privileged: bool = False
     run_as_user: int | None = None
     run_as_group: int | None = None
-    run_as_non_root: bool = False
+    run_as_non_root: bool | None = None
     read_only_root_filesystem: bool = False
+    allow_privilege_escalation: bool | None = None
+    capabilities: Capabilities | None = None
+    seccomp_profile: SecurityProfile | None = None
+    app_armor_profile: SecurityProfile | None = None
+    proc_mount: str = ""
     fs_group: int | None = None
     fs_group_change_policy: str = ""
     supplemental_groups: tuple[int, ...] = ()
+    supplemental_groups_policy: str = ""
+    sysctls: tuple[Sysctl, ...] = ()
 
 
 class ExecAction(View, frozen=True):
@@ -292,6 +330,34 @@ class TopologySpreadConstraint(View, frozen=True):
     match_label_keys: tuple[str, ...] = ()
 
 
+class HostAlias(View, frozen=True):
+    """Names of an address, for the pod's hosts file."""
+
+    ip: str = ""
+    hostnames: tuple[str, ...] = ()
+
+
+class PodDNSConfigOption(View, frozen=True):
+    """An option of the pod's resolver."""
+
+    name: str = ""
+    value: str | None = None
+
+
+class PodDNSConfig(View, frozen=True):
+    """What is added to the settings of the pod's resolver that its DNS policy makes."""
+
+    nameservers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[PodDNSConfigOption, ...] = ()
+
+
+class PodOS(View, frozen=True):
+    """The operating system that a pod is for."""
+
+    name: str = ""
+
+
 class SchedulingGate(View, frozen=True):
     """Keeps a pod from being scheduled until it is taken away."""
 
@@ -328,9 +394,20 @@ class PodSpec(View, frozen=True):
     termination_grace_period_seconds: int | None = None
     active_deadline_seconds: int | None = None
     host_network: bool = False
+    host_pid: bool = msgspec.field(default=False, name="hostPID")
+    host_ipc: bool = msgspec.field(default=False, name="hostIPC")
+    host_users: bool | None = None
+    share_process_namespace: bool = False
     hostname: str = ""
     subdomain: str = ""
+    hostname_override: str | None = None
+    set_hostname_as_fqdn: bool = msgspec.field(default=False, name="setHostnameAsFQDN")
+    host_aliases: tuple[HostAlias, ...] = ()
     dns_policy: str = ""
+    dns_config: PodDNSConfig | None = None
+    enable_service_links: bool | None = None
+    runtime_class_name: str = ""
+    os: PodOS | None = None
     service_account_name: str = ""
     security_context: SecurityContext | None = None
 
