@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orch.errors import BadRequestError
+from orch.quoting import quote
 from orch_api.schema import KindSchema
-from orch_api.schema.syntax import quote, syntax_error
+from orch_api.schema.syntax import syntax_error
 
 PREFIX = (
     "the object provided is unrecognized (must be of type Deployment): couldn't get version/kind; json parse error: "
