@@ -69,6 +69,24 @@ def load(kind: type[StructT], *, service: str, file: Path | None, environ: Mappi
     return cast("StructT", _decode(kind, tree, ""))
 
 
+def read(file: Path, kind: type[StructT]) -> StructT:
+    """Return what another file of settings says, such as a policy. Raises ConfigError, with the file and the path."""
+    return decode(kind, read_tree(file), str(file))
+
+
+def read_tree(file: Path) -> dict[str, Any]:
+    """Return what a YAML file says, as it is. Raises ConfigError."""
+    return _read(file)
+
+
+def decode(kind: type[StructT], tree: Any, place: str) -> StructT:
+    """Return a part of a file that is at `place` as a Struct. Raises ConfigError with the path of what is wrong."""
+    try:
+        return cast("StructT", _decode(kind, _mapping(tree, ""), ""))
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error.path}" if error.path else place, error.problem) from error
+
+
 def parse_duration(text: str) -> float:
     """Return the seconds that "1h2m3.5s", "250ms" or a plain number names. Raises ValueError."""
     if _NUMBER.fullmatch(text):

@@ -114,6 +114,8 @@ class ApiError(OrchError):
 
     code: ClassVar[int] = 500
     reason: ClassVar[str] = "InternalError"
+    warnings: tuple[str, ...] = ()
+    """What else the client is to be told, in Warning headers."""
 
     def __init__(self, message: str, details: StatusDetails | None = None) -> None:
         super().__init__(message)

@@ -53,6 +53,12 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where pods reach the api: the endpoint of the service `kubernetes`; by default the host's own address."""
     metrics_rules_file: str = ""
     """Which custom and external metrics there are (see orch_api.foreign_metrics.rules); without one, none."""
+    enable_admission_plugins: tuple[str, ...] = ()
+    """Admission plugins that are on beside those that are on by default (see orch_api.admission.plugins)."""
+    disable_admission_plugins: tuple[str, ...] = ()
+    """Admission plugins that are off although they are on by default."""
+    admission_control_config_file: str = ""
+    """An AdmissionConfiguration of apiserver.config.k8s.io/v1: what plugins are configured with."""
     compaction_interval: Duration = 300.0
     """How often the store's old revisions are forgotten, and how long they are kept."""
     event_ttl: Duration = 3600.0

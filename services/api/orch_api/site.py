@@ -62,7 +62,7 @@ def application(core: Core, config: ApiConfig, audited: Sequence[Queue] = ()) ->
     objects = ObjectRequests(
         core.pipeline, core.reader, core.cache, core.computed, core.authorizer, core.clock, core.registry
     )
-    streams = Streams(core.bus, core.cache, core.authorizer, core.clock)
+    streams = Streams(core.bus, core.cache, core.authorizer, core.admission, core.clock)
     discovery = Discovery(core.registry, server_address=f"{config.address}:{config.port}")
     documents = OpenApiDocuments(core.registry, core.schemas, core.api_services.documents)
     site = Site(authenticator, core.authorizer, discovery, documents, core.tokens, checks(core))

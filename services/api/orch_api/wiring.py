@@ -19,7 +19,8 @@ from orch.store.protocol import Store
 from orch_api.addresses.advertising import Advertiser, own_address
 from orch_api.addresses.ranges import ServiceRanges
 from orch_api.addresses.setting import follow, with_ranges
-from orch_api.admission import Chain, NamespaceLifecycle, Priorities
+from orch_api.admission.ground import Ground
+from orch_api.admission.plugins import build as build_chain
 from orch_api.auth.authenticator import Authenticator, read_tokens
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.keys import SigningKeys
@@ -42,6 +43,7 @@ from orch_api.reports import ReportConsumer
 from orch_api.rpc import RpcEndpoints
 from orch_api.schema import Schemas
 from orch_api.storage.cache import ObjectCache
+from orch_api.storage.commit import Committer
 from orch_api.storage.read import Reader
 from orch_api.storage.relay import Relay
 from orch_api.storage.upkeep import Upkeep
@@ -85,9 +87,18 @@ class Core:
         )
         known = read_tokens(Path(config.token_file)) if config.token_file else {}
         self.authenticator = Authenticator(known, self.tokens)
-        admission = Chain((NamespaceLifecycle(self.cache), Priorities(self.cache)))
+        ground = Ground(self.cache, self.authorizer, registry, Committer(store, self.cache), clock)
+        self.admission = build_chain(ground, config)
         self.pipeline = Pipeline(
-            registry, schemas, store, self.cache, self.authorizer, admission, clock, self.authenticator, self.tokens
+            registry,
+            schemas,
+            store,
+            self.cache,
+            self.authorizer,
+            self.admission,
+            clock,
+            self.authenticator,
+            self.tokens,
         )
         self.rpc = RpcEndpoints(registry, self.pipeline, self.reader, self.cache, self.authorizer)
         self.relay = Relay(store, bus, self.cache, registry, identity, clock)

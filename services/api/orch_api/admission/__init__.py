@@ -1,7 +1,5 @@
 """Admission: what may be said about a write beyond its own validity, and by whom."""
 
-from orch_api.admission.chain import Admission, Chain, Request
-from orch_api.admission.namespaces import NamespaceLifecycle
-from orch_api.admission.priorities import Priorities
+from orch_api.admission.chain import CONNECT, CREATE, DELETE, UPDATE, Chain, Notes, Plugin, Request, Rule
 
-__all__ = ["Admission", "Chain", "NamespaceLifecycle", "Priorities", "Request"]
+__all__ = ["CONNECT", "CREATE", "DELETE", "UPDATE", "Chain", "Notes", "Plugin", "Request", "Rule"]

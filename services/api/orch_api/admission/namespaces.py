@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
 from orch.errors import Cause, ForbiddenError, NotFoundError, StatusDetails
 from orch.store.keys import ObjectKey
-from orch_api.admission.chain import Request
+from orch_api.admission.chain import CREATE, DELETE, Plugin, Request, Rule
 from orch_api.storage.cache import Cached, ObjectCache
 
 SYSTEM_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -28,8 +28,11 @@ class _Namespace(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Namespace).decode
 
 
-class NamespaceLifecycle:
+class NamespaceLifecycle(Plugin):
     """Refuses creations in namespaces that are absent or going, and the deletion of those that must stay."""
+
+    name: ClassVar = "NamespaceLifecycle"
+    mutates: ClassVar = (Rule((CREATE,), ("*",)), Rule((DELETE,), ("namespaces",)))
 
     def __init__(self, cache: ObjectCache) -> None:
         self._cache = cache
@@ -38,11 +41,11 @@ class NamespaceLifecycle:
     async def mutate(self, request: Request) -> None:
         """Refuse before anything else is done. Raises NotFoundError or ForbiddenError."""
         resource = request.resource
-        if request.operation == "DELETE":
-            if resource.plural == "namespaces" and not resource.group and request.name in _IMMORTAL:
+        if request.operation == DELETE:
+            if request.name in _IMMORTAL:
                 raise ForbiddenError.of("namespaces", "", request.name, "this namespace may not be deleted")
             return
-        if request.operation != "CREATE" or not resource.namespaced or request.subresource:
+        if not resource.namespaced:
             return
         if not resource.stored:  # a question leaves nothing behind, and must not tell what exists
             return
@@ -51,9 +54,6 @@ class NamespaceLifecycle:
             raise NotFoundError.of("namespaces", "", request.namespace)
         if self._terminating(namespace):
             raise _terminating(request)
-
-    async def validate(self, request: Request) -> None:
-        """Nothing is left to refuse."""
 
     async def _namespace(self, name: str) -> Cached | None:
         key = ObjectKey("", "namespaces", "", name)

@@ -6,12 +6,12 @@ Unlike in Kubernetes, a pod that names no class may bring a priority of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
 from orch.errors import ForbiddenError
-from orch_api.admission.chain import Request
+from orch_api.admission.chain import CREATE, UPDATE, Plugin, Request, Rule
 from orch_api.kinds.pod_defaults import SYSTEM_PRIORITIES
 from orch_api.storage.cache import ObjectCache
 from orch_api.strategy import put_section, section
@@ -29,8 +29,12 @@ class _Class(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Class).decode
 
 
-class Priorities:
+class Priorities(Plugin):
     """Sets the priority of pods, and refuses a second default class."""
+
+    name: ClassVar = "Priority"
+    mutates: ClassVar = (Rule((CREATE, UPDATE), ("pods",)),)
+    validates: ClassVar = (Rule((CREATE, UPDATE), (f"{_CLASSES}.{_GROUP}",)),)
 
     def __init__(self, cache: ObjectCache) -> None:
         self._cache = cache
@@ -39,8 +43,8 @@ class Priorities:
 
     async def mutate(self, request: Request) -> None:
         """Give a new pod its priority. Raises ForbiddenError for a class that is not there."""
-        resource, pod = request.resource, request.document
-        if resource.plural != "pods" or resource.group or request.subresource or pod is None:
+        pod = request.document
+        if pod is None:
             return
         spec = put_section(pod, "spec")
         if request.old is not None:
@@ -68,10 +72,8 @@ class Priorities:
 
     async def validate(self, request: Request) -> None:
         """Refuse a second default. Raises ForbiddenError."""
-        resource, document = request.resource, request.document
-        if (resource.group, resource.plural) != (_GROUP, _CLASSES) or document is None:
-            return
-        if not document.get("globalDefault"):
+        document = request.document
+        if document is None or not document.get("globalDefault"):
             return
         await self._cache.catch_up()
         other = self._default()

@@ -15,6 +15,7 @@ from prometheus_client import Counter
 
 from orch.clock import Clock, rfc3339_micro
 from orch.errors import ApiError, UnavailableError
+from orch_api.admission.chain import AUDIT_ANNOTATIONS
 from orch_api.http.audit_policy import Attributes, Level, Recording, Rules, Stage
 from orch_api.http.exchange import Scope
 
@@ -86,7 +87,17 @@ class Recorder(Protocol):
 class Entry:
     """What is recorded of one request, from its beginning to its end."""
 
-    __slots__ = ("_auditor", "_common", "_done", "_level", "_omitted", "_request", "_response", "_status")
+    __slots__ = (
+        "_annotations",
+        "_auditor",
+        "_common",
+        "_done",
+        "_level",
+        "_omitted",
+        "_request",
+        "_response",
+        "_status",
+    )
 
     def __init__(self, auditor: Auditor, recording: Recording, common: Mapping[str, Any]) -> None:
         self._auditor = auditor
@@ -97,6 +108,8 @@ class Entry:
         self._response = Content()
         self._status = 0
         self._done = False
+        self._annotations: dict[str, str] = {}
+        AUDIT_ANNOTATIONS.set(self._annotations)  # a request is served in a context of its own
 
     def asked(self, body: bytes, media_type: str) -> None:
         """Note the request's body."""
@@ -128,7 +141,7 @@ class Entry:
         annotations: dict[str, str] = {}
         if started:
             status = {"metadata": {}, "code": self._status} if self._status else _EARLY
-            annotations = self._decision()
+            annotations = self._decision() | self._annotations
         self._auditor.put(
             Record(
                 **self._common,

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from orch_api.http.metrics import Distribution
+from orch_api.distribution import Distribution
 
 _WAITS: Final = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
 _LABELS: Final = ("priority_level", "flow_schema")

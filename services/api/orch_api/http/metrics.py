@@ -6,15 +6,14 @@ plain numbers in it, found by one look-up a request; Prometheus' families are ma
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString  # pyright: ignore[reportUnknownVariableType]
 
+from orch_api.distribution import Distribution
 from orch_api.http.request import Target
 
 _SLI_SECONDS: Final = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
@@ -41,31 +40,6 @@ _VERBS: Final[Mapping[str, str]] = {
 _CONNECTED: Final = frozenset({"log", "exec", "portforward", "attach", "proxy"})
 _SIZED: Final = frozenset({"GET", "LIST"})
 _READING: Final = frozenset({"get", "list", "watch"})
-
-
-class Distribution:
-    """A histogram's numbers: how many values lay at or below each bound, and their sum."""
-
-    __slots__ = ("_bounds", "_counts", "_sum")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-
-    def observe(self, value: float, times: int = 1) -> None:
-        """Count a value, as often as it occurred."""
-        self._counts[bisect_left(self._bounds, value)] += times
-        self._sum += value * times
-
-    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
-        """Add the numbers to a family."""
-        reached = 0
-        buckets: list[tuple[str, float]] = []
-        for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
-            reached += count
-            buckets.append((floatToGoString(bound), float(reached)))
-        family.add_metric(labels, buckets, self._sum)
 
 
 class Labels(NamedTuple):

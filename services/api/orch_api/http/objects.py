@@ -17,6 +17,7 @@ from orch_api.http.audience import Audiences
 from orch_api.http.exchange import Exchange, Header
 from orch_api.http.media import YAML, accepted, body_as_json, patch_kind
 from orch_api.http.options import Query, delete_body, list_options, write_options
+from orch_api.http.refusal import warning_header
 from orch_api.http.render import Renderer, json_only
 from orch_api.http.request import Target, flag, number, text
 from orch_api.http.watch import Watcher, WatchRequest, check_watch_options, refuse_initial_events, timeout_of
@@ -220,12 +221,6 @@ class ObjectRequests:
 
     def _authorize(self, caller: Caller, verb: str, resource: Resource, target: Target) -> None:
         self._authorizer.authorize(caller, verb, resource, target.namespace, target.name, target.subresource)
-
-
-def warning_header(warning: str) -> bytes:
-    """Return a Warning header's value (RFC 7234): `299 - "text"`."""
-    escaped = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", " ")
-    return f'299 - "{escaped}"'.encode()
 
 
 def _watch_version(version: str, *, send_initial: bool | None) -> int | None:

@@ -32,6 +32,12 @@ def as_api_error(error: BaseException) -> ApiError:
     return InternalError(f"Internal error occurred: {error}")
 
 
+def warning_header(warning: str) -> bytes:
+    """Return a Warning header's value (RFC 7234): `299 - "text"`."""
+    escaped = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", " ")
+    return f'299 - "{escaped}"'.encode()
+
+
 async def refuse(exchange: Exchange, failure: BaseException) -> None:
     """Answer with the Status of a failure, unless an answer has begun."""
     error = as_api_error(failure)
@@ -45,6 +51,7 @@ async def refuse(exchange: Exchange, failure: BaseException) -> None:
         headers.append((b"retry-after", b"%d" % error.details.retry_after_seconds))
     if isinstance(error, MethodNotAllowedError):
         headers.append((b"allow", b"GET, POST, PUT, PATCH, DELETE"))
+    headers.extend((b"warning", warning_header(warning)) for warning in error.warnings)
     await exchange.answer(error.code, error.encode(), headers=headers)
 
 

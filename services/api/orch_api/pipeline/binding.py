@@ -10,6 +10,7 @@ from orch.clock import rfc3339
 from orch.errors import ApiError, BadRequestError, Cause, ConflictError, InvalidError
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Compare
+from orch_api.admission import CREATE, Request
 from orch_api.auth.identity import Caller
 from orch_api.pipeline.deletion import success
 from orch_api.pipeline.parts import Document, Outcome, Parts, WriteOptions, check_kind, check_namespace, metadata_of
@@ -18,6 +19,8 @@ from orch_api.storage.commit import Change
 from orch_api.storage.objects import Cached, Encoded, encode, to_document
 from orch_pb.v1.object_pb2 import TraceContext
 from orch_pb.v1.rpc_pb2 import Binding, WriteReply
+
+BINDING = "binding"
 
 _WHAT = "pods/binding"
 _LONGEST_VERSION = 18  # digits that any version of 64 bits may have
@@ -64,24 +67,52 @@ class Binder:
             revision=_revision(name, metadata.get("resourceVersion") or "0"),
             trace=options.origin(),
         )
+        self._authorize(caller, [binding])
+        request = Request(caller, CREATE, self._pods, BINDING, namespace, name, document, None, options.dry_run)
+        await self._admit(request)
+        warnings = [*warnings, *request.notes.warnings]
         if options.dry_run:
-            self._parts.authorizer.authorize(caller, "create", self._pods, namespace, name, "binding")
             return Outcome(_SUCCESS, 0, created=True, deleted=True, warnings=tuple(warnings))
-        (outcome,) = await self._bind(caller, [binding], options.fence)
+        (outcome,) = await self._commit([_Decision(binding, self._now(), document["metadata"])], options.fence)
         if isinstance(outcome, ApiError):
             raise outcome
         return Outcome(_SUCCESS, outcome, created=True, deleted=True, warnings=tuple(warnings))
 
     async def _bind(self, caller: Caller, bindings: Sequence[Binding], fence: Compare | None) -> list[int | ApiError]:
-        parts, pods = self._parts, self._pods
+        self._authorize(caller, bindings)
+        now = self._now()
+        if not self._parts.admission.concerns(CREATE, self._pods, BINDING):
+            return await self._commit([_Decision(binding, now) for binding in bindings], fence)
+        decisions: list[_Decision] = []
+        refused: dict[int, ApiError] = {}
+        for place, binding in enumerate(bindings):
+            document = _document(binding)
+            request = Request(caller, CREATE, self._pods, BINDING, binding.namespace, binding.name, document, None)
+            try:
+                await self._admit(request)
+            except ApiError as error:
+                refused[place] = error
+                continue
+            decisions.append(_Decision(binding, now, document["metadata"]))
+        done = iter(await self._commit(decisions, fence))
+        return [refused[place] if place in refused else next(done) for place in range(len(bindings))]
+
+    def _authorize(self, caller: Caller, bindings: Sequence[Binding]) -> None:
         for namespace in {binding.namespace for binding in bindings}:
-            parts.authorizer.authorize(caller, "create", pods, namespace, "", "binding")
-        now = rfc3339(parts.clock.now())
+            self._parts.authorizer.authorize(caller, "create", self._pods, namespace, "", BINDING)
+
+    def _now(self) -> str:
+        return rfc3339(self._parts.clock.now())
+
+    async def _admit(self, request: Request) -> None:
+        await self._parts.admission.mutate(request)
+        await self._parts.admission.validate(request)
+
+    async def _commit(self, decisions: Sequence[_Decision], fence: Compare | None) -> list[int | ApiError]:
         changes = [
-            Change(pods, ObjectKey("", "pods", binding.namespace, binding.name), _Decision(binding, now))
-            for binding in bindings
+            Change(self._pods, ObjectKey("", "pods", one.binding.namespace, one.binding.name), one) for one in decisions
         ]
-        done = await parts.committer.change_all(changes, fence=fence)
+        done = await self._parts.committer.change_all(changes, fence=fence)
         return [one if isinstance(one, ApiError) else one.version for one in done]
 
 
@@ -91,14 +122,15 @@ _SUCCESS = success(None)
 class _Decision:
     """What binding one pod makes of its current state."""
 
-    __slots__ = ("_binding", "_now")
+    __slots__ = ("_metadata", "_now", "binding")
 
-    def __init__(self, binding: Binding, now: str) -> None:
-        self._binding = binding
+    def __init__(self, binding: Binding, now: str, metadata: Document | None = None) -> None:
+        self.binding = binding
         self._now = now
+        self._metadata = metadata
 
     def __call__(self, item: Cached) -> Encoded:
-        binding = self._binding
+        binding = self.binding
         if binding.uid and binding.uid != item.uid:
             problem = f"Precondition failed: UID in precondition: {binding.uid}, UID in object meta: {item.uid}"
             raise ConflictError.of(_WHAT, "", binding.name, problem)
@@ -112,6 +144,8 @@ class _Decision:
             problem = f"pod {binding.name} is being deleted, cannot be assigned to a host"
             raise ConflictError.of(_WHAT, "", binding.name, problem)
         document["spec"]["nodeName"] = binding.node
+        if self._metadata is not None:
+            _add_metadata(document["metadata"], self._metadata)
         status: Document = document.get("status") or {}
         document["status"] = status
         condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": self._now}
@@ -128,9 +162,25 @@ class _Decision:
             return encode(document, telemetry.current_trace() or origin)
 
     def _origin(self, item: Cached) -> TraceContext | None:
-        if self._binding.HasField("trace"):
-            return self._binding.trace
+        if self.binding.HasField("trace"):
+            return self.binding.trace
         return TraceContext.FromString(item.trace) if item.trace else None
+
+
+def _document(binding: Binding) -> Document:
+    """Return what a service asks for on the bus as the document that Kubernetes' clients send."""
+    metadata: Document = {"name": binding.name, "namespace": binding.namespace}
+    if binding.uid:
+        metadata["uid"] = binding.uid
+    target = {"kind": "Node", "name": binding.node}
+    return {"kind": "Binding", "apiVersion": "v1", "metadata": metadata, "target": target}
+
+
+def _add_metadata(pod: Document, binding: Document) -> None:
+    """Give a pod the labels and annotations of its binding."""
+    for part in ("labels", "annotations"):
+        if found := binding.get(part):
+            pod[part] = {**(pod.get(part) or {}), **found}
 
 
 def _revision(name: str, version: str) -> int:

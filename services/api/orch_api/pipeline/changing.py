@@ -150,20 +150,22 @@ class Changing:
         stored, strategy = resource.storage, resource.storage.strategy
         holding = NOTHING
         new: Document = {}
+        admitted: Request | None = None
 
         async def decide(item: Cached) -> Encoded | Verdict:
-            nonlocal holding, new
+            nonlocal holding, new, admitted
             await self._settle(stored, holding, committed=False)
             holding = NOTHING
             old = to_document(item.json)
             new = request.produce(await as_served(resource, old))
             _identify(request, new, old, item)
             new = await as_stored(resource, new)
-            holding = await self._prepare(request, new, old)
+            admitted = self._admission(request, new, old)
+            holding = await self._prepare(request, admitted, new, old)
             if new == old:
                 return Verdict.KEEP
             _validate(request, await as_judged(resource, new), await as_judged(resource, old))
-            await parts.admission.validate(self._admission(request, new, old))
+            await parts.admission.validate(admitted)
             return Verdict.REMOVE if may_be_removed(stored, new) else encode(new, options.origin())
 
         key = resource.key(request.namespace, request.name)
@@ -183,15 +185,17 @@ class Changing:
         (json,) = await served_json(resource, (json,))
         if request.subresource == SCALE:
             json = to_json(scale.render(resource, to_document(json)))
-        noted = tuple(strategy.warnings(new)) if not request.subresource else ()
+        noted: list[str] = strategy.warnings(new) if not request.subresource else []
+        if admitted is not None:
+            noted = [*admitted.notes.warnings, *noted]
         return Outcome(json, done.version, warnings=(*warnings, *noted))
 
-    async def _prepare(self, request: ChangeRequest, new: Document, old: Document) -> Holding:
+    async def _prepare(self, request: ChangeRequest, admitted: Request, new: Document, old: Document) -> Holding:
         """Default and admit the document, and keep of the old one what this write may not change."""
         stored, strategy = request.resource.storage, request.resource.storage.strategy
         strategy.default(new)
         restore_meta(new, old)
-        await self._parts.admission.mutate(self._admission(request, new, old))
+        await self._parts.admission.mutate(admitted)
         whole = not request.subresource or request.subresource == SCALE
         if whole:
             strategy.prepare_update(new, old)

@@ -133,7 +133,8 @@ class Creation:
             raise
         json = to_json(document) if options.dry_run else encoded.complete(version)
         (json,) = await served_json(resource, (json,))
-        return Outcome(json, version, created=True, warnings=tuple(strategy.warnings(document)))
+        warnings = (*request.notes.warnings, *strategy.warnings(document))
+        return Outcome(json, version, created=True, warnings=warnings)
 
     async def _commit(
         self, resource: Resource, namespace: str, name: str, encoded: Encoded, options: WriteOptions

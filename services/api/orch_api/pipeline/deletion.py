@@ -164,13 +164,16 @@ class Deletion:
     ) -> Outcome:
         parts = self._parts
         dry_run = options.dry_run or bool(asked.dry_run)
+        warnings: tuple[str, ...] = ()
 
         async def decide(item: Cached) -> Encoded | Verdict:
+            nonlocal warnings
             _check_preconditions(resource, item, asked.preconditions)
             document = to_document(item.json)
             request = Request(caller, "DELETE", resource, "", namespace, name, None, document, dry_run)
             await parts.admission.mutate(request)
             await parts.admission.validate(request)
+            warnings = tuple(request.notes.warnings)
             verdict = self._mark(resource.storage, name, document, asked)
             return encode(document, options.origin()) if verdict is None else verdict
 
@@ -178,7 +181,7 @@ class Deletion:
         done = await parts.committer.change(resource, key, decide, fence=options.fence, dry_run=dry_run)
         if done.made is not Verdict.REMOVE:
             (json,) = await served_json(resource, (done.json,))
-            return Outcome(json, done.version)
+            return Outcome(json, done.version, warnings=warnings)
         strategy = resource.storage.strategy
         if strategy.allocates and not dry_run:
             await parts.claims.release_all(resource.storage, to_document(done.before.json))
@@ -186,9 +189,9 @@ class Deletion:
             document = to_document(done.before.json)
             document["metadata"]["resourceVersion"] = str(done.version)
             (json,) = await served_json(resource, (to_json(document),))
-            return Outcome(json, done.version)
+            return Outcome(json, done.version, warnings=warnings)
         details = StatusDetails(name=name, group=resource.group, kind=resource.plural, uid=done.before.uid)
-        return Outcome(success(details), done.version, deleted=True)
+        return Outcome(success(details), done.version, deleted=True, warnings=warnings)
 
     def _mark(self, resource: Resource, name: str, document: Document, asked: DeleteOptions) -> Verdict | None:
         """Mark the document as being deleted, or return that it can go or that nothing changes."""

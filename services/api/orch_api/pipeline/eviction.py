@@ -99,7 +99,7 @@ class Eviction:
             pod = await self._remove_harmless(wanted)
             if pod is not None:
                 await self._remove_guarded(wanted, pod)
-        return Outcome(_SUCCESS, 0, created=True, deleted=True, warnings=tuple(warnings))
+        return Outcome(_SUCCESS, 0, created=True, deleted=True, warnings=(*warnings, *request.notes.warnings))
 
     def _read(self, document: Document, namespace: str, name: str) -> DeleteOptions:
         """Check what the document says of itself, return how the pod is to be deleted."""

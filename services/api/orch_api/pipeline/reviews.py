@@ -65,7 +65,7 @@ class Reviews:
             answered = self._answers[resource.kind](caller, document)
             if isinstance(answered, Awaitable):
                 answered = await answered
-            return Outcome(to_json(answered), 0, created=True, warnings=tuple(warnings))
+            return Outcome(to_json(answered), 0, created=True, warnings=(*warnings, *request.notes.warnings))
 
     async def _token(self, _: Caller, review: Document) -> Document:
         spec = section(review, "spec")

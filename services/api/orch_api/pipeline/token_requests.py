@@ -11,6 +11,7 @@ from orch import telemetry
 from orch.clock import rfc3339
 from orch.errors import BadRequestError, Cause, ConflictError, InvalidError, NotFoundError
 from orch.store.keys import ObjectKey
+from orch_api.admission import CREATE, Request
 from orch_api.auth.identity import Caller
 from orch_api.auth.tokens import Binding, Reference, ServiceAccountTokens
 from orch_api.pipeline.parts import Document, Outcome, Parts, WriteOptions, check_kind, metadata_of
@@ -51,6 +52,9 @@ class TokenRequests:
             check_kind(document, f"{GROUP}/v1", KIND)
             metadata = metadata_of(document)
             _check_identity(metadata, namespace, name)
+            request = Request(caller, CREATE, accounts, "token", namespace, name, document, None, options.dry_run)
+            await parts.admission.mutate(request)
+            await parts.admission.validate(request)
             account = await self._get("serviceaccounts", namespace, name)
             spec: dict[str, Any] = document.get("spec") or {}
             audiences: list[str] = spec.get("audiences") or list(self._tokens.audiences)
@@ -64,7 +68,7 @@ class TokenRequests:
                 "token": self._issue(bound, audiences, seconds),
                 "expirationTimestamp": rfc3339(now + timedelta(seconds=seconds)),
             }
-            return Outcome(to_json(document), 0, created=True, warnings=tuple(warnings))
+            return Outcome(to_json(document), 0, created=True, warnings=(*warnings, *request.notes.warnings))
 
     def _issue(self, bound: Binding, audiences: list[str], seconds: int) -> str:
         ours = set(audiences) <= set(self._tokens.audiences)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Any, Final
 
 from orch.bus.protocol import Bus
 from orch.clock import Clock
 from orch.errors import ApiError, BadRequestError, MethodNotAllowedError, NotFoundError, StreamClosedError
 from orch.objects.pods import Pod
+from orch_api.admission import CONNECT, Chain, Request
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
 from orch_api.http.exchange import Exchange, Receive, Scope, Send
-from orch_api.http.request import Target
+from orch_api.http.request import Target, flag, text
 from orch_api.http.spdy.connection import SpdyConnection
 from orch_api.http.streams import portforward
 from orch_api.http.streams.commands import (
@@ -53,6 +54,8 @@ _METHODS: Final = {
     "log": frozenset({"GET", "HEAD"}),
     **dict.fromkeys(("exec", "attach", "portforward"), frozenset({"GET", "POST"})),
 }
+_TEXT_OPTIONS: Final = ("container", "path")
+_FLAG_OPTIONS: Final = ("stdin", "stdout", "stderr", "tty")
 _SPDY: Final = "spdy/3.1"
 _VERSION: Final = b"x-stream-protocol-version"
 _ACCEPTED: Final = b"x-accepted-stream-protocol-versions"
@@ -61,8 +64,9 @@ _ACCEPTED: Final = b"x-accepted-stream-protocol-versions"
 class Streams:
     """Serves the streaming subresources of pods, services and nodes."""
 
-    def __init__(self, bus: Bus, cache: ObjectCache, authorizer: Authorizer, clock: Clock) -> None:
+    def __init__(self, bus: Bus, cache: ObjectCache, authorizer: Authorizer, admission: Chain, clock: Clock) -> None:
         self._authorizer = authorizer
+        self._admission = admission
         self._clock = clock
         self._nodes = PodNodes(bus, cache)
         self._proxy = Proxy(Locations(cache, self._nodes), self._nodes)
@@ -75,6 +79,7 @@ class Streams:
         """Answer an HTTP request, which may offer an upgrade to SPDY. Raises ApiError."""
         if target.subresource == "proxy":
             self._authorize(caller, VERBS[exchange.method], resource, target)
+            await self._admit(caller, resource, target, query)
             await self._proxy.serve(exchange, target)
         elif exchange.method not in _METHODS[target.subresource]:
             raise MethodNotAllowedError
@@ -87,6 +92,7 @@ class Streams:
                 await send_logs(exchange, stream)
         else:
             self._authorize(caller, "create", resource, target)
+            await self._admit(caller, resource, target, query)
             await self._spdy(exchange, target, query)
 
     async def _spdy(self, exchange: Exchange, target: Target, query: Query) -> None:
@@ -139,6 +145,7 @@ class Streams:
         if target.subresource not in {"exec", "attach", "portforward"} or not self.serves(resource, target.subresource):
             raise NotFoundError.path()
         self._authorize(caller, "create", resource, target)
+        await self._admit(caller, resource, target, query)
         pod = await self._nodes.find(target.namespace, target.name)
         if target.subresource == "portforward":
             await self._ports_over_websocket(scope, receive, send, pod, query)
@@ -170,6 +177,28 @@ class Streams:
 
     def _authorize(self, caller: Caller, verb: str, resource: Resource, target: Target) -> None:
         self._authorizer.authorize(caller, verb, resource, target.namespace, target.name, target.subresource)
+
+    async def _admit(self, caller: Caller, resource: Resource, target: Target, query: Query) -> None:
+        """Let admission refuse the connection. What is asked for is shown to it as the kind of the subresource."""
+        if not self._admission.concerns(CONNECT, resource, target.subresource):
+            return
+        document = _options_document(resource, target, query)
+        request = Request(caller, CONNECT, resource, target.subresource, target.namespace, target.name, document, None)
+        await self._admission.mutate(request)
+        await self._admission.validate(request)
+
+
+def _options_document(resource: Resource, target: Target, query: Query) -> dict[str, Any]:
+    """Return the query as the options that Kubernetes decodes of it, such as PodExecOptions."""
+    kind = resource.subresources[target.subresource]
+    document: dict[str, Any] = {"kind": kind.kind, "apiVersion": f"{kind.group}/{kind.version}".lstrip("/")}
+    document |= {name: text(query, name) for name in _TEXT_OPTIONS if name in query}
+    document |= {name: flag(query, name) for name in _FLAG_OPTIONS if name in query}
+    if "command" in query:
+        document["command"] = list(query["command"])
+    if "ports" in query:
+        document["ports"] = [int(port) for value in query["ports"] for port in value.split(",") if port.isdigit()]
+    return document
 
 
 def _command_request(

@@ -1,0 +1,21 @@
+"""What plugins stand on."""
+
+from __future__ import annotations
+
+import msgspec
+
+from orch.clock import Clock
+from orch_api.auth.authorizer import Authorizer
+from orch_api.registry import Registry
+from orch_api.storage.cache import ObjectCache
+from orch_api.storage.commit import Committer
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """What a plugin may look at and, as for the use of quotas, write to."""
+
+    cache: ObjectCache
+    authorizer: Authorizer
+    registry: Registry
+    committer: Committer
+    clock: Clock
