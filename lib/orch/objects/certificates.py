@@ -1,4 +1,4 @@
-"""Views of CertificateSigningRequest (k8s.io/api/certificates/v1)."""
+"""Views of CertificateSigningRequest and ClusterTrustBundle (k8s.io/api/certificates/v1)."""
 
 from __future__ import annotations
 
@@ -34,3 +34,16 @@ class CertificateSigningRequest(Object, frozen=True):
     def decided(self, kind: str) -> Condition | None:
         """Return the condition Approved, Denied or Failed."""
         return next((each for each in self.status.conditions if each.type == kind and each.status == "True"), None)
+
+
+class ClusterTrustBundleSpec(View, frozen=True):
+    """Certificates of authorities in PEM, and the signer that they are for, if any."""
+
+    signer_name: str = ""
+    trust_bundle: str = ""
+
+
+class ClusterTrustBundle(Object, frozen=True):
+    """Certificates of authorities that pods may read."""
+
+    spec: ClusterTrustBundleSpec = ClusterTrustBundleSpec()

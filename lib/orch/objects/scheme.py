@@ -64,6 +64,14 @@ ENDPOINT_SLICES: Final = Kind(
 )
 IP_ADDRESSES: Final = Kind("networking.k8s.io", "v1", "ipaddresses", "IPAddress", False, meta.Object)
 SERVICE_CIDRS: Final = Kind("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", False, networking.ServiceCIDR)
+CLUSTER_TRUST_BUNDLES: Final = Kind(
+    "certificates.k8s.io",
+    "v1",
+    "clustertrustbundles",
+    "ClusterTrustBundle",
+    False,
+    certificates.ClusterTrustBundle,
+)
 PERSISTENT_VOLUME_CLAIMS: Final = Kind(
     "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, storage.PersistentVolumeClaim
 )
@@ -123,6 +131,7 @@ KINDS: Final[tuple[Kind[Any], ...]] = (
     RESOURCE_QUOTAS,
     CLUSTER_ROLES,
     CERTIFICATE_SIGNING_REQUESTS,
+    CLUSTER_TRUST_BUNDLES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     STORAGE_CLASSES,
