@@ -11,6 +11,7 @@
     │   └── StreamClosedError  the other side of a frame stream went away
     ├── TerminalError          reconciling this key again cannot help; counted, not retried
     └── ApiError               what a Kubernetes client is told, as a Status
+        ├── StatedError            a refusal whose Status somebody else wrote: a webhook, a policy
         ├── BadRequestError 400 · UnauthorizedError 401 · ForbiddenError 403 · NotFoundError 404
         ├── MethodNotAllowedError 405 · NotAcceptableError 406 · AlreadyExistsError 409 · ConflictError 409
         ├── ExpiredError 410 · TooLargeError 413 · UnsupportedMediaTypeError 415 · InvalidError 422
@@ -316,6 +317,14 @@ class TimeoutError(ApiError):  # noqa: A001 - the Status reason's own name; alwa
 
     code = 504
     reason = "Timeout"
+
+
+class StatedError(ApiError):
+    """A refusal in the words, and with the code and reason, of somebody who may refuse: a webhook, a policy."""
+
+    def __init__(self, message: str, code: int, reason: str, details: StatusDetails | None = None) -> None:
+        super().__init__(message, details)
+        vars(self).update(code=code, reason=reason)  # which are the class's for every other error
 
 
 _CLASSES: tuple[type[ApiError], ...] = (

@@ -5,7 +5,7 @@ A plugin declares which requests it is about; a request that no plugin is about 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, ClassVar, Final, Literal
@@ -33,7 +33,7 @@ AUDIT_ANNOTATIONS: Final[ContextVar[dict[str, str] | None]] = ContextVar("audit 
 class Notes:
     """What plugins leave behind beside the document: of one request, from the first plugin to the answer."""
 
-    __slots__ = ("again", "again_wanted", "annotations", "warnings")
+    __slots__ = ("again", "again_wanted", "annotations", "memory", "warnings")
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -44,6 +44,8 @@ class Notes:
         """Set by a plugin that runs others' code and changed the document: the mutating plugins are run once more."""
         self.again = False
         """Whether this is that second run."""
+        self.memory: dict[str, Any] = {}
+        """What plugins, by their name, keep from one run to the other."""
 
     def warn(self, text: str) -> None:
         """Tell the client something, once."""
@@ -67,6 +69,8 @@ class Request(msgspec.Struct, frozen=True):
     old: dict[str, Any] | None
     dry_run: bool = False
     notes: Notes = msgspec.field(default_factory=Notes)
+    options: Mapping[str, Any] | None = None
+    """What else the client asks of the operation, as its CreateOptions, UpdateOptions or DeleteOptions say it."""
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -95,6 +99,13 @@ class Plugin:
     """As settings, metrics and Kubernetes call it."""
     mutates: ClassVar[tuple[Rule, ...]] = ()
     validates: ClassVar[tuple[Rule, ...]] = ()
+    changing: ClassVar[bool] = False
+    """Whether what it is about changes as the api runs: then `wants` is asked, too, each time."""
+
+    def wants(self, operation: Operation, resource: Resource, subresource: str) -> bool:
+        """Return whether there is anything to do now for requests that the rules cover. It must be quick."""
+        _ = operation, resource, subresource
+        return True
 
     async def mutate(self, request: Request) -> None:
         """Change `request.document` in place. Raises ApiError to refuse."""
@@ -138,7 +149,9 @@ class Chain:
     def concerns(self, operation: Operation, resource: Resource, subresource: str = "") -> bool:
         """Return whether any plugin is about such requests."""
         key = (operation, resource.group, resource.plural, subresource)
-        return bool(self._mutators(key, resource).each or self._validators(key, resource).each)
+        steps = (*self._mutators(key, resource).each, *self._validators(key, resource).each)
+        plugins = (step.plugin for step in steps)
+        return any(not one.changing or one.wants(operation, resource, subresource) for one in plugins)
 
     async def mutate(self, request: Request) -> None:
         """Let each plugin change the document. Raises the first refusal."""
@@ -179,8 +192,11 @@ class Chain:
 async def _mutate(steps: _Steps, request: Request) -> None:
     started = began = perf_counter()
     for step in steps.each:
+        plugin = step.plugin
+        if plugin.changing and not plugin.wants(request.operation, request.resource, request.subresource):
+            continue
         try:
-            await step.plugin.mutate(request)
+            await plugin.mutate(request)
         except ApiError as error:
             _note_refusal(steps, step, started, began)
             _tell(request.notes, error)
@@ -196,8 +212,11 @@ async def _mutate(steps: _Steps, request: Request) -> None:
 async def _validate(steps: _Steps, request: Request) -> None:
     started = began = perf_counter()
     for step in steps.each:
+        plugin = step.plugin
+        if plugin.changing and not plugin.wants(request.operation, request.resource, request.subresource):
+            continue
         try:
-            await step.plugin.validate(request)
+            await plugin.validate(request)
         except ApiError as error:
             _note_refusal(steps, step, started, began)
             _tell(request.notes, error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any, Final, Literal, NamedTuple, cast
@@ -115,12 +115,13 @@ class Inputs:
 
 
 class Program:
-    """A compiled expression."""
+    """A compiled expression. `asks`: it may ask the authorizer."""
 
-    __slots__ = ("_compiled", "text")
+    __slots__ = ("_compiled", "asks", "text")
 
-    def __init__(self, text: str, compiled: cel.Expression) -> None:
+    def __init__(self, text: str, compiled: cel.Expression, *, asks: bool) -> None:
         self.text = text
+        self.asks = asks
         self._compiled = compiled
 
     def evaluate(self, inputs: Inputs) -> Any:
@@ -148,7 +149,7 @@ def program(text: str, words: Words) -> Program:
     """Return an expression ready to be evaluated. Raises ExpressionError."""
     composed, shift = _composed(text, words.variables)
     try:
-        return Program(text, _runtime().compile(composed))
+        return Program(text, _runtime().compile(composed), asks="authorizer" in composed)
     except RuntimeError as error:
         raise ExpressionError(f"compilation failed: {detail(str(error), shift)}") from error
 
@@ -301,7 +302,3 @@ def _declare(field: Any, kind: str) -> None:
         case _:
             field.type, field.type_name = _FIELD.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
 
-
-def compile_all(texts: Iterable[str], words: Words) -> tuple[Program, ...]:
-    """Return expressions ready to be evaluated. Raises ExpressionError."""
-    return tuple(program(text, words) for text in texts)
