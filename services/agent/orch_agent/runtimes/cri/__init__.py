@@ -1,0 +1,1 @@
+"""Containers by the Container Runtime Interface (CRI), version 1: containerd, CRI-O."""
