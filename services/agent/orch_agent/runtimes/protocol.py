@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -95,12 +95,44 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     oom_score_adj: int = 0
 
 
+Propagation = Literal["private", "slave", "shared"]
+
+
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
-    """A file or folder of the node shown inside a container."""
+    """A file or folder of the node shown inside a container, with all that is mounted below it.
+
+    `propagation`: what is mounted later is seen by neither side (private), by the container too (slave), or by both
+    (shared). With `image` it is `image_path` in that image instead of `source`, for runtimes that mount images.
+    """
 
     source: str
     target: str
     read_only: bool = False
+    propagation: Propagation = "private"
+    image: str = ""
+    image_path: str = ""
+
+
+UNCONFINED: Final = "unconfined"
+"""In place of a profile's name or path: the kernel restrains nothing."""
+
+
+class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What all containers of a pod have in common, beside hostname and network; each container's spec repeats it.
+
+    `handler` names the OCI runtime, "" the usual one. A runtime that makes no namespaces for pods by itself is given
+    paths of those that were made for it: `ipc_namespace` with `shared_memory` (what is at /dev/shm), and
+    `process_namespace` when `shares_processes`.
+    """
+
+    handler: str = ""
+    sysctls: tuple[tuple[str, str], ...] = ()
+    host_processes: bool = False
+    host_ipc: bool = False
+    shares_processes: bool = False
+    ipc_namespace: str = ""
+    shared_memory: str = ""
+    process_namespace: str = ""
 
 
 class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,10 +142,16 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     processes this one shall see, empty for none but its own. `stop_signal` takes the place of the image's.
     `runs_to_completion` tells a simulation that nothing would ever come after this container unless it ends.
     `cgroup_parent` is the pod's control group, empty for the runtime's own choice.
+
+    Without `user` and `username` it is the image's, without `group` the user's own. Beside `supplemental_groups` the
+    user is in those of the image's /etc/group, unless `only_these_groups`. `capabilities_added` and `_dropped` are
+    names without CAP_, or "ALL"; what is both is dropped. `seccomp` is "" for the runtime's own profile, UNCONFINED, or
+    a file of the node; `app_armor` likewise, or the name of a profile that is loaded. `unmasked` shows all of /proc.
     """
 
     identity: Identity
     image: str
+    sandbox: SandboxSpec = SandboxSpec()
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
@@ -124,7 +162,15 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     user: int | None = None
     group: int | None = None
+    username: str = ""
     supplemental_groups: tuple[int, ...] = ()
+    only_these_groups: bool = False
+    capabilities_added: tuple[str, ...] = ()
+    capabilities_dropped: tuple[str, ...] = ()
+    seccomp: str = ""
+    app_armor: str = ""
+    no_new_privileges: bool = False
+    unmasked: bool = False
     privileged: bool = False
     read_only: bool = False
     stdin: bool = False
@@ -184,11 +230,12 @@ class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A command to run inside a running container."""
+    """A command to run inside a running container. `whole`: its output may come as a whole, when it has ended."""
 
     command: tuple[str, ...]
     stdin: bool = False
     tty: bool = False
+    whole: bool = False
 
 
 class Session(Protocol):

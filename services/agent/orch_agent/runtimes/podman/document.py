@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path, PurePath
+from typing import Final
 
+from orch_agent.runtimes.podman.capabilities import changes
 from orch_agent.runtimes.podman.connection import Document
 from orch_agent.runtimes.podman.images import qualified
-from orch_agent.runtimes.protocol import LABEL_GROUP, LABEL_IMAGE, ContainerSpec, Limits, Mount
+from orch_agent.runtimes.protocol import LABEL_GROUP, LABEL_IMAGE, UNCONFINED, ContainerSpec, Limits, Mount
+
+_APP_ARMOR: Final = Path("/sys/module/apparmor/parameters/enabled")
+_SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - where every program expects it
 
 
 def document_of(spec: ContainerSpec, *, cgroup_parent: str, log_size_max: int) -> Document:
     """Return the body of a request to create `spec`."""
+    capabilities_added, capabilities_dropped = changes(spec.capabilities_added, spec.capabilities_dropped)
     network = {"nsmode": "path", "value": spec.network_namespace} if spec.network_namespace else {"nsmode": "host"}
     document: Document = {
         "name": spec.identity.runtime_name,
@@ -30,7 +37,7 @@ def document_of(spec: ContainerSpec, *, cgroup_parent: str, log_size_max: int) -
         "stdin": spec.stdin,
         "terminal": spec.tty,
         "groups": [str(group) for group in spec.supplemental_groups],
-        "mounts": [_mount(mount) for mount in spec.mounts],
+        "mounts": [_mount(mount) for mount in _mounts(spec)],
     }
     optional: Document = {
         "entrypoint": list(spec.command),
@@ -38,8 +45,16 @@ def document_of(spec: ContainerSpec, *, cgroup_parent: str, log_size_max: int) -
         "work_dir": spec.working_dir,
         "create_working_dir": bool(spec.working_dir),
         "hostname": spec.hostname,
-        "user": _user(spec.user, spec.group),
+        "user": _user(spec),
         "stop_signal": _signal_number(spec.stop_signal),
+        "cap_add": capabilities_added if not spec.privileged else (),
+        "cap_drop": capabilities_dropped if not spec.privileged else (),
+        "seccomp_profile_path": spec.seccomp,
+        "apparmor_profile": spec.app_armor if spec.app_armor != UNCONFINED or has_app_armor() else "",
+        "no_new_privileges": spec.no_new_privileges,
+        "unmask": ["ALL"] if spec.unmasked else (),
+        "oci_runtime": spec.sandbox.handler,
+        **_namespaces(spec),
     }
     return document | {key: value for key, value in optional.items() if value}
 
@@ -71,6 +86,42 @@ def _mount(mount: Mount) -> Document:
     return {"type": "bind", "source": mount.source, "destination": mount.target, "options": options}
 
 
+def has_app_armor() -> bool:
+    """Return whether the kernel restrains programs by AppArmor."""
+    return _read_first(_APP_ARMOR) == "Y"
+
+
+def _read_first(path: Path) -> str:
+    try:
+        return path.read_text()[:1]
+    except OSError:
+        return ""
+
+
+def _namespaces(spec: ContainerSpec) -> Document:
+    """Return those of processes and of IPC, where they are not the container's own."""
+    sandbox = spec.sandbox
+    processes: Document = {}
+    if sandbox.host_processes:
+        processes = {"nsmode": "host"}
+    elif sandbox.process_namespace:
+        processes = {"nsmode": "path", "value": sandbox.process_namespace}
+    ipc: Document = {}
+    if sandbox.host_ipc:
+        ipc = {"nsmode": "host"}
+    elif sandbox.ipc_namespace:
+        ipc = {"nsmode": "path", "value": sandbox.ipc_namespace}
+    return {"pidns": processes, "ipcns": ipc}
+
+
+def _mounts(spec: ContainerSpec) -> tuple[Mount, ...]:
+    """Return the mounts with the pod's shared memory, unless something else is to be in its place."""
+    source = spec.sandbox.shared_memory
+    if not source or any(PurePath(mount.target) == PurePath(_SHARED_MEMORY) for mount in spec.mounts):
+        return spec.mounts
+    return (*spec.mounts, Mount(source=source, target=_SHARED_MEMORY))
+
+
 def _signal_number(name: str) -> int:
     """Return the number of SIGTERM, SIGRTMIN+3 and the like; 0 for one that is not known here."""
     base, _, beyond = name.partition("+")
@@ -78,7 +129,6 @@ def _signal_number(name: str) -> int:
     return int(known) + (int(beyond) if beyond.isdecimal() else 0) if isinstance(known, signal.Signals) else 0
 
 
-def _user(user: int | None, group: int | None) -> str:
-    if user is None and group is None:
-        return ""
-    return f"{user or 0}:{group}" if group is not None else str(user)
+def _user(spec: ContainerSpec) -> str:
+    user = spec.username if spec.user is None else str(spec.user)
+    return f"{user or 0}:{spec.group}" if spec.group is not None else user

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -28,6 +29,16 @@ class PodmanImages:
         document = await self._find(image)
         config: Document = (document or {}).get("Config") or {}
         return str(config.get("User") or "")
+
+    async def layers(self, image: str) -> tuple[Path, ...]:
+        """Return the folders of the image's layers, the topmost first; none unless they are kept as an overlay."""
+        document = await self._find(image)
+        driver: Document = (document or {}).get("GraphDriver") or {}
+        if driver.get("Name") != "overlay":
+            return ()
+        data: Document = driver.get("Data") or {}
+        below = str(data.get("LowerDir") or "").split(":")
+        return tuple(Path(each) for each in (str(data.get("UpperDir") or ""), *below) if each)
 
     async def pull(self, image: str) -> str:
         """Fetch the image by its full name, as Podman's own short names would ask. Raises ImageError."""

@@ -18,6 +18,7 @@ from orch.errors import UnavailableError
 from orch_agent.runtimes.cgroups import GroupError, Hierarchy
 from orch_agent.runtimes.logfile import read_log
 from orch_agent.runtimes.oom import OomWatch
+from orch_agent.runtimes.podman.accounts import account_of
 from orch_agent.runtimes.podman.answers import from_inspection, from_list, state_of
 from orch_agent.runtimes.podman.connection import API_VERSION, Connection, Document, MissingError
 from orch_agent.runtimes.podman.document import document_of, unified_settings
@@ -133,6 +134,7 @@ class PodmanRuntime:
 
     async def create(self, spec: ContainerSpec) -> str:
         """Create the container; a cancelled call is waited for, so that what it made can be found."""
+        spec = await self._with_groups(spec)
         document = document_of(spec, cgroup_parent=self._cgroup_parent, log_size_max=self._log_size_max)
         if self._hierarchy.unified:
             document["unified"] = unified_settings(spec.limits, whole=self._whole)
@@ -310,6 +312,29 @@ class PodmanRuntime:
         """Return the container with what its group's events told: Podman itself misses that memory ran out."""
         hit = info.state is State.EXITED and self._ooms.was_hit(info.id, info.exit_code)
         return msgspec.structs.replace(info, oom_killed=True) if hit else info
+
+    async def _with_groups(self, spec: ContainerSpec) -> ContainerSpec:
+        """Return the spec with user and groups that Podman takes as they are, where its own rule is not Kubernetes'."""
+        if spec.group is None and not spec.only_these_groups:
+            return spec
+        user, username, group = spec.user, spec.username, spec.group
+        if user is None and not username:
+            name, _, of_image = (await self._images.user(spec.image)).partition(":")
+            user, username = (int(name or 0), "") if not name or name.isdecimal() else (None, name)
+            if group is None and of_image.isdecimal():
+                group = int(of_image)
+        layers = await self._images.layers(spec.image)
+        account = await asyncio.to_thread(account_of, layers, user, username)
+        if account is None:
+            return spec
+        more = () if spec.only_these_groups else account.groups
+        return msgspec.structs.replace(
+            spec,
+            user=account.user,
+            username="",
+            group=account.group if group is None else group,
+            supplemental_groups=tuple(dict.fromkeys((*spec.supplemental_groups, *more))),
+        )
 
     async def _process_namespace(self, container: str) -> str:
         """Return where a running container's processes are. Named by the container itself, it could not be removed."""

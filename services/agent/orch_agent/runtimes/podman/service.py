@@ -21,6 +21,7 @@ from prometheus_client import Counter
 
 from orch.clock import Clock
 from orch.errors import UnavailableError
+from orch_agent.runtimes.podman.capabilities import DEFAULT
 
 _LOG: Final = logging.getLogger(__name__)
 _RESTARTS: Final = Counter("orch_agent_podman_restarts_total", "Times that the Podman service was started again.")
@@ -192,10 +193,14 @@ class PodmanService:
         for folder in (self._root, self._runroot, self._tmpdir, self.socket.parent):
             folder.mkdir(parents=True, exist_ok=True)
         settings = self._settings
+        capabilities = ", ".join(f'"CAP_{name}"' for name in DEFAULT)
         (self._state / "containers.conf").write_text(
             "[containers]\n"
             f'default_ulimits = ["nofile={settings.nofile}:{settings.nofile}", '
             f'"nproc={settings.nproc}:{settings.nproc}"]\n'
+            f"default_capabilities = [{capabilities}]\n"
+            # Those of a pod are set once, when its namespaces are made; no container shall change them.
+            "default_sysctls = []\n"
             "[engine]\n"
             f'runtime = "{settings.oci_runtime}"\n'
             'cgroup_manager = "cgroupfs"\n'
