@@ -23,6 +23,7 @@ iptables iptables
 etcd etcd-server
 debootstrap debootstrap
 docker-registry docker-registry
+containerd containerd
 setpriv util-linux
 sysctl procps
 LIST
@@ -75,6 +76,7 @@ install_packages() {
     case $package in
       etcd-server) daemons+=(etcd.service) ;;
       docker-registry) daemons+=(docker-registry.service) ;;
+      containerd) daemons+=(containerd.service) ;;
     esac
   done
   say "installing ${packages[*]}"

@@ -1,6 +1,6 @@
-"""Runtimes to run the contract over: the simulated one, and Podman with storage and network of this session's own.
+"""Runtimes to run the contract over: the simulated one, and Podman and containerd (by CRI) of this session's own.
 
-Both understand the same containers: the image for Podman holds a script that reads the variables by which a
+All understand the same containers: the image for real ones holds a script that reads the variables by which a
 simulated container is told what to do.
 """
 
@@ -18,12 +18,14 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
+from containerd_node import ContainerdNode
 
 from orch.clock import SystemClock
 from orch.objects.pods import Container
+from orch_agent.runtimes.cri.runtime import CriRuntime
 from orch_agent.runtimes.podman.runtime import PodmanRuntime
 from orch_agent.runtimes.podman.service import PodmanService, PodmanSettings
 from orch_agent.runtimes.protocol import ContainerInfo, ContainerSpec, Identity, Runtime, State
@@ -200,10 +202,28 @@ def podman_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanNode
         node.stop()
 
 
+@pytest.fixture(scope="session")
+def containerd_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerdNode]:
+    node = ContainerdNode(tmp_path_factory.mktemp("containerd"), image_archive())
+    node.start()
+    node.load(IMAGE, {"Entrypoint": ["/bin/behave"]})
+    try:
+        yield node
+    finally:
+        node.stop()
+
+
+class Node(Protocol):
+    """What is real around a runtime."""
+
+    group: str
+    namespace: str
+
+
 class Lab:
     """A runtime and the containers that a test makes with it."""
 
-    def __init__(self, runtime: Runtime, node: PodmanNode | None) -> None:
+    def __init__(self, runtime: Runtime, node: Node | None) -> None:
         self.runtime = runtime
         self.group = node.group if node is not None else ""
         self.namespace = f"/run/netns/{node.namespace}" if node is not None else ""
@@ -246,7 +266,7 @@ class Lab:
 
 
 @asynccontextmanager
-async def _lab(runtime: Runtime, node: PodmanNode | None) -> AsyncGenerator[Lab]:
+async def _lab(runtime: Runtime, node: Node | None) -> AsyncGenerator[Lab]:
     made = Lab(runtime, node)
     watching = asyncio.create_task(runtime.run(made.changed.append))
     if node is not None:
@@ -271,6 +291,21 @@ async def podman_lab(podman_node: PodmanNode) -> AsyncGenerator[Lab]:
 
 
 @pytest.fixture
+async def cri_lab(containerd_node: ContainerdNode) -> AsyncGenerator[Lab]:
+    runtime = CriRuntime(
+        containerd_node.settings,
+        NODE,
+        SystemClock(),
+        cgroup_parent=containerd_node.group,
+        logs=containerd_node.folder / "logs",
+        streams_in=f"/run/netns/{containerd_node.namespace}",
+    )
+    async with _lab(runtime, containerd_node) as made:
+        yield made
+    await runtime.close()
+
+
+@pytest.fixture
 async def simulated_lab() -> AsyncGenerator[Lab]:
     runtime = SimulatedRuntime(SystemClock())
     await runtime.pull(IMAGE)
@@ -278,6 +313,12 @@ async def simulated_lab() -> AsyncGenerator[Lab]:
         yield made
 
 
-@pytest.fixture(params=["simulated", pytest.param("podman", marks=pytest.mark.podman)])
+@pytest.fixture(
+    params=[
+        "simulated",
+        pytest.param("podman", marks=pytest.mark.podman),
+        pytest.param("cri", marks=pytest.mark.containerd),
+    ]
+)
 def lab(request: pytest.FixtureRequest) -> Lab:
     return request.getfixturevalue(f"{request.param}_lab")

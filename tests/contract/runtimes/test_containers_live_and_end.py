@@ -12,7 +12,7 @@ IMAGE = "localhost/orch/behave:1"
 
 async def test_the_runtime_says_what_it_is(lab: Any) -> None:
     name, _, version = (await lab.runtime.version()).partition("://")
-    assert name in {"simulated", "podman"}
+    assert name in {"simulated", "podman", "containerd"}
     assert version
 
 

@@ -16,7 +16,7 @@ async def run_command(runtime: Runtime, container: str, command: Sequence[str]) 
 
     A call that is cancelled kills the command. Raises ContainerError or UnavailableError.
     """
-    session = await runtime.exec(container, ExecSpec(command=tuple(command)))
+    session = await runtime.exec(container, ExecSpec(command=tuple(command), whole=True))
     written = bytearray()
     ended = False
     try:

@@ -105,7 +105,7 @@ class CriSession:
                         self._judge(frame)
         except TimeoutError as error:
             raise UnavailableError(f"the runtime did not tell the end within {_END_TIMEOUT:g} s") from error
-        if not self._told:
+        if not self._told and not self._verdict:
             raise UnavailableError("the runtime's streams broke before the end was told")
         if not self._verdict:
             return Status(status=_SUCCESS, code=200)
