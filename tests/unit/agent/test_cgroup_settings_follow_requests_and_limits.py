@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from orch_agent.pods.resources import limits_of, oom_score_adjust, qos_class
+from orch_agent.pods.resources import Policy, limits_of, oom_score_adjust, qos_class
 
 
 def test_requests_and_limits_become_shares_quota_and_memory(node: Any) -> None:
     resources = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}}
     pod = node.pod({"name": "web", "resources": resources})
-    limits = limits_of(pod, pod.spec.containers[0], memory_capacity=8 << 30, pids=100)
+    limits = limits_of(pod, pod.spec.containers[0], Policy(memory_capacity=8 << 30, pids=100))
     assert (limits.cpu_shares, limits.cpu_quota, limits.cpu_period) == (102, 50_000, 100_000)
     assert limits.memory == 512 << 20
     assert limits.pids == 100
@@ -19,7 +19,7 @@ def test_requests_and_limits_become_shares_quota_and_memory(node: Any) -> None:
 
 def test_a_container_that_asks_for_nothing_gets_the_least_and_is_not_limited(node: Any) -> None:
     pod = node.pod()
-    limits = limits_of(pod, pod.spec.containers[0], memory_capacity=8 << 30, pids=0)
+    limits = limits_of(pod, pod.spec.containers[0], Policy(memory_capacity=8 << 30))
     assert (limits.cpu_shares, limits.cpu_quota, limits.memory, limits.oom_score_adj) == (2, 0, 0, 1000)
 
 

@@ -13,10 +13,13 @@ from orch.objects.fencing import is_fenced_by_lease
 from orch.objects.pods import Pod
 from orch_agent.lease import NodeLease
 from orch_agent.network.sandbox import Sandboxes
+from orch_agent.pods.allocations import NodeAllocations
 from orch_agent.pods.environment import ObjectReader
 from orch_agent.pods.files import PodFiles
+from orch_agent.pods.groups import PodGroups
 from orch_agent.pods.hooks import Hooks
 from orch_agent.pods.images import Images
+from orch_agent.pods.resources import Policy
 from orch_agent.pods.slot import BackOffTimes
 from orch_agent.probes.node import NodeProber
 from orch_agent.probes.outcome import Prober
@@ -46,6 +49,8 @@ class PodSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     back_off: BackOffTimes = BackOffTimes()
     pids_limit: int = 4096
+    memory_qos: bool = False
+    single_process_oom_kill: bool = False
 
 
 class PodHost:
@@ -68,6 +73,8 @@ class PodHost:
         settings: PodSettings = PodSettings(),  # noqa: B008 - frozen
         lease: NodeLease | None = None,
         scripted: bool = False,
+        groups: PodGroups | None = None,
+        allocations: NodeAllocations | None = None,
     ) -> None:
         self.node = node
         self.host_ip = host_ip
@@ -86,6 +93,9 @@ class PodHost:
         self.hooks = Hooks(runtime, self.connector, clock)
         self.prober: Prober = ScriptedProber(self.connector, clock) if scripted else self.connector
         self._lease = lease
+        policy = Policy(memory_capacity=memory_capacity, pids=settings.pids_limit, memory_qos=settings.memory_qos)
+        self.groups = groups or PodGroups(None, "", policy)
+        self.allocations = allocations or NodeAllocations({})
 
     def must_stop(self, pod: Pod) -> bool:
         """Return whether a pod must not run now, as another node may have been given it."""

@@ -44,7 +44,7 @@ class Specifications:
         mounts = await host.files.prepare(
             pod.metadata.uid, container, identity.attempt, address=sandbox.address, hostname=hostname or host.node
         )
-        limits = limits_of(pod, container, memory_capacity=host.memory_capacity, pids=host.settings.pids_limit)
+        limits = limits_of(pod, container, host.groups.policy)
         return ContainerSpec(
             identity=identity,
             image=container.image,
@@ -65,6 +65,7 @@ class Specifications:
             tty=container.tty,
             mounts=mounts,
             runs_to_completion=slot.role is Role.INIT,
+            cgroup_parent=await host.groups.ensure(pod),
         )
 
     async def _refuse_root(self, pod: Pod, container: Container, user: int | None) -> None:

@@ -1,7 +1,7 @@
 """The kernel's control groups: made, set, read and removed by their paths, such as /orch/burstable/podUID.
 
-Both hierarchies are known: v1 (one folder a controller; so is a hybrid machine, whose controllers are there) and v2 (one
-for all). What a controller that is missing would do is left undone.
+Both hierarchies are known: v1 (one folder a controller; so is a hybrid machine, whose controllers are there) and v2
+(one for all). What a controller that is missing would do is left undone.
 """
 
 from __future__ import annotations

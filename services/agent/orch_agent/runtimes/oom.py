@@ -1,8 +1,8 @@
 """Notices that containers ran out of memory, and ends them as wholes, on cgroup v1.
 
 A container's group is gone a moment after its end, and its counters with it; so the kernel is asked to signal each
-event on an eventfd. Groups above signal theirs to all below, so a container is only held to be hit when its own counter says
-so. On v2 the kernel ends the group by itself (memory.oom.group), and conmon tells Podman.
+event on an eventfd. Groups above signal theirs to all below, so a container is only held to be hit when its own
+counter says so. On v2 the kernel ends the group by itself (memory.oom.group), and conmon tells Podman.
 """
 
 from __future__ import annotations
