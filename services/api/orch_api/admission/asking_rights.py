@@ -7,10 +7,10 @@ fails the evaluation; it is answered, and the evaluation made again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from orch import selectors
-from orch_api.auth.authorizer import Attributes
+from orch_api.auth.attributes import Attributes, Verdict
+from orch_api.auth.authorizer import field_requirements, label_requirements
 from orch_api.auth.identity import Caller
 from orch_api.extensions.expressions.admission import ExpressionError
 from orch_api.extensions.expressions.authorizing import Answer, Question, account_user, asking
@@ -22,8 +22,8 @@ _Result = TypeVar("_Result")
 class Deciding(Protocol):
     """Whoever decides what somebody may do."""
 
-    async def decide(self, caller: Caller, wanted: Attributes) -> Answer:
-        """Return the answer."""
+    async def judge(self, caller: Caller, wanted: Attributes) -> Verdict:
+        """Return whether `caller` may do what is wanted, and why."""
         ...
 
 
@@ -67,22 +67,21 @@ class Rights:
         if question.account is not None:
             user, groups = account_user(question.account)
             caller = Caller(user, groups)
-        try:
-            wanted = _attributes(question)
-        except ValueError as error:
-            return Answer(allowed=False, error=str(error))
-        return await self._authority.decide(caller, wanted)
+        verdict = await self._authority.judge(caller, _attributes(question))
+        return Answer(verdict.allowed, verdict.reason, verdict.error)
 
 
 def _attributes(question: Question) -> Attributes:
-    """Return what is asked in the authorizer's form. Raises ValueError for a selector that cannot be read."""
+    """Return what is asked in the authorizer's form."""
     if question.path is not None:
         return Attributes(verb=question.verb, path=question.path)
-    told: dict[str, Any] = {
-        name: getattr(question, name) for name in ("verb", "group", "resource", "subresource", "namespace", "name")
-    }
-    if question.label_selector:
-        selectors.parse_label_selector(question.label_selector)
-    if question.field_selector:
-        selectors.parse_field_selector(question.field_selector)
-    return Attributes(**told)
+    return Attributes(
+        verb=question.verb,
+        group=question.group,
+        resource=question.resource,
+        subresource=question.subresource,
+        namespace=question.namespace,
+        name=question.name,
+        labels=label_requirements(question.label_selector or ""),
+        fields=field_requirements(question.field_selector or ""),
+    )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from orch.clock import Clock
+from orch_api.admission.questions import ScaleForm
 from orch_api.auth.authorizer import Authorizer
 from orch_api.registry import Registry
+from orch_api.schema import Schemas
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.commit import Committer
 
@@ -19,3 +21,5 @@ class Ground(msgspec.Struct, frozen=True):
     registry: Registry
     committer: Committer
     clock: Clock
+    schemas: Schemas
+    scale: ScaleForm
