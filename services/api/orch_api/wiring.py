@@ -37,7 +37,7 @@ from orch_api.extensions.webhook import WebhookConverters
 from orch_api.foreign_metrics.endpoint import MetricsEndpoint
 from orch_api.foreign_metrics.rules import read_rules
 from orch_api.foreign_metrics.sources import MetricSources
-from orch_api.pipeline import Pipeline
+from orch_api.pipeline import Pipeline, scale
 from orch_api.registry import REGISTRY, Registry
 from orch_api.reports import ReportConsumer
 from orch_api.rpc import RpcEndpoints
@@ -87,7 +87,7 @@ class Core:
         )
         known = read_tokens(Path(config.token_file)) if config.token_file else {}
         self.authenticator = Authenticator(known, self.tokens)
-        ground = Ground(self.cache, self.authorizer, registry, Committer(store, self.cache), clock)
+        ground = Ground(self.cache, self.authorizer, registry, Committer(store, self.cache), clock, schemas, scale)
         self.admission = build_chain(ground, config)
         self.pipeline = Pipeline(
             registry,

@@ -12,6 +12,7 @@ from orch_api.admission.chain import Chain, Plugin
 from orch_api.admission.configuration import NOTHING_GIVEN, Given, chosen, read_configuration
 from orch_api.admission.ground import Ground
 from orch_api.admission.namespaces import NamespaceLifecycle
+from orch_api.admission.policies import MutatingPolicies, ValidatingPolicies
 from orch_api.admission.priorities import Priorities
 from orch_api.config import ApiConfig
 
@@ -33,6 +34,16 @@ class Entry(msgspec.Struct, frozen=True):
 PLUGINS: Final = (
     Entry(NamespaceLifecycle, lambda ground, _: NamespaceLifecycle(ground.cache)),
     Entry(Priorities, lambda ground, _: Priorities(ground.cache)),
+    Entry(
+        MutatingPolicies,
+        lambda ground, _: MutatingPolicies(
+            ground.cache, ground.registry, ground.schemas, ground.authorizer, ground.scale
+        ),
+    ),
+    Entry(
+        ValidatingPolicies,
+        lambda ground, _: ValidatingPolicies(ground.cache, ground.registry, ground.authorizer, ground.scale),
+    ),
 )
 
 
