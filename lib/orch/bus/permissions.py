@@ -148,7 +148,7 @@ def controllers() -> Permissions:
 
 
 def node(name: str) -> Permissions:
-    """Return one node's: its own pods in, its own reports out."""
+    """Return one node's: its own pods and what changes of theirs in, its own reports out."""
     user = f"{NODE_PREFIX}{name}"
     return Permissions(
         publish=(
@@ -161,7 +161,7 @@ def node(name: str) -> Permissions:
             jetstream.create_consumer(subjects.NODES.name, "*", subjects.node_pods(name)),
             jetstream.flow_control(subjects.NODES.name),
         ),
-        subscribe=(*_own_inbox(user), subjects.node_rpc_subject(name, ">")),
+        subscribe=(*_own_inbox(user), subjects.node_rpc_subject(name, ">"), subjects.node_changes(name)),
         responses=True,
     )
 

@@ -223,6 +223,11 @@ def node_rpc_subject(node: str, verb: str) -> str:
     return f"orch.nodes.{escape(node)}.rpc.{verb}"
 
 
+def node_changes(node: str) -> str:
+    """Return orch.nodes.<node>.changes: names of objects that its pods show and that have changed."""
+    return f"orch.nodes.{escape(node)}.changes"
+
+
 NODE_PODS_OF_ALL: Final = "orch.nodes.*.pods.>"
 """The pods of every node: what a process that plays many simulated nodes reads."""
 

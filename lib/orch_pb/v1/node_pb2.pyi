@@ -85,6 +85,24 @@ class UsageSample(_message.Message):
     pods: _containers.RepeatedCompositeFieldContainer[PodUsage]
     def __init__(self, node: _Optional[str] = ..., unix_nanos: _Optional[int] = ..., cpu_nanos: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., pods: _Optional[_Iterable[_Union[PodUsage, _Mapping]]] = ...) -> None: ...
 
+class ObjectChanged(_message.Message):
+    __slots__ = ("resource", "namespace", "name", "revision")
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    resource: str
+    namespace: str
+    name: str
+    revision: int
+    def __init__(self, resource: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class ObjectsChanged(_message.Message):
+    __slots__ = ("objects",)
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    objects: _containers.RepeatedCompositeFieldContainer[ObjectChanged]
+    def __init__(self, objects: _Optional[_Iterable[_Union[ObjectChanged, _Mapping]]] = ...) -> None: ...
+
 class LogsRequest(_message.Message):
     __slots__ = ("namespace", "pod", "uid", "container", "follow", "previous", "timestamps", "tail_lines", "since_seconds", "since_time", "limit_bytes")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]

@@ -131,6 +131,20 @@ class ListReply(_message.Message):
     status: bytes
     def __init__(self, revision: _Optional[int] = ..., items: _Optional[_Iterable[bytes]] = ..., continue_token: _Optional[str] = ..., status: _Optional[bytes] = ...) -> None: ...
 
+class VersionsRequest(_message.Message):
+    __slots__ = ("refs",)
+    REFS_FIELD_NUMBER: _ClassVar[int]
+    refs: _containers.RepeatedCompositeFieldContainer[ObjectRef]
+    def __init__(self, refs: _Optional[_Iterable[_Union[ObjectRef, _Mapping]]] = ...) -> None: ...
+
+class VersionsReply(_message.Message):
+    __slots__ = ("revisions", "status")
+    REVISIONS_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    revisions: _containers.RepeatedScalarFieldContainer[int]
+    status: bytes
+    def __init__(self, revisions: _Optional[_Iterable[int]] = ..., status: _Optional[bytes] = ...) -> None: ...
+
 class KindsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -36,6 +36,7 @@ from orch.store.protocol import Store
 from orch_api.registry import Registry
 from orch_api.storage.cache import Cached, CacheEvent, ObjectCache, Subscription
 from orch_api.storage.events import change_event, gone_event
+from orch_api.storage.notices import Notices
 from orch_api.storage.objects import deleted_state
 from orch_pb.v1 import object_pb2
 from orch_pb.v1.object_pb2 import ObjectEvent
@@ -187,15 +188,17 @@ class _Session:
             on_objects = list(self._repairs_of(known_objects, dict(self._object_states())))
             on_nodes = list(self._repairs_of(known_pods, dict(self._pod_states())))
             del known_objects, known_pods
+            notices = Notices(self._bus, self._cache.select("", "pods"))
             version = tap.progress
             await self._repair(objects, on_objects)
             await self._repair(nodes, on_nodes)
+            await notices.tell(state for _, state, _, _ in on_objects if isinstance(state, Cached))
             await self._mark(objects, version)
             for node in self._cache.select("", "nodes"):
                 await self._mark_node(nodes, node.key.name, version)
             del on_objects, on_nodes
             self.synced = True
-            await self._follow(tap, objects, nodes, version)
+            await self._follow(tap, objects, nodes, notices, version)
         finally:
             tap.close()
             await objects.abandon()
@@ -274,7 +277,7 @@ class _Session:
             REPAIRED.labels(chain.name).inc()
         await chain.drain()
 
-    async def _follow(self, tap: Subscription, objects: _Chain, nodes: _Chain, marked: int) -> None:
+    async def _follow(self, tap: Subscription, objects: _Chain, nodes: _Chain, notices: Notices, marked: int) -> None:
         """Publish what changes, mark how far that came, and look after the streams while nothing changes."""
         idle_since = self._clock.monotonic()
         kinds = self._registry.generation
@@ -285,6 +288,7 @@ class _Session:
                     batch = await anext(tap)
             if batch:
                 await self._publish(batch, objects, nodes)
+                await notices.follow(batch)
             if len(batch) >= _BUSY:
                 await asyncio.sleep(_BREATH)
             now = self._clock.monotonic()
