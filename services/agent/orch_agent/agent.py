@@ -35,6 +35,8 @@ from orch_agent.runtimes.podman.service import PodmanService
 from orch_agent.runtimes.protocol import Runtime
 from orch_agent.runtimes.simulated import SimulatedRuntime
 from orch_agent.streams import NodeStreams
+from orch_agent.volumes.mounts import SystemMounts
+from orch_agent.volumes.upkeep import VolumeUpkeep, volumes_of
 
 _LOG: Final = logging.getLogger(__name__)
 _POD_PREFIX: Final = 24
@@ -116,6 +118,11 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
     hosts = {place.node.settings.name: _host(config, place, client, reporter, lease) for place in places}
     nodes = {place.node.settings.name: place.node for place in places}
     assignments = Assignments(informer, hosts)
+    upkeeps = [
+        _give_volumes(hosts[place.node.settings.name], place.files.parent / "volumes", bus, client, assignments)
+        for place in places
+        if place.files is not None
+    ]
     streams = await NodeStreams(bus, assignments, clock).serve(single)
     streams += await NodeQueries(bus, assignments, nodes, config.pods, clock).serve(single)
     _LOG.info("agent of %s", single or f"{len(places)} simulated nodes")
@@ -126,6 +133,8 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
                 tasks.create_task(recorder.run(), name="events")
             for place in places:
                 tasks.create_task(place.runtime.run(assignments.wake), name=f"runtime of {place.node.settings.name}")
+            for upkeep in upkeeps:
+                tasks.create_task(upkeep.run(), name="upkeep of volumes")
             tasks.create_task(assignments.run(), name="assignments")
             tasks.create_task(lease.watch(assignments.recheck_leased), name="lease")
     finally:
@@ -180,6 +189,12 @@ def _settings(config: AgentConfig) -> NodeSettings:
         reserved=config.reserved,
         state_dir=config.state_dir if config.runtime == "podman" else "/",
     )
+
+
+def _give_volumes(host: PodHost, folder: Path, bus: Bus, client: BusClient, assignments: Assignments) -> VolumeUpkeep:
+    host.volumes = volumes = volumes_of(host, folder, client, SystemMounts())
+    volumes.wake = assignments.wake
+    return VolumeUpkeep(bus, host.node, volumes, host.clock)
 
 
 def _host(config: AgentConfig, place: Place, client: Client, reporter: Reporter, lease: NodeLease) -> PodHost:

@@ -185,7 +185,7 @@ class Assignments:
         while True:
             try:
                 containers = await host.runtime.containers()
-                owners = {*await host.sandboxes.owners(), *await host.files.owners()}
+                owners = {*await host.sandboxes.owners(), *await host.files.owners(), *await host.volumes.owners()}
             except OrchError as error:
                 _LOG.warning("what runs on node %s is not known yet: %s", host.node, error)
                 await host.clock.sleep(delay)
@@ -219,6 +219,7 @@ class Assignments:
                     await host.runtime.remove(info.id)
                 if uid not in self._workers:
                     await host.sandboxes.remove(uid)
+                    await host.volumes.remove(uid)
                     await host.files.remove(uid)
             except OrchError as error:
                 _LOG.warning("what is left of pod %s could not be removed: %s", uid, error)

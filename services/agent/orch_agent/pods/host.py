@@ -25,6 +25,7 @@ from orch_agent.probes.node import NodeProber
 from orch_agent.probes.outcome import Prober
 from orch_agent.probes.scripted import ScriptedProber
 from orch_agent.runtimes.protocol import Runtime
+from orch_agent.volumes.absent import NoVolumes, Volumes
 from orch_pb.v1 import object_pb2
 
 EventType = Literal["Normal", "Warning"]
@@ -93,6 +94,7 @@ class PodHost:
         self.hooks = Hooks(runtime, self.connector, clock)
         self.prober: Prober = ScriptedProber(self.connector, clock) if scripted else self.connector
         self._lease = lease
+        self.volumes: Volumes = NoVolumes()
         policy = Policy(memory_capacity=memory_capacity, pids=settings.pids_limit, memory_qos=settings.memory_qos)
         self.groups = groups or PodGroups(None, "", policy)
         self.allocations = allocations or NodeAllocations({})

@@ -44,6 +44,7 @@ class Specifications:
         mounts = await host.files.prepare(
             pod.metadata.uid, container, identity.attempt, address=sandbox.address, hostname=hostname or host.node
         )
+        mounts += await host.volumes.mounts(pod, container, variables)
         limits = limits_of(pod, container, host.groups.policy)
         return ContainerSpec(
             identity=identity,

@@ -96,6 +96,7 @@ class PodWorker:
         """Take in a newer state of the pod object."""
         self.pod = pod
         self._trace = trace or self._trace
+        self.host.volumes.update(pod)
         containers = {container.name: container for container in (*pod.spec.init_containers, *pod.spec.containers)}
         for slot in self._slots:
             slot.container = containers.get(slot.container.name, slot.container)
@@ -246,6 +247,11 @@ class PodWorker:
         phase = status.phase_of(self._slots, self.pod.spec.restart_policy)
         if phase in status.FINAL_PHASES:
             self._end = status.End(phase)
+            return
+        wait = await self.host.volumes.prepare(self.pod)
+        if wait is not None:
+            self._tell()
+            await self._pause(min(left, wait))
             return
         if self._sandbox is None:
             await self._make_sandbox()
@@ -442,7 +448,8 @@ class PodWorker:
                 await self._read_message(slot)
 
     async def _settle(self) -> None:
-        """Take the network down and tell the final state; the containers stay for their logs until the deletion."""
+        """Take network and volumes down and tell the final state; containers stay for their logs until the deletion."""
+        await self.host.volumes.remove(self.pod.metadata.uid)
         if not self.pod.spec.host_network:
             await self.host.sandboxes.remove(self.pod.metadata.uid)
         self._sandbox = None

@@ -82,7 +82,7 @@ def _resources(limits: Limits) -> Document:
 
 
 def _mount(mount: Mount) -> Document:
-    options = ["rbind", "ro" if mount.read_only else "rw"]
+    options = ["rbind", f"r{mount.propagation}", "ro" if mount.read_only else "rw"]
     return {"type": "bind", "source": mount.source, "destination": mount.target, "options": options}
 
 

@@ -126,6 +126,10 @@ class PodmanRuntime:
         """Return the image's USER."""
         return await self._images.user(image)
 
+    async def image_layers(self, image: str) -> Sequence[str]:
+        """Return the folders of an image's layers, the topmost first."""
+        return [str(layer) for layer in await self._images.layers(image)]
+
     async def pull(self, image: str) -> str:
         """Fetch the image by its full name."""
         return await self._images.pull(image)
