@@ -28,11 +28,11 @@ TOLD = Counter("orch_relay_notices", "Messages to nodes that objects of their po
 _FOLLOWED = frozenset({CONFIG_MAPS.resource, SECRETS.resource})
 
 
-class _Spec(msgspec.Struct, gc=False):
+class _Spec(msgspec.Struct, frozen=True, gc=False):
     volumes: tuple[Volume, ...] = ()
 
 
-class _Pod(msgspec.Struct, gc=False):
+class _Pod(msgspec.Struct, frozen=True, gc=False):
     spec: _Spec = _Spec()
 
 
