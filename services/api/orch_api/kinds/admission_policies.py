@@ -7,6 +7,7 @@ from typing import Final
 
 from orch.errors import Cause
 from orch_api import validation
+from orch_api.extensions.expressions.admission import Wanted, Words
 from orch_api.kinds import admission_rules as rules
 from orch_api.kinds.admission_registration import GROUP
 from orch_api.kinds.columns import AGE, NAME, text
@@ -19,6 +20,7 @@ _ACTIONS: Final = ("Audit", "Deny", "Warn")
 _MAX_AUDIT_ANNOTATIONS: Final = 20
 _MAX_VALUE_EXPRESSION: Final = 5 * 1024
 _PATCH_TYPES: Final = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
+_PATCH_RESULTS: Final[dict[str, Wanted]] = {"ApplyConfiguration": "Object", "JSONPatch": "list(JSONPatch)"}
 _UNSET: Final = "<unset>"
 
 
@@ -47,8 +49,10 @@ class PolicyStrategy(Strategy):
             causes += rules.match_resources("spec.matchConstraints", constraints)
             if not constraints.get("resourceRules"):
                 causes.append(required("spec.matchConstraints.resourceRules"))
-        causes += rules.match_conditions("spec.matchConditions", spec.get("matchConditions") or ())
-        return causes + rules.variables("spec.variables", spec.get("variables") or ())
+        params = kind is not None
+        conditions: list[Document] = spec.get("matchConditions") or []
+        causes += rules.match_conditions("spec.matchConditions", conditions, Words(params=params))
+        return causes + rules.variables("spec.variables", spec.get("variables") or (), params=params)
 
 
 class ValidatingPolicyStrategy(PolicyStrategy):
@@ -65,17 +69,26 @@ class ValidatingPolicyStrategy(PolicyStrategy):
         if not validations and not annotations:
             needed = "validations or auditAnnotations must be non-empty"
             return [*causes, required("spec.validations", needed), required("spec.auditAnnotations", needed)]
+        words, quiet = _words(spec), _words(spec, authorizer=False)
         for index, one in enumerate(validations):
-            causes += _validation(f"spec.validations[{index}]", one)
-        return causes + _audit_annotations(annotations, section(obj, "metadata").get("name") or "")
+            causes += _validation(f"spec.validations[{index}]", one, words, quiet)
+        return causes + _audit_annotations(annotations, section(obj, "metadata").get("name") or "", quiet)
 
 
-def _validation(at: str, one: Document) -> list[Cause]:
-    causes = rules.expression(f"{at}.expression", one.get("expression"))
+def _words(spec: Document, *, authorizer: bool = True) -> Words:
+    """Return what the expressions of a policy may speak of."""
+    variables = rules.declared(spec.get("variables") or ())
+    return Words(variables, params=spec.get("paramKind") is not None, authorizer=authorizer)
+
+
+def _validation(at: str, one: Document, words: Words, quiet: Words) -> list[Cause]:
+    causes = rules.expression(f"{at}.expression", one.get("expression"), words, "bool")
     message_expression: str = one.get("messageExpression") or ""
     if message_expression and not message_expression.strip():
         problem = "must be non-empty if specified"
         causes.append(invalid(f"{at}.messageExpression", message_expression, problem))
+    elif message_expression:
+        causes += rules.expression(f"{at}.messageExpression", message_expression, quiet, "string")
     message: str = one.get("message") or ""
     if message and not message.strip():
         causes.append(invalid(f"{at}.message", message, "message must be non-empty if specified"))
@@ -84,7 +97,7 @@ def _validation(at: str, one: Document) -> list[Cause]:
     return causes + rules.optional(f"{at}.reason", one.get("reason"), _REASONS)
 
 
-def _audit_annotations(annotations: list[Document], policy: str) -> list[Cause]:
+def _audit_annotations(annotations: list[Document], policy: str, words: Words) -> list[Cause]:
     at = "spec.auditAnnotations"
     causes: list[Cause] = []
     if len(annotations) > _MAX_AUDIT_ANNOTATIONS:
@@ -101,6 +114,8 @@ def _audit_annotations(annotations: list[Document], policy: str) -> list[Cause]:
             causes.append(required(field, "valueExpression is not specified"))
         elif len(value.encode()) > _MAX_VALUE_EXPRESSION:
             causes.append(required(field, f"must not exceed {_MAX_VALUE_EXPRESSION} bytes in length"))
+        else:
+            causes += rules.expression(field, value, words, "string or null")
         if key in keys:
             causes.append(duplicate(f"{at}[{index}].key", key))
         keys.add(key)
@@ -122,12 +137,12 @@ class MutatingPolicyStrategy(PolicyStrategy):
         if not mutations:
             causes.append(required("spec.mutations", "mutations must contain at least one item"))
         for index, mutation in enumerate(mutations):
-            causes += _mutation(f"spec.mutations[{index}]", mutation)
+            causes += _mutation(f"spec.mutations[{index}]", mutation, _words(spec))
         policy: str = spec.get("reinvocationPolicy") or ""
         return causes + one_of("spec.reinvocationPolicy", policy, rules.REINVOCATION_POLICIES)
 
 
-def _mutation(at: str, mutation: Document) -> list[Cause]:
+def _mutation(at: str, mutation: Document, words: Words) -> list[Cause]:
     patch: str = mutation.get("patchType") or ""
     causes = one_of(f"{at}.patchType", patch, tuple(_PATCH_TYPES))
     if causes:
@@ -140,7 +155,8 @@ def _mutation(at: str, mutation: Document) -> list[Cause]:
         elif inner is None:
             causes.append(required(f"{at}.{name}", f"must be specified when patchType is {patch}"))
         else:
-            causes += rules.expression(f"{at}.{name}.expression", inner.get("expression"))
+            wanted = _PATCH_RESULTS[kind]
+            causes += rules.expression(f"{at}.{name}.expression", inner.get("expression"), words, wanted)
     return causes
 
 

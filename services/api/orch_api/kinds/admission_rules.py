@@ -1,7 +1,7 @@
 """Which requests webhooks and admission policies are about: rules, selectors, conditions and parameters.
 
-They follow k8s.io/kubernetes/pkg/apis/admissionregistration/validation. Expressions are checked for their presence;
-they are compiled where they are evaluated.
+They follow k8s.io/kubernetes/pkg/apis/admissionregistration/validation. Expressions are compiled, so that a wrong one is
+refused when it is written.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from orch.errors import Cause
 from orch_api import validation
+from orch_api.extensions.expressions.admission import Variable, Wanted, Words, problem
 from orch_api.strategy import Document, put_section
 from orch_api.validation import check, duplicate, forbidden, invalid, required, too_many, unsupported
 
@@ -115,13 +116,16 @@ def _resources(at: str, resources: list[str]) -> list[Cause]:
     return causes
 
 
-def match_conditions(at: str, conditions: Sequence[Document]) -> list[Cause]:
-    """Return what is wrong with a list of MatchConditions."""
+def match_conditions(at: str, conditions: Sequence[Document], words: Words = Words()) -> list[Cause]:  # noqa: B008
+    """Return what is wrong with a list of MatchConditions, whose expressions may speak of `words`."""
     causes = [too_many(at, len(conditions), _MAX_CONDITIONS)] if len(conditions) > _MAX_CONDITIONS else []
     names: set[str] = set()
     for index, condition in enumerate(conditions):
-        if not (condition.get("expression") or "").strip():
+        text: str = condition.get("expression") or ""
+        if not text.strip():
             causes.append(required(f"{at}[{index}].expression"))
+        else:
+            causes += _compiled(f"{at}[{index}].expression", text, words, "bool")
         name: str = condition.get("name") or ""
         field = f"{at}[{index}].name"
         causes += check(field, name, validation.qualified_name) if name else [required(field)]
@@ -202,19 +206,33 @@ def param_ref(at: str, reference: Document) -> list[Cause]:
     )
 
 
-def variables(at: str, found: Sequence[Document]) -> list[Cause]:
-    """Return what is wrong with the variables of a policy."""
+def variables(at: str, found: Sequence[Document], *, params: bool) -> list[Cause]:
+    """Return what is wrong with the variables of a policy; each may speak of those before it."""
     causes: list[Cause] = []
+    known = declared(found)
     for index, variable in enumerate(found):
         name: str = variable.get("name") or ""
         if not name.strip():
             causes.append(required(f"{at}[{index}].name", "name is not specified"))
         elif not _CEL_IDENTIFIER.fullmatch(name) or name in _CEL_RESERVED:
             causes.append(invalid(f"{at}[{index}].name", name, "name is not a valid CEL identifier"))
-        causes += expression(f"{at}[{index}].expression", variable.get("expression"))
+        words = Words(known[:index], params=params)
+        causes += expression(f"{at}[{index}].expression", variable.get("expression"), words, "any")
     return causes
 
 
-def expression(at: str, text: Any) -> list[Cause]:
-    """Return that an expression is missing."""
-    return [] if (text or "").strip() else [required(at, f"{at.rpartition('.')[2]} is not specified")]
+def declared(found: Sequence[Document]) -> tuple[Variable, ...]:
+    """Return the variables of a policy as expressions speak of them."""
+    return tuple(Variable(one.get("name") or "", one.get("expression") or "") for one in found)
+
+
+def expression(at: str, text: Any, words: Words, wanted: Wanted) -> list[Cause]:
+    """Return that an expression is missing, or why it cannot be compiled."""
+    if not (text or "").strip():
+        return [required(at, f"{at.rpartition('.')[2]} is not specified")]
+    return _compiled(at, text, words, wanted)
+
+
+def _compiled(at: str, text: str, words: Words, wanted: Wanted) -> list[Cause]:
+    wrong = problem(text, words, wanted)
+    return [invalid(at, text, wrong)] if wrong else []
