@@ -215,6 +215,13 @@ class ContainerRestartRule(View, frozen=True):
     exit_codes: RestartRuleOnExitCodes | None = None
 
 
+class ContainerResizePolicy(View, frozen=True):
+    """Whether a change of cpu or memory needs a restart: NotRequired, or RestartContainer."""
+
+    resource_name: str = ""
+    restart_policy: str = ""
+
+
 class Container(View, frozen=True):
     """A container of a pod. Init containers whose `restart_policy` is Always keep running (sidecars)."""
 
@@ -229,6 +236,7 @@ class Container(View, frozen=True):
     volume_mounts: tuple[VolumeMount, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
     resources: ResourceRequirements = ResourceRequirements()
+    resize_policy: tuple[ContainerResizePolicy, ...] = ()
     restart_policy: str = ""
     restart_policy_rules: tuple[ContainerRestartRule, ...] = ()
     startup_probe: Probe | None = None

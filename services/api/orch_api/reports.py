@@ -371,10 +371,14 @@ def _refuse(name: str, causes: list[Any]) -> None:
         raise InvalidError.of("Node", "", name, causes)
 
 
+_OF_NODES: Final = frozenset({"PodResizePending", "PodResizeInProgress"})
+"""Conditions that only a pod's node sets, and takes away by not telling them any more."""
+
+
 def _merged(old: list[Document], reported: list[Document]) -> list[Document]:
     """Return the reported conditions, an unchanged one with its old transition time, after those only others set."""
     before = {one.get("type"): one for one in old}
-    types = {one.get("type") for one in reported}
+    types = {one.get("type") for one in reported} | _OF_NODES
     merged = [one for one in old if one.get("type") not in types]
     for one in reported:
         known = before.get(one.get("type"))

@@ -56,6 +56,10 @@ class Assignments:
         item = self._informer.get(namespace, name)
         return self._workers.get(item.uid) if item is not None else None
 
+    def workers_of(self, node: str) -> list[PodWorker]:
+        """Return the workers of the pods of a node that have not ended."""
+        return [each for each in self._workers.values() if each.host.node == node and not each.settled]
+
     def pods_of(self, node: str) -> list[Item[Pod]]:
         """Return the pods that are assigned to a node."""
         return [item for item in self._informer.items() if item.object.spec.node_name == node]
@@ -186,6 +190,7 @@ class Assignments:
             try:
                 containers = await host.runtime.containers()
                 owners = {*await host.sandboxes.owners(), *await host.files.owners(), *await host.volumes.owners()}
+                owners |= {*await host.groups.owners()}
             except OrchError as error:
                 _LOG.warning("what runs on node %s is not known yet: %s", host.node, error)
                 await host.clock.sleep(delay)
@@ -221,6 +226,7 @@ class Assignments:
                     await host.sandboxes.remove(uid)
                     await host.volumes.remove(uid)
                     await host.files.remove(uid)
+                    await host.groups.remove(uid)
             except OrchError as error:
                 _LOG.warning("what is left of pod %s could not be removed: %s", uid, error)
                 await host.clock.sleep(delay)

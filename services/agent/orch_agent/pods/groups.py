@@ -51,6 +51,15 @@ class PodGroups:
             await asyncio.to_thread(self._ensure, self._hierarchy, pod, group, limits)
         return group
 
+    async def widen(self, pod: Pod) -> None:
+        """Let the pod use what it may use now or could before, whichever is more: its containers are being changed."""
+        known = self._set.get(pod.metadata.uid)
+        if self._hierarchy is not None and known is not None:
+            group, before = known
+            wide = _wider(before, group_limits(pod, self.policy))
+            await asyncio.to_thread(self._hierarchy.apply, group, wide)
+            self._set[pod.metadata.uid] = (group, wide)
+
     async def remove(self, uid: str) -> None:
         """Remove a pod's group with whatever still runs there; nothing if there is none. Raises GroupError."""
         if self._hierarchy is not None:
@@ -127,3 +136,19 @@ class PodGroups:
             return []
         names = [name for level in _LEVELS.values() for name in hierarchy.children(f"{self._node}{level}")]
         return sorted(name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX))
+
+
+def _wider(one: Limits, other: Limits) -> Limits:
+    """Return what allows all that one of two settings allows; 0 is no limit."""
+
+    def wider(first: int, second: int) -> int:
+        return max(first, second) if first and second else 0
+
+    return Limits(
+        cpu_shares=max(one.cpu_shares, other.cpu_shares),
+        cpu_quota=wider(one.cpu_quota, other.cpu_quota),
+        cpu_period=other.cpu_period,
+        memory=wider(one.memory, other.memory),
+        memory_min=min(one.memory_min, other.memory_min),
+        pids=wider(one.pids, other.pids),
+    )

@@ -21,6 +21,7 @@ from orch import telemetry
 from orch.clock import parse_rfc3339, rfc3339
 from orch.errors import OrchError
 from orch.objects.pods import EphemeralContainer, Pod, PodStatus
+from orch_agent.eviction.verdict import REASON, Eviction
 from orch_agent.network.sandbox import NetworkError, Sandbox
 from orch_agent.pods import status
 from orch_agent.pods.ending import Endings, Surroundings
@@ -30,6 +31,7 @@ from orch_agent.pods.messages import last_words
 from orch_agent.pods.naming import describe
 from orch_agent.pods.probing import PodProbes
 from orch_agent.pods.slot import CRASH_LOOP, Role, Slot
+from orch_agent.pods.tenancy import Tenancy
 from orch_agent.probes.outcome import ProbeTarget
 from orch_agent.runtimes.protocol import ContainerInfo, Identity, State
 from orch_pb.v1 import object_pb2
@@ -62,8 +64,9 @@ class PodWorker:
         trace: object_pb2.TraceContext | None = None,
         found: Sequence[ContainerInfo] = (),
     ) -> None:
-        self.pod = pod
         self.host = host
+        self._tenancy = Tenancy(host, pod, self._look_again)
+        self.pod = pod = self._tenancy.take(pod)
         self._trace = trace
         self._adopted = bool(found) or bool(pod.status.container_statuses)
         self._wake = asyncio.Event()
@@ -82,6 +85,7 @@ class PodWorker:
             fenced=lambda: host.must_stop(self.pod),
         )
         self._endings = Endings(host, around)
+        self._settled = False
         self._stop_announced: set[str] = set()
         self._before: PodStatus = pod.status
         self._told = b""
@@ -94,18 +98,36 @@ class PodWorker:
 
     def update(self, pod: Pod, trace: object_pb2.TraceContext | None) -> None:
         """Take in a newer state of the pod object."""
-        self.pod = pod
         self._trace = trace or self._trace
+        self._take(self._tenancy.take(pod))
         self.host.volumes.update(pod)
-        containers = {container.name: container for container in (*pod.spec.init_containers, *pod.spec.containers)}
-        for slot in self._slots:
-            slot.container = containers.get(slot.container.name, slot.container)
         known = {slot.container.name for slot in self._slots}
         added = (each for each in pod.spec.ephemeral_containers if each.name not in known)
         self._slots += [Slot(each, Role.EPHEMERAL, self.host.settings.back_off) for each in added]
         if self._deleted:
             self._interrupt_step()
         self._wake.set()
+
+    def _take(self, pod: Pod) -> None:
+        """Go on with the pod as it is now, or as its node lets it be."""
+        self.pod = pod
+        containers = {container.name: container for container in (*pod.spec.init_containers, *pod.spec.containers)}
+        for slot in self._slots:
+            slot.container = containers.get(slot.container.name, slot.container)
+
+    def evict(self, eviction: Eviction) -> bool:
+        """End the pod for its node's sake; False if it has ended, or is to end anyway."""
+        if self._ending:
+            return False
+        self._tenancy.evict(eviction)
+        self._end = status.End("Failed", REASON, eviction.message)
+        self.recheck()
+        return True
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing of the pod runs, or will."""
+        return self._settled
 
     def vanish(self) -> None:
         """Take in that the pod object is gone."""
@@ -123,6 +145,9 @@ class PodWorker:
     def wake(self) -> None:
         """Look at the containers again."""
         self._stale = True
+        self._wake.set()
+
+    def _look_again(self) -> None:
         self._wake.set()
 
     def recheck(self) -> None:
@@ -167,6 +192,9 @@ class PodWorker:
             await self._probes.close()
 
     async def _run(self) -> None:
+        refusal = None if self._ending else self._tenancy.admit(adopted=self._adopted)
+        if refusal is not None:
+            self._end = status.End("Failed", refusal.reason, refusal.message)
         if not self._ending and not self._adopted:
             attributes = {"namespace": self.pod.metadata.namespace, "pod": self.pod.metadata.name}
             with telemetry.span("agent.start pod", parent=self._trace, attributes=attributes):
@@ -256,10 +284,15 @@ class PodWorker:
         if self._sandbox is None:
             await self._make_sandbox()
             return
+        if (changed := self._tenancy.decide()) is not None:
+            self._take(changed)
+        if (outgrown := await self._tenancy.apply(self._slots)) is not None:
+            await self._replace(outgrown, f"Container {outgrown.container.name} resize requires restart")
+            return
         slot = self._next_slot()
         if slot is None:
             self._tell()
-            await self._pause(min(left, self._until_next_turn()))
+            await self._pause(min(left, self._until_next_turn(), self._tenancy.retry_in()))
         elif slot.running:
             await self._replace(slot)
         else:
@@ -347,11 +380,11 @@ class PodWorker:
             cut_off = [slot for slot in self._slots if slot.running]
             await self._endings.end(cut_off, self._graceful())
 
-    async def _replace(self, slot: Slot) -> None:
+    async def _replace(self, slot: Slot, why: str = "") -> None:
         """End a container whose definition changed, or whose probe or hook failed; it may run again."""
         name, doom = slot.container.name, slot.health.doom
         if doom is None:
-            message = f"Container {name} definition changed, will be restarted"
+            message = why or f"Container {name} definition changed, will be restarted"
             self.host.outlet.event(self.pod, name, "Normal", "Killing", message)
             await self._endings.end([slot], self._graceful())
             slot.replace = True
@@ -410,7 +443,7 @@ class PodWorker:
         grace = meta.deletion_grace_period_seconds if meta.deletion_timestamp else None
         if grace is None:
             grace = spec.termination_grace_period_seconds
-        return max(30 if grace is None else grace, _LEAST_GRACE)
+        return self._tenancy.grace(max(30 if grace is None else grace, _LEAST_GRACE))
 
     async def _look(self) -> None:
         """See which containers still run while some are being ended."""
@@ -448,7 +481,7 @@ class PodWorker:
                 await self._read_message(slot)
 
     async def _settle(self) -> None:
-        """Take network and volumes down and tell the final state; containers stay for their logs until the deletion."""
+        """Take all down but the ended containers, which stay for their logs; tell the final state."""
         await self.host.volumes.remove(self.pod.metadata.uid)
         if not self.pod.spec.host_network:
             await self.host.sandboxes.remove(self.pod.metadata.uid)
@@ -457,6 +490,9 @@ class PodWorker:
             slot.retry = None
         if self._end is None:
             self._end = status.End(status.stopped_phase(self._slots), self.pod.status.reason, self.pod.status.message)
+        await self.host.groups.remove(self.pod.metadata.uid)
+        self._tenancy.release()
+        self._settled = True
         self._tell()
 
     async def _remove(self) -> None:
@@ -481,7 +517,7 @@ class PodWorker:
             now=rfc3339(self.host.clock.now()),
             before=self._before,
         )
-        self._before = status.compute(self.pod, scene)
+        self._before = self._tenancy.onto(status.compute(self.pod, scene), self._slots)
         told = status.encode(self.pod, self._before)
         if told == self._told and not terminated:
             return
