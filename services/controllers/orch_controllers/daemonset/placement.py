@@ -9,10 +9,10 @@ import msgspec
 
 from orch.objects.apps import DaemonSet
 from orch.objects.cluster import Node
+from orch.objects.node_affinity import selects
 from orch.objects.pods import PodSpec, Toleration
 from orch.objects.taints import tolerates
 from orch.runtime.informer import Item
-from orch_controllers.daemonset.node_affinity import selects
 
 _OF_ALL: Final = (
     ("node.kubernetes.io/not-ready", "NoExecute"),

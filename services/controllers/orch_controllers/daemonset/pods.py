@@ -12,9 +12,9 @@ import msgspec
 
 from orch.objects.apps import DaemonSet
 from orch.objects.meta import ObjectMeta
+from orch.objects.node_affinity import NAME_FIELD
 from orch.objects.pods import Pod, PodSpec
 from orch.objects.scheme import DAEMON_SETS
-from orch_controllers.daemonset.node_affinity import NAME_FIELD
 from orch_controllers.daemonset.placement import tolerations
 from orch_controllers.pod_templates import generated_name, pod_of
 

@@ -10,12 +10,12 @@ from lagging_world import Process, World
 from stateful import daemon_set, node, pod, view
 
 from orch.objects.cluster import Node
+from orch.objects.node_affinity import selects
 from orch.objects.pods import Pod, PodSpec
 from orch.objects.scheme import DAEMON_SETS
 from orch.runtime.informer import Change, Item
 from orch.runtime.reconcile import Key
 from orch_controllers.daemonset import placement
-from orch_controllers.daemonset.node_affinity import selects
 from orch_controllers.daemonset.placement import Fit, Placement
 from orch_controllers.daemonset.pods import PodFactory, is_updated, target_of
 from orch_controllers.daemonset.reconciler import DaemonSetReconciler
