@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -29,8 +29,30 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     Without a file the process makes a key of its own, so that tokens end with it; no other process would know them.
     """
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    service_account_former_issuers: tuple[str, ...] = ()
+    """What the issuer was called before: its tokens still count."""
+    service_account_max_token_expiration: Duration = 0.0
+    """The longest life that a token can be asked for with; 0: there is no such limit."""
     api_audiences: tuple[str, ...] = ()
     """Who the api is to those who make tokens for it; the issuer when there are none."""
+    bootstrap_token_auth: bool = True
+    """Whether Secrets of the type bootstrap.kubernetes.io/token are tokens."""
+    anonymous_auth: bool = True
+    """Whether requests may be anonymous; what these may do is the authorizer's business."""
+    authentication_config_file: str = ""
+    """An AuthenticationConfiguration of apiserver.config.k8s.io/v1: issuers of JWTs, anonymous requests."""
+    authentication_token_webhook_config_file: str = ""
+    """A kubeconfig that names the webhook to be asked about tokens that nobody else knows."""
+    authentication_token_webhook_version: Literal["v1", "v1beta1"] = "v1"
+    authentication_token_webhook_cache_ttl: Duration = 120.0
+    requestheader_client_ca_file: str = ""
+    """Who vouches for authenticating proxies; without it X-Remote-* headers are nobody's word."""
+    requestheader_allowed_names: tuple[str, ...] = ()
+    """The common names of proxies that are believed; all of them when empty."""
+    requestheader_username_headers: tuple[str, ...] = ("X-Remote-User",)
+    requestheader_uid_headers: tuple[str, ...] = ("X-Remote-Uid",)
+    requestheader_group_headers: tuple[str, ...] = ("X-Remote-Group",)
+    requestheader_extra_headers_prefix: tuple[str, ...] = ("X-Remote-Extra-",)
     processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     """Processes that share the port."""
     requests_in_flight: Annotated[int, msgspec.Meta(ge=1)] = 600

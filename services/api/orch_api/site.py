@@ -111,7 +111,13 @@ async def serve(core: Core, config: ApiConfig) -> None:
     queues = audit_queues(core, config)
     app: Any = application(core, config, queues)
     listener = listen(config.address, config.port)
-    site = server(app, certificate=config.tls_cert_file, key=config.tls_key_file, client_ca=config.client_ca_file)
+    site = server(
+        app,
+        certificate=config.tls_cert_file,
+        key=config.tls_key_file,
+        client_ca=config.client_ca_file,
+        proxy_ca=config.requestheader_client_ca_file,
+    )
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(core.run(), name="core")
         settling = tasks.create_task(_settle(core), name="settle")

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 import socket
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -14,17 +13,15 @@ import msgspec
 from orch.bus.protocol import Bus
 from orch.bus.subjects import STREAMS
 from orch.clock import Clock, SystemClock
-from orch.errors import ConfigError, OrchError, UnavailableError
+from orch.errors import OrchError, UnavailableError
 from orch.store.protocol import Store
 from orch_api.addresses.advertising import Advertiser, own_address
 from orch_api.addresses.ranges import ServiceRanges
 from orch_api.addresses.setting import follow, with_ranges
 from orch_api.admission.ground import Ground
 from orch_api.admission.plugins import build as build_chain
-from orch_api.auth.authenticator import Authenticator, read_tokens
+from orch_api.auth.assembly import Authentication
 from orch_api.auth.authorizer import Authorizer
-from orch_api.auth.keys import SigningKeys
-from orch_api.auth.tokens import ServiceAccountTokens
 from orch_api.bootstrap import SystemObjects
 from orch_api.components import Components
 from orch_api.computed import Computed
@@ -82,11 +79,8 @@ class Core:
         follow(ranges, self.cache)
         self.reader = Reader(store, self.cache)
         self.authorizer = Authorizer(self.cache)
-        self.tokens = ServiceAccountTokens(
-            _signing_keys(config), config.service_account_issuer, config.api_audiences, self.cache, clock
-        )
-        known = read_tokens(Path(config.token_file)) if config.token_file else {}
-        self.authenticator = Authenticator(known, self.tokens)
+        authentication = Authentication(config, self.cache, clock)
+        self.tokens, self.authenticator = authentication.tokens, authentication.authenticator
         ground = Ground(self.cache, self.authorizer, registry, Committer(store, self.cache), clock, schemas, scale)
         self.admission = build_chain(ground, config)
         self.pipeline = Pipeline(
@@ -148,7 +142,16 @@ class Core:
         """Run until cancelled. Raises what a part ends with: nothing of it is expected to end."""
         async with asyncio.TaskGroup() as tasks:
             extensions = (self.definitions, self.lifecycle, self.api_services)
-            for part in (self.cache, *extensions, self.relay, self.reports, self.usage, self.upkeep, self.advertiser):
+            for part in (
+                self.cache,
+                self.authenticator,
+                *extensions,
+                self.relay,
+                self.reports,
+                self.usage,
+                self.upkeep,
+                self.advertiser,
+            ):
                 tasks.create_task(part.run(), name=type(part).__name__)
             await self._serve()
 
@@ -177,16 +180,6 @@ class Core:
                 backoff = min(backoff * 2, _MAX_BACKOFF)
             else:
                 return
-
-
-def _signing_keys(config: ApiConfig) -> SigningKeys:
-    """Return the keys of service accounts' tokens. Raises ConfigError when several processes have none to share."""
-    setting = "service_account_key_file"
-    if config.service_account_key_file:
-        return SigningKeys.read(Path(config.service_account_key_file), setting)
-    if config.processes > 1:
-        raise ConfigError(setting, "is needed when several processes share the port")
-    return SigningKeys.generate()
 
 
 def build(store: Store, bus: Bus, config: ApiConfig, *, clock: Clock | None = None, identity: str = "") -> Core:

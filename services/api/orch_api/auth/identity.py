@@ -12,7 +12,10 @@ MONITORING: Final = "system:monitoring"
 AUTHENTICATED: Final = "system:authenticated"
 UNAUTHENTICATED: Final = "system:unauthenticated"
 SERVICE_ACCOUNTS: Final = "system:serviceaccounts"
+SERVICE_ACCOUNT_PREFIX: Final = "system:serviceaccount:"
 APISERVER_USER: Final = "system:apiserver"
+CREDENTIAL_ID: Final = "authentication.kubernetes.io/credential-id"
+"""The extra value that tells one credential of a user from another."""
 
 _NODE_PREFIX: Final = "system:node:"
 _ADMIN_USER: Final = "orch:admin"
@@ -36,6 +39,15 @@ class Caller(msgspec.Struct, frozen=True):
             return self.user[len(_NODE_PREFIX) :]
         return ""
 
+    def authenticated(self) -> Caller:
+        """Return the caller as one of those who are known, unless its groups say already whether it is."""
+        if self.user == ANONYMOUS.user or AUTHENTICATED in self.groups or UNAUTHENTICATED in self.groups:
+            return self
+        return msgspec.structs.replace(self, groups=(*self.groups, AUTHENTICATED))
+
+
+ANONYMOUS: Final = Caller("system:anonymous", (UNAUTHENTICATED,))
+"""Who presents nothing."""
 
 APISERVER: Final = Caller(APISERVER_USER, (MASTERS, AUTHENTICATED))
 """The api itself: what it creates at its start, and nodes that register."""

@@ -1,14 +1,19 @@
-"""The keys that service accounts' tokens are signed with: RS256 for RSA keys, ES256 to ES512 for those on curves."""
+"""The keys that service accounts' tokens are signed with: RS256 for RSA keys, ES256 to ES512 for those on curves.
+
+They are rotated in their file: it is read again when it has changed, every few seconds, and at once when a token names
+a key that is not known, which another process may have begun to sign with a moment ago.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import jwt
 import msgspec
@@ -21,11 +26,24 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from prometheus_client import Counter
 
+from orch.clock import Clock
 from orch.errors import ConfigError
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+log = logging.getLogger(__name__)
+
+RELOADS: Final = Counter(
+    "orch_api_service_account_key_reloads", "Times that the file of the signing keys had changed", ("result",)
+)
+
+PERIOD: Final = 5.0
+"""Seconds between two looks at the file."""
+_PATIENCE: Final = 1.0
+"""Seconds between two looks for the sake of tokens that name unknown keys."""
 
 _BLOCK: Final = re.compile(rb"-----BEGIN (?P<kind>[A-Z ]*)-----.*?-----END (?P=kind)-----", re.DOTALL)
 _CURVES: Final = {256: "ES256", 384: "ES384", 521: "ES512"}
@@ -97,13 +115,21 @@ class SigningKeys:
         key = self._signer
         return self._jws.encode(payload, self._private, key.algorithm, {"kid": key.id, "typ": None})
 
+    def knows(self, token: str) -> bool:
+        """Return whether a token names one of the keys, or none at all. Nothing is verified."""
+        named = _named_key(token)
+        return named is None or named in self._keys
+
     def verify(self, token: str) -> bytes | None:
-        """Return the payload of a token, None when no key has signed it."""
-        try:
-            named = self._keys.get(str(self._jws.get_unverified_header(token).get("kid")))
-        except jwt.InvalidTokenError:
-            return None
-        for key in self._keys.values() if named is None else (named,):
+        """Return the payload of a token, None when no key has signed it.
+
+        The algorithm is the key's own: what the token says of it, or of places to find keys, does not count.
+        """
+        if (named := _named_key(token)) is None:
+            candidates = list(self._keys.values())
+        else:
+            candidates = [self._keys[named]] if named in self._keys else list(self._keys.values())
+        for key in candidates:
             try:
                 payload: bytes = self._jws.decode_complete(token, key.public, [key.algorithm])["payload"]
             except jwt.InvalidTokenError:
@@ -114,6 +140,88 @@ class SigningKeys:
     def jwks(self) -> dict[str, Any]:
         """Return the keys by which others verify tokens."""
         return {"keys": [key.jwk() for key in self._keys.values()]}
+
+
+class Keys(Protocol):
+    """Where the keys come from."""
+
+    @property
+    def current(self) -> SigningKeys:
+        """The keys as they are now."""
+        ...
+
+    def look(self) -> bool:
+        """Look for new keys; return whether there are some."""
+        ...
+
+
+class FixedKeys:
+    """Keys that stay as they are."""
+
+    def __init__(self, keys: SigningKeys) -> None:
+        self.current = keys
+
+    def look(self) -> bool:
+        """There are never new ones."""
+        return False
+
+
+class KeyFile:
+    """The keys of a file. What cannot be read, or holds no signing key, is reported; the keys before it stay."""
+
+    def __init__(self, path: Path, setting: str, clock: Clock) -> None:
+        self._path = path
+        self._setting = setting
+        self._clock = clock
+        self._seen = self._state()
+        self._looked = clock.monotonic()
+        self.current = SigningKeys.read(path, setting)
+
+    async def run(self) -> None:
+        """Look at the file every few seconds, for ever."""
+        while True:
+            await self._clock.sleep(PERIOD)
+            self._reload()
+
+    def look(self) -> bool:
+        """Look for new keys unless that was done a moment ago; return whether there are some."""
+        now = self._clock.monotonic()
+        if now - self._looked < _PATIENCE:
+            return False
+        self._looked = now
+        return self._reload()
+
+    def _reload(self) -> bool:
+        state = self._state()
+        if state == self._seen:
+            return False
+        self._seen = state
+        try:
+            self.current = SigningKeys.read(self._path, self._setting)
+        except ConfigError as error:
+            RELOADS.labels("failure").inc()
+            log.error("the signing keys stay as they were: %s", error)
+            return False
+        RELOADS.labels("success").inc()
+        log.info("the signing keys were read again from %s", self._path)
+        return True
+
+    def _state(self) -> tuple[int, int, int]:
+        """Return what changes when the file does; a file that is gone is one that changed."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return (0, 0, 0)
+        return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _named_key(token: str) -> str | None:
+    """Return the id of the key that a token's header names, None when it names none or is no header."""
+    try:
+        found = jwt.get_unverified_header(token).get("kid")
+    except (jwt.InvalidTokenError, RecursionError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def _supported(key: Any, setting: str) -> PrivateKey | PublicKey:

@@ -6,8 +6,6 @@ ends, or what it is bound to is gone or was replaced by another of the same name
 
 from __future__ import annotations
 
-import base64
-import binascii
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
@@ -15,13 +13,18 @@ from functools import lru_cache
 from typing import Final
 
 import msgspec
+from prometheus_client import Counter
 
 from orch.clock import Clock, parse_rfc3339
 from orch.errors import UnauthorizedError
 from orch.store.keys import ObjectKey
-from orch_api.auth.identity import AUTHENTICATED, SERVICE_ACCOUNTS, Caller
-from orch_api.auth.keys import SigningKeys
+from orch_api.auth.identity import AUTHENTICATED, CREDENTIAL_ID, SERVICE_ACCOUNTS, Caller
+from orch_api.auth.jws import claimed_issuer
+from orch_api.auth.keys import Keys, SigningKeys
 from orch_api.storage.cache import Cached, ObjectCache
+
+VALID: Final = Counter("serviceaccount_valid_tokens", "Tokens of service accounts that counted")
+STALE: Final = Counter("serviceaccount_stale_tokens", "Tokens that counted only because their life was extended")
 
 LEEWAY: Final = 60
 """Seconds by which clocks may differ, and for which what is being deleted still counts."""
@@ -63,10 +66,6 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     sub: str
 
 
-class _Issued(msgspec.Struct):
-    iss: str = ""
-
-
 class _Metadata(msgspec.Struct, rename="camel"):
     deletion_timestamp: str | None = None
 
@@ -76,22 +75,37 @@ class _Object(msgspec.Struct):
 
 
 _claims = msgspec.json.Decoder(Claims).decode
-_issued = msgspec.json.Decoder(_Issued).decode
 _object = msgspec.json.Decoder(_Object).decode
 
 
 class ServiceAccountTokens:
-    """Issues tokens and says whose they are. `audiences` are the api's own: who a token is for unless it says so."""
+    """Issues tokens and says whose they are. `audiences` are the api's own: who a token is for unless it says so.
+
+    Tokens of `former` issuers, which the api was called before, count as well.
+    """
 
     def __init__(
-        self, keys: SigningKeys, issuer: str, audiences: Sequence[str], cache: ObjectCache, clock: Clock
+        self,
+        keys: Keys,
+        issuer: str,
+        audiences: Sequence[str],
+        cache: ObjectCache,
+        clock: Clock,
+        *,
+        former: Sequence[str] = (),
     ) -> None:
-        self.keys = keys
+        self._source = keys
         self.issuer = issuer
+        self._issuers = frozenset((issuer, *former))
         self.audiences = tuple(audiences) or (issuer,)
         self._cache = cache
         self._clock = clock
-        self._verified = lru_cache(_VERIFIED)(self._verify)
+        self._verified = lru_cache(_VERIFIED)(_verify)
+
+    @property
+    def keys(self) -> SigningKeys:
+        """The keys as they are now."""
+        return self._source.current
 
     def issue(self, bound: Binding, audiences: Sequence[str], seconds: int) -> str:
         """Return a new token that ends after so many seconds."""
@@ -113,9 +127,11 @@ class ServiceAccountTokens:
 
         Raises UnauthorizedError saying why one of ours does not count, UnavailableError when that cannot be told.
         """
-        if not self._is_ours(token):
+        if claimed_issuer(token) not in self._issuers:
             return None
-        claims = self._verified(token)
+        if not self.keys.knows(token):
+            self._source.look()
+        claims = self._verified(self.keys, token)
         self._check_time(claims)
         meant = [claims.aud] if isinstance(claims.aud, str) else claims.aud or list(self.audiences)
         accepted = tuple(one for one in meant if one in audiences)
@@ -124,26 +140,10 @@ class ServiceAccountTokens:
                 f"token audiences {_listed(meant)} is invalid for the target audiences {_listed(audiences)}"
             )
         await self._check_objects(claims.kubernetes)
+        VALID.inc()
+        if (warned := claims.kubernetes.warnafter) is not None and self._clock.now().timestamp() > warned:
+            STALE.inc()
         return _caller(claims), accepted
-
-    def _is_ours(self, token: str) -> bool:
-        parts = token.split(".")
-        if len(parts) != 3:
-            return False
-        payload = parts[1]
-        try:
-            return _issued(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).iss == self.issuer
-        except (binascii.Error, ValueError):  # msgspec's errors are ValueErrors
-            return False
-
-    def _verify(self, token: str) -> Claims:
-        payload = self.keys.verify(token)
-        if payload is None:
-            raise UnauthorizedError("failed to verify the signature: no key of the issuer has made it")
-        try:
-            return _claims(payload)
-        except msgspec.MsgspecError as error:
-            raise UnauthorizedError(f"the token's claims are malformed: {error}") from error
 
     def _check_time(self, claims: Claims) -> None:
         now = self._clock.now().timestamp()
@@ -191,11 +191,21 @@ class ServiceAccountTokens:
         return None if gone else found
 
 
+def _verify(keys: SigningKeys, token: str) -> Claims:
+    payload = keys.verify(token)
+    if payload is None:
+        raise UnauthorizedError("failed to verify the signature: no key of the issuer has made it")
+    try:
+        return _claims(payload)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise UnauthorizedError(f"the token's claims are malformed: {error}") from error
+
+
 def _caller(claims: Claims) -> Caller:
     bound = claims.kubernetes
     extra: list[tuple[str, tuple[str, ...]]] = []
     if claims.jti:
-        extra.append((f"{_EXTRA}credential-id", (f"JTI={claims.jti}",)))
+        extra.append((CREDENTIAL_ID, (f"JTI={claims.jti}",)))
     for what, reference in (("node", bound.node), ("pod", bound.pod)):
         if reference is not None:
             extra.append((f"{_EXTRA}{what}-name", (reference.name,)))

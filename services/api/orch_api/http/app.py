@@ -30,6 +30,7 @@ from orch_api.http import openapi_protobuf
 from orch_api.http.audit import Auditor, Entry
 from orch_api.http.audit_policy import Attributes
 from orch_api.http.care import NOBODY
+from orch_api.http.credentials import presented
 from orch_api.http.discovery import Discovery, server_version
 from orch_api.http.document import Document
 from orch_api.http.exchange import NOT_CACHED, Exchange, Header, Receive, Scope, Send, audit_id
@@ -40,12 +41,14 @@ from orch_api.http.openapi import OpenApiDocuments
 from orch_api.http.preferences import accepts_gzip
 from orch_api.http.refusal import as_api_error, refuse
 from orch_api.http.request import check_path
-from orch_api.http.server import PEER
 
 _ALIVE: Final = frozenset({"ping"})
 """The checks of /livez: a process that fails one of them is to be started again."""
 
 _COUNTED: Final = ("/healthz", "/livez", "/readyz", "/metrics", "/version", "/openapi/v2", "/openapi/v3", "/docs")
+
+_CALLER: Final = "orch.caller"
+"""The scope's key of who asks, where that was found out for the audit log already."""
 
 _CHARSET: Final = "; charset=utf-8"  # which Litestar adds to every text
 
@@ -96,7 +99,7 @@ class Application:
                 figures.done(reply.status, time.monotonic() - started, 0.0, reply.size)
 
     async def _entry(self, auditor: Auditor, scope: Scope, headers: dict[bytes, bytes], reply: _Reply) -> Entry | None:
-        caller = await self._site.caller(scope.get(PEER), headers.get(b"authorization", b"").decode("latin-1"))
+        caller = await self._site.caller(scope)
         method: str = scope.get("method", "GET")
         asked = Attributes(caller=caller, verb=method.lower(), path=scope["path"])
         return auditor.begin(scope, headers, reply.audit_id.decode("latin-1"), asked)
@@ -151,12 +154,14 @@ class Site:
         self._ready = Health("readyz", checks)
         self._alive = Health("livez", {name: check for name, check in checks.items() if name in _ALIVE})
 
-    async def caller(self, peer: Mapping[str, Any] | None, authorization: str) -> Caller:
-        """Return who asks, NOBODY for one who cannot be identified."""
+    async def caller(self, scope: Scope) -> Caller:
+        """Return who asks, NOBODY for one who cannot be identified; found out once a request."""
         try:
-            return await self._authenticator.identify(peer, authorization)
+            known = await self._authenticator.identify(presented(scope))
         except UnauthorizedError:
             return NOBODY
+        scope[_CALLER] = known
+        return known
 
     def app(self) -> Litestar:
         """Return the routes as a Litestar application."""
@@ -235,8 +240,10 @@ class Site:
         return [token_issuer, token_keys]
 
     async def _authorize(self, request: AnyRequest) -> None:
-        peer = cast("Mapping[str, Any]", request.scope).get(PEER)
-        known = await self._authenticator.identify(peer, request.headers.get("authorization", ""))
+        scope = cast("Scope", request.scope)
+        known: Caller | None = scope.get(_CALLER)
+        if known is None:
+            known = await self._authenticator.identify(presented(scope))
         caller = assumed(known, request.scope["headers"], self._authorizer)
         self._authorizer.authorize_path(caller, request.method.lower(), request.scope["path"])
 

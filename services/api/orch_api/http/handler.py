@@ -16,6 +16,7 @@ from orch_api.auth.impersonation import assumed
 from orch_api.extensions.follower import DefinitionFollower
 from orch_api.http.aggregation import Aggregation
 from orch_api.http.care import NOBODY, Care
+from orch_api.http.credentials import presented
 from orch_api.http.discovery import Discovery
 from orch_api.http.exchange import Disconnected, Exchange, Header, Receive, Scope, Send
 from orch_api.http.media import accepted
@@ -23,7 +24,6 @@ from orch_api.http.metrics_apis import MetricsApis
 from orch_api.http.objects import ObjectRequests
 from orch_api.http.refusal import refuse_websocket
 from orch_api.http.request import Call, Target, parse_path, parse_query, verb_of
-from orch_api.http.server import PEER
 from orch_api.http.streams import Streams
 from orch_api.http.websocket_tokens import take_authorization
 from orch_api.http.websocket_watch import WebSocketExchange
@@ -128,7 +128,7 @@ class ObjectsApplication:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            known = await self._authenticator.identify(scope.get(PEER), take_authorization(scope))
+            known = await self._authenticator.identify(presented(scope, take_authorization(scope)))
             caller = assumed(known, scope["headers"], self._authorizer)
             target, resource = self.resolve(scope["path"])
             query = parse_query(scope["query_string"])
@@ -149,7 +149,7 @@ class ObjectsApplication:
 
     async def caller(self, exchange: Exchange) -> Caller:
         """Return as whom the request is to be served. Raises UnauthorizedError and ForbiddenError."""
-        known = await self._authenticator.identify(exchange.scope.get(PEER), exchange.header(b"authorization"))
+        known = await self._authenticator.identify(presented(exchange.scope))
         return assumed(known, exchange.scope["headers"], self._authorizer)
 
     def resolve(self, path: str) -> tuple[Target, Resource]:

@@ -7,7 +7,7 @@ import contextlib
 import re
 import socket
 import ssl
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, Final
 
 import httptools
@@ -15,11 +15,12 @@ import uvicorn
 from websockets.datastructures import Headers
 from websockets.server import ServerProtocol
 
+from orch_api.auth.certificates import peer_of
 from orch_api.http.connections import BoundedHttpProtocol, BoundedWebSocketProtocol, look_after
 from orch_api.http.upgrade import UPGRADE, Upgrade
 
 PEER = "orch.peer"
-"""The scope's key of the client certificate: what ssl's getpeercert() returns, None without one."""
+"""The scope's key of the client certificate: what certificates.peer_of() returns, None without one."""
 
 _MAX_EARLY: Final = 64 << 10
 """Bytes that a client may send before it was told that its upgrade is accepted."""
@@ -29,9 +30,9 @@ _LOOK_EVERY: Final = 50  # tenths of a second
 _KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
-def _peer(transport: asyncio.Transport) -> dict[str, Any] | None:
+def _peer(transport: asyncio.Transport) -> Mapping[str, Any] | None:
     channel = transport.get_extra_info("ssl_object")
-    return (channel.getpeercert() or None) if channel is not None else None
+    return peer_of(channel) if channel is not None else None
 
 
 class _ScopedApp:
@@ -39,7 +40,7 @@ class _ScopedApp:
 
     __slots__ = ("_app", "_peer")
 
-    def __init__(self, app: Any, peer: dict[str, Any] | None) -> None:
+    def __init__(self, app: Any, peer: Mapping[str, Any] | None) -> None:
         self._app = app
         self._peer = peer
 
@@ -51,7 +52,7 @@ class _ScopedApp:
 class CertificateHttpProtocol(BoundedHttpProtocol):
     """HTTP/1.1 that reads the client's certificate once a connection, and offers upgrades to the application."""
 
-    _peer: dict[str, Any] | None = None
+    _peer: Mapping[str, Any] | None = None
     _early: bytes | None = None
     """What came after a request that offers an upgrade; None as long as there was no such request."""
 
@@ -168,28 +169,36 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def server(app: Any, *, certificate: str, key: str, client_ca: str) -> Server:
-    """Return a server for `app`; client certificates are optional and verified against `client_ca`."""
-    return Server(
-        uvicorn.Config(
-            app,
-            http=CertificateHttpProtocol,
-            ws=CertificateWebSocketProtocol,
-            ws_max_size=1 << 20,
-            ws_per_message_deflate=False,
-            loop="none",
-            lifespan="off",
-            proxy_headers=False,
-            date_header=True,
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_keep_alive=120,
-            timeout_graceful_shutdown=5,
-            backlog=4096,
-            ssl_certfile=certificate or None,
-            ssl_keyfile=key or None,
-            ssl_ca_certs=client_ca or None,
-            ssl_cert_reqs=ssl.CERT_OPTIONAL if client_ca else ssl.CERT_NONE,
-        )
+def server(app: Any, *, certificate: str, key: str, client_ca: str, proxy_ca: str = "") -> Server:
+    """Return a server for `app`.
+
+    Client certificates are optional and verified against `client_ca` or, an authenticating proxy's, `proxy_ca`; which
+    of them has vouched for one is for the authenticator to find out.
+    """
+    authorities = [file for file in (client_ca, proxy_ca) if file]
+    config = uvicorn.Config(
+        app,
+        http=CertificateHttpProtocol,
+        ws=CertificateWebSocketProtocol,
+        ws_max_size=1 << 20,
+        ws_per_message_deflate=False,
+        loop="none",
+        lifespan="off",
+        proxy_headers=False,
+        date_header=True,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=120,
+        timeout_graceful_shutdown=5,
+        backlog=4096,
+        ssl_certfile=certificate or None,
+        ssl_keyfile=key or None,
+        ssl_ca_certs=authorities[0] if authorities else None,
+        ssl_cert_reqs=ssl.CERT_OPTIONAL if authorities else ssl.CERT_NONE,
     )
+    if len(authorities) > 1:
+        config.load()
+        if config.ssl is not None:
+            config.ssl.load_verify_locations(authorities[1])
+    return Server(config)

@@ -7,6 +7,7 @@ import pytest
 from orch.clock import rfc3339
 from orch.errors import BadRequestError, ConflictError, ForbiddenError, InvalidError, NotFoundError, UnauthorizedError
 from orch_api.auth.identity import Caller
+from orch_api.auth.presented import Presented
 from orch_api.pipeline import WriteOptions
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -40,7 +41,7 @@ def token_for(driver, account):
 @pytest.fixture
 def who(driver):
     async def identify(token):
-        return await driver.core.authenticator.identify(None, f"Bearer {token}")
+        return await driver.core.authenticator.identify(Presented(authorization=f"Bearer {token}"))
 
     return identify
 

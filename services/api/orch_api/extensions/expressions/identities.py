@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import msgspec
 from cel_expr_python import cel
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
 
 from orch_api.extensions.expressions.environment import Expression, ExpressionError, detail, environment
 from orch_api.extensions.expressions.messages import POOL, SchemaTypes, escape
@@ -18,14 +19,14 @@ from orch_api.extensions.props import Props
 from orch_pb.v1 import expression_pb2
 
 _TEXT: Final = Props(type="string")
-_TEXTS: Final = Props(type="array", item=_TEXT)
+_TEXTS: Final = Props(type="array", items=_TEXT)
 _USER: Final = Props(
     type="object",
     properties={
         "username": _TEXT,
         "uid": _TEXT,
         "groups": _TEXTS,
-        "extra": Props(type="object", additional=_TEXTS),
+        "extra": Props(type="object", additional_properties=_TEXTS),
     },
 )
 _TYPES: Final = SchemaTypes()
@@ -85,8 +86,7 @@ def _selected(part: Any, variable: str) -> Iterator[str]:
                 yield args[1].const_expr.string_value
     for field, value in part.ListFields():
         if field.message_type is not None:
-            several = field.label == field.LABEL_REPEATED
-            for inner in cast("Sequence[Any]", value) if several else (value,):
+            for inner in (value,) if isinstance(value, Message) else cast("Sequence[Any]", value):
                 yield from _selected(inner, variable)
 
 
