@@ -40,6 +40,9 @@ _LAST_DELAY: Final = 2.0
 _COLLECT_AFTER: Final = (20_000, 20, 20)
 """Thresholds of the cycle collector. Requests and events in flight hold some thousand objects, none of them garbage;
 CPython's own 700 would have it look through them all the time."""
+_SWITCH_INTERVAL: Final = 0.0005
+"""Seconds after which a thread that waits for the interpreter gets it. gRPC takes etcd's answers in a thread of its own,
+which with CPython's 5 ms often waits longer for the event loop's thread than etcd took to answer."""
 _FAILED: Final = 1
 _MISCONFIGURED: Final = 2
 
@@ -74,6 +77,7 @@ def run_service(
     options = parser.parse_args(arguments)
     watchdog = _Watchdog(name)
     gc.set_threshold(*_COLLECT_AFTER)
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     try:
         settings = _load(settings_type, name, options.config)
         with telemetry.setup(name, settings.telemetry, instance=f"{os.uname().nodename}-{os.getpid()}"):

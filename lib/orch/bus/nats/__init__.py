@@ -12,9 +12,10 @@ from prometheus_client import Histogram
 
 from orch.bus.mailbox import Mailbox
 from orch.bus.nats.api import JetStream
-from orch.bus.nats.connection import Connection, RawMessage
+from orch.bus.nats.connection import Connection
 from orch.bus.nats.followers import follow
 from orch.bus.nats.publish import Publisher
+from orch.bus.nats.received import Received
 from orch.bus.nats.service import Services, problem_of
 from orch.bus.nats.work_queue import work
 from orch.bus.protocol import Delivery, Handler, Link, Message, Signal, StreamSpec, Subscription
@@ -118,7 +119,7 @@ class NatsBus:
         """Yield, within the context, what is published on `subject`."""
         mailbox = Mailbox(subject, queue_limit)
 
-        def deliver(raw: RawMessage) -> None:
+        def deliver(raw: Received) -> None:
             mailbox.put(Message(subject=raw.subject, data=raw.data, reply=raw.reply))
 
         listener = await self._connection.listen(subject, deliver, refused=mailbox.fail)

@@ -20,11 +20,11 @@ from typing import Any, Final
 
 import msgspec
 from nats import errors as nats_errors
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 from prometheus_client import Counter
 
 from orch.bus import subjects
+from orch.bus.nats.received import Received
 from orch.bus.nats.session import Session
 from orch.config import NatsConfig
 from orch.errors import BusError, OrchError, UnavailableError
@@ -32,7 +32,6 @@ from orch.errors import BusError, OrchError, UnavailableError
 _log = logging.getLogger(__name__)
 
 _RECONNECTS: Final = Counter("orch_bus_reconnects_total", "Connections to NATS made after one was lost.")
-_DROPPED: Final = Counter("orch_bus_dropped_total", "Messages dropped because they came faster than they were taken.")
 _VIOLATIONS: Final = Counter(
     "orch_bus_permission_violations_total", "What the server did not permit this identity.", ["operation"]
 )
@@ -48,18 +47,8 @@ _PING_TIMEOUT: Final = 2
 _GOODBYE_TIMEOUT: Final = 1.0
 _NEVER: Final = 1 << 30
 _VIOLATION: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
-_LOCAL_MESSAGE_LIMIT: Final = 1 << 19
-_LOCAL_BYTE_LIMIT: Final = 256 << 20
-
-RawMessage = Msg
-"""A message as the client library hands it over: `subject`, `reply`, `data` and `headers` (None without any)."""
 
 NO_RESPONDERS: Final = "503"
-
-
-def status_of(message: RawMessage) -> str:
-    """Return the status that the server put in place of a message ("" for a message)."""
-    return message.headers.get("Status", "") if message.headers is not None and not message.data else ""
 
 
 class Listener(msgspec.Struct, eq=False):
@@ -67,7 +56,7 @@ class Listener(msgspec.Struct, eq=False):
 
     subject: str
     queue: str
-    deliver: Callable[[RawMessage], None]
+    deliver: Callable[[Received], None]
     refused: Callable[[OrchError], None]
     """The server does not permit this subscription."""
     interrupted: Callable[[], None]
@@ -78,7 +67,7 @@ class Listener(msgspec.Struct, eq=False):
 class _Waiting(msgspec.Struct, frozen=True, eq=False):
     subject: str
     deadline: float
-    settle: Callable[[RawMessage | OrchError], None]
+    settle: Callable[[Received | OrchError], None]
 
 
 def _ignore() -> None:
@@ -156,7 +145,7 @@ class Connection:
         client = self._client
         try:
             with _cancellable():
-                await client.publish(subject, data, reply=reply, headers=dict(headers) if headers else None)
+                await client.send(subject, data, reply, headers)
         except nats_errors.MaxPayloadError as error:
             limit = client.max_payload
             problem = f"a message of {len(data)} bytes on {subject} is larger than the bus takes ({limit})"
@@ -169,16 +158,16 @@ class Connection:
 
     async def ask(
         self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] | None = None
-    ) -> RawMessage:
+    ) -> Received:
         """Return the answer to a request. Raises UnavailableError at once when nobody listens on `subject`."""
         await self.ready(min(timeout, READY_TIMEOUT))
         answer = await self._exchange(subject, data, headers, timeout)
-        if status_of(answer) == NO_RESPONDERS:
+        if answer.status == NO_RESPONDERS:
             raise UnavailableError(f"nobody serves {subject}")
         return answer
 
     def expect(
-        self, subject: str, settle: Callable[[RawMessage | OrchError], None], *, timeout: float
+        self, subject: str, settle: Callable[[Received | OrchError], None], *, timeout: float
     ) -> tuple[int, str]:
         """Return a token and the reply subject for a message on `subject`; `settle` is called once with the outcome."""
         token = next(self._tokens)
@@ -192,7 +181,7 @@ class Connection:
     async def listen(
         self,
         subject: str,
-        deliver: Callable[[RawMessage], None],
+        deliver: Callable[[Received], None],
         *,
         queue: str = "",
         refused: Callable[[OrchError], None] | None = None,
@@ -359,10 +348,6 @@ class Connection:
         return client
 
     def _on_error(self, client: Session, lost: asyncio.Event, error: Exception) -> None:
-        if isinstance(error, nats_errors.SlowConsumerError):
-            _DROPPED.inc()
-            _log.error("Messages on %s come faster than they are taken: dropped", error.subject)
-            return
         violation = _VIOLATION.search(str(error))
         if violation is not None:
             self._on_violation(violation.group(1), violation.group(2))
@@ -406,7 +391,7 @@ class Connection:
     def _listener(
         self,
         subject: str,
-        deliver: Callable[[RawMessage], None],
+        deliver: Callable[[Received], None],
         *,
         queue: str = "",
         refused: Callable[[OrchError], None] | None = None,
@@ -420,24 +405,13 @@ class Connection:
         return listener
 
     async def _subscribe(self, client: Session, listener: Listener) -> None:
-        async def deliver(message: Msg) -> None:
-            listener.deliver(message)
+        listener.subscription = await client.listen(listener.subject, listener.queue, listener.deliver)
 
-        listener.subscription = await client.subscribe(  # pyright: ignore[reportUnknownMemberType] - a bare Future
-            listener.subject,
-            queue=listener.queue,
-            cb=deliver,
-            pending_msgs_limit=_LOCAL_MESSAGE_LIMIT,
-            pending_bytes_limit=_LOCAL_BYTE_LIMIT,
-        )
-
-    async def _exchange(
-        self, subject: str, data: bytes, headers: Mapping[str, str] | None, timeout: float
-    ) -> RawMessage:
+    async def _exchange(self, subject: str, data: bytes, headers: Mapping[str, str] | None, timeout: float) -> Received:
         """Return the answer to a message on `subject`, or ("") the message itself, sent to where answers arrive."""
-        future: asyncio.Future[RawMessage] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
 
-        def settle(outcome: RawMessage | OrchError) -> None:
+        def settle(outcome: Received | OrchError) -> None:
             if future.done():
                 return
             if isinstance(outcome, OrchError):
@@ -456,7 +430,7 @@ class Connection:
             self.forget(token)
             future.cancel()
 
-    def _take_reply(self, message: RawMessage) -> None:
+    def _take_reply(self, message: Received) -> None:
         waiting = self._waiting.pop(int(message.subject[len(self._reply_prefix) :]), None)
         if waiting is not None:
             waiting.settle(message)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from orch.bus.nats.connection import RawMessage
+from typing import Final
+
+from orch.bus.nats.received import Header, Received
 from orch.bus.protocol import Message
+
+_MESSAGE_ID: Final = Header("Nats-Msg-Id")
 
 
 def positions(reply: str) -> tuple[int, int, int]:
@@ -17,13 +21,12 @@ def positions(reply: str) -> tuple[int, int, int]:
     return int(tokens[first]), int(tokens[first + 1]), int(tokens[first + 3])
 
 
-def message_of(raw: RawMessage) -> Message:
-    """Return a delivered message."""
-    headers = raw.headers
+def message_of(raw: Received, sequence: int) -> Message:
+    """Return a delivered message; `sequence` is the one of its `positions`."""
     return Message(
         subject=raw.subject,
         data=raw.data,
-        sequence=positions(raw.reply)[0],
-        message_id=headers.get("Nats-Msg-Id", "") if headers is not None else "",
+        sequence=sequence,
+        message_id=raw.header(_MESSAGE_ID),
         reply=raw.reply,
     )

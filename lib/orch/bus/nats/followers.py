@@ -19,8 +19,9 @@ from typing import Final
 from prometheus_client import Counter
 
 from orch.bus.nats.api import STREAM_NOT_FOUND, ConsumerConfig, JetStream, JetStreamError, nanoseconds
-from orch.bus.nats.connection import Connection, Listener, RawMessage, status_of
+from orch.bus.nats.connection import Connection, Listener
 from orch.bus.nats.delivery import message_of, positions
+from orch.bus.nats.received import Header, Received
 from orch.bus.protocol import Message, Signal
 from orch.errors import OrchError, UnavailableError
 
@@ -36,6 +37,8 @@ _ORPHANED: Final = 10.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
 _CONTROL: Final = "100"
+_STALLED: Final = Header("Nats-Consumer-Stalled")
+_LAST_DELIVERED: Final = Header("Nats-Last-Consumer")
 
 
 class _Consumer:
@@ -44,7 +47,7 @@ class _Consumer:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._listener: Listener | None = None
-        self._arrived: deque[RawMessage] = deque()
+        self._arrived: deque[Received] = deque()
         self._wake = asyncio.Event()
         self._lost = False
         self._refusal: OrchError | None = None
@@ -75,7 +78,7 @@ class _Consumer:
         if self._listener is not None:
             await self._connection.ignore(self._listener)
 
-    async def next(self) -> RawMessage | None:
+    async def next(self) -> Received | None:
         """Return what came next; None when the consumer is lost."""
         while not self._arrived:
             if self._refusal is not None:
@@ -90,7 +93,7 @@ class _Consumer:
                 return None
         return self._arrived.popleft()
 
-    def _deliver(self, message: RawMessage) -> None:
+    def _deliver(self, message: Received) -> None:
         self._arrived.append(message)
         self._wake.set()
 
@@ -145,7 +148,7 @@ async def _read(connection: Connection, consumer: _Consumer) -> AsyncGenerator[M
         raw = await consumer.next()
         if raw is None:
             return
-        status = status_of(raw)
+        status = raw.status
         if status == _CONTROL:
             idle = await _answer_control(connection, raw, delivered)
             if idle is None:
@@ -156,21 +159,20 @@ async def _read(connection: Connection, consumer: _Consumer) -> AsyncGenerator[M
             continue
         if status:
             return
-        _, number, pending = positions(raw.reply)
+        sequence, number, pending = positions(raw.reply)
         if number != delivered + 1:
             _log.warning("Delivery %d follows delivery %d: starting over", number, delivered)
             return
         delivered = number
-        yield message_of(raw)
+        yield message_of(raw, sequence)
         if not synced and pending == 0:
             synced = True
             yield Signal.SYNCED
 
 
-async def _answer_control(connection: Connection, raw: RawMessage, delivered: int) -> bool | None:
+async def _answer_control(connection: Connection, raw: Received, delivered: int) -> bool | None:
     """Answer flow control and check a heartbeat: True when the server has nothing to deliver, None after a gap."""
-    headers = raw.headers or {}
-    stalled = headers.get("Nats-Consumer-Stalled", "")
+    stalled = raw.header(_STALLED)
     reply = raw.reply or stalled
     if reply:
         try:
@@ -180,6 +182,6 @@ async def _answer_control(connection: Connection, raw: RawMessage, delivered: in
             return None
     if raw.reply:
         return False
-    if int(headers.get("Nats-Last-Consumer", delivered)) != delivered:
+    if int(raw.header(_LAST_DELIVERED) or delivered) != delivered:
         return None
     return not stalled

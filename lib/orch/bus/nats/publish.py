@@ -11,7 +11,8 @@ import msgspec
 from prometheus_client import Counter
 
 from orch.bus.nats.api import JetStream, JetStreamError, check_answer
-from orch.bus.nats.connection import NO_RESPONDERS, Connection, RawMessage, status_of
+from orch.bus.nats.connection import NO_RESPONDERS, Connection
+from orch.bus.nats.received import Received
 from orch.bus.patterns import matches_any
 from orch.bus.protocol import Link
 from orch.errors import BusError, OrchError, StaleWriterError, UnavailableError
@@ -83,7 +84,7 @@ class Publisher:
         await self._room.acquire()
         settled = False
 
-        def settle(outcome: RawMessage | OrchError) -> None:
+        def settle(outcome: Received | OrchError) -> None:
             nonlocal settled
             settled = True
             self._room.release()
@@ -100,7 +101,7 @@ class Publisher:
             raise
         return future
 
-    def _settle(self, future: asyncio.Future[int], outcome: RawMessage | OrchError, subject: str, chain: str) -> None:
+    def _settle(self, future: asyncio.Future[int], outcome: Received | OrchError, subject: str, chain: str) -> None:
         try:
             sequence = _sequence_of(outcome, subject)
         except OrchError as error:
@@ -142,10 +143,10 @@ def _headers(link: Link, fence: dict[str, str]) -> dict[str, str]:
     return headers
 
 
-def _sequence_of(outcome: RawMessage | OrchError, subject: str) -> int:
+def _sequence_of(outcome: Received | OrchError, subject: str) -> int:
     if isinstance(outcome, OrchError):
         raise outcome
-    if status_of(outcome) == NO_RESPONDERS:
+    if outcome.status == NO_RESPONDERS:
         raise UnavailableError(f"no stream takes {subject}")
     try:
         check_answer(outcome.data, f"the message on {subject} was refused")

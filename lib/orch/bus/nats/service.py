@@ -14,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from orch.bus.nats.connection import Connection, Listener, RawMessage
+from orch.bus.nats.connection import Connection, Listener
+from orch.bus.nats.received import Header, Received
 from orch.bus.protocol import Handler, Message, Subscription
 from orch.bus.serving import RequestPool
 from orch.errors import OrchError
@@ -23,12 +24,13 @@ _VERSION: Final = "0.1.0"
 _SHARED: Final = "orch"
 """The queue of those who serve a subject outside any service."""
 _ERROR: Final = "Nats-Service-Error"
+_ERROR_HEADER: Final = Header(_ERROR)
 _ERROR_CODE: Final = "Nats-Service-Error-Code"
 
 
-def problem_of(answer: RawMessage) -> str:
+def problem_of(answer: Received) -> str:
     """Return why a request was not answered ("" when it was)."""
-    return answer.headers.get(_ERROR, "") if answer.headers is not None else ""
+    return answer.header(_ERROR_HEADER)
 
 
 class _EndpointInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,8 +159,8 @@ class Services:
         await self._connection.publish(request.reply, data, headers=headers)
 
 
-def _into(pool: RequestPool) -> Callable[[RawMessage], None]:
-    def deliver(raw: RawMessage) -> None:
+def _into(pool: RequestPool) -> Callable[[Received], None]:
+    def deliver(raw: Received) -> None:
         pool.accept(Message(subject=raw.subject, data=raw.data, reply=raw.reply))
 
     return deliver

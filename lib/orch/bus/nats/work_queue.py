@@ -19,8 +19,9 @@ from orch.bus.nats.api import (
     JetStreamError,
     nanoseconds,
 )
-from orch.bus.nats.connection import Connection, RawMessage, status_of
-from orch.bus.nats.delivery import message_of
+from orch.bus.nats.connection import Connection
+from orch.bus.nats.delivery import message_of, positions
+from orch.bus.nats.received import Received
 from orch.bus.protocol import Delivery, Message
 from orch.errors import UnavailableError
 
@@ -102,11 +103,11 @@ class _Inbox:
     """Where pulled messages arrive."""
 
     def __init__(self) -> None:
-        self._arrived: deque[RawMessage] = deque()
+        self._arrived: deque[Received] = deque()
         self._wake = asyncio.Event()
         self._lost = False
 
-    def put(self, message: RawMessage) -> None:
+    def put(self, message: Received) -> None:
         self._arrived.append(message)
         self._wake.set()
 
@@ -114,7 +115,7 @@ class _Inbox:
         self._lost = True
         self._wake.set()
 
-    async def next(self) -> RawMessage | None:
+    async def next(self) -> Received | None:
         """Return the next message; None after the connection was lost or too long a silence."""
         while not self._arrived:
             if self._lost:
@@ -164,16 +165,16 @@ async def _pull(connection: Connection, subject: str, held: _Held) -> AsyncGener
                 raw = await inbox.next()
                 if raw is None:
                     return
-                status = status_of(raw)
+                status = raw.status
                 if status == _CONTROL:
                     continue
                 if status in _PULL_ENDS:
                     break
                 if status:
-                    _log.info("The pull on %s was ended: %s %s", subject, status, raw.headers)
+                    _log.info("The pull on %s was ended: %s %s", subject, status, raw.head)
                     return
                 batch -= 1
-                message = message_of(raw)
+                message = message_of(raw, positions(raw.reply)[0])
                 held.take(message.sequence)
                 yield _NatsDelivery(connection, message, held.settle)
     finally:
