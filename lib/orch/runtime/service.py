@@ -41,8 +41,8 @@ _COLLECT_AFTER: Final = (20_000, 20, 20)
 """Thresholds of the cycle collector. Requests and events in flight hold some thousand objects, none of them garbage;
 CPython's own 700 would have it look through them all the time."""
 _SWITCH_INTERVAL: Final = 0.0005
-"""Seconds after which a thread that waits for the interpreter gets it. gRPC takes etcd's answers in a thread of its own,
-which with CPython's 5 ms often waits longer for the event loop's thread than etcd took to answer."""
+"""Seconds after which a thread that waits for the interpreter gets it. gRPC takes etcd's answers in a thread of its
+own, which with CPython's 5 ms often waits longer for the event loop's thread than etcd took to answer."""
 _FAILED: Final = 1
 _MISCONFIGURED: Final = 2
 
