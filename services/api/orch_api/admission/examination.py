@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from orch.store.keys import ObjectKey
 from orch_api.admission.asking_rights import Deciding, Rights
 from orch_api.admission.chain import Request
@@ -40,7 +42,7 @@ class Examination:
                 "authorizer": authorizer(),
                 "authorizer.requestResource": request_resource(self._question()),
             }
-        return Inputs({"object": shown, "oldObject": old, "params": params, **fixed})
+        return Inputs({"object": _plain(shown), "oldObject": _plain(old), "params": _plain(params), **fixed})
 
     async def evaluate(self, program: Program, inputs: Inputs) -> Any:
         """Return an expression's result. Raises ExpressionError."""
@@ -76,6 +78,15 @@ class Examination:
             namespace=namespace_of(request),
             name=request.name,
         )
+
+
+def _plain(document: Document | None) -> Document | None:
+    """Return a document without bytes that are still to be decoded: the fields that managers own."""
+    metadata = section(document or {}, "metadata")
+    if document is None or "managedFields" not in metadata:
+        return document
+    managed = msgspec.json.decode(msgspec.json.encode(metadata["managedFields"]))
+    return {**document, "metadata": {**metadata, "managedFields": managed}}
 
 
 def _namespace_object(request: Request, cache: ObjectCache) -> Document | None:

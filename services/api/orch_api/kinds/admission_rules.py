@@ -1,7 +1,7 @@
 """Which requests webhooks and admission policies are about: rules, selectors, conditions and parameters.
 
-They follow k8s.io/kubernetes/pkg/apis/admissionregistration/validation. Expressions are compiled, so that a wrong one is
-refused when it is written.
+They follow k8s.io/kubernetes/pkg/apis/admissionregistration/validation. Expressions are compiled, so that a wrong one
+is refused when it is written.
 """
 
 from __future__ import annotations
