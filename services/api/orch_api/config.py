@@ -81,6 +81,10 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Admission plugins that are off although they are on by default."""
     admission_control_config_file: str = ""
     """An AdmissionConfiguration of apiserver.config.k8s.io/v1: what plugins are configured with."""
+    default_not_ready_toleration_seconds: Annotated[int, msgspec.Meta(ge=0)] = 3
+    """How long pods stay bound to a node that is not ready, unless they say so themselves (docs/adr/0003)."""
+    default_unreachable_toleration_seconds: Annotated[int, msgspec.Meta(ge=0)] = 3
+    """How long pods stay bound to a node that cannot be reached, unless they say so themselves."""
     compaction_interval: Duration = 300.0
     """How often the store's old revisions are forgotten, and how long they are kept."""
     event_ttl: Duration = 3600.0

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ from orch.errors import (
 from orch.runtime.leader import LeaderElector
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Compare, Store
+from orch_api.kinds.node_labels import not_for_nodes
 from orch_api.registry import Registry, Resource
 from orch_api.schema import Schemas
 from orch_api.storage.cache import Cached, ObjectCache
@@ -297,6 +298,7 @@ class ReportConsumer:
 
     async def _register(self, key: ObjectKey, reported: Document) -> None:
         given = section(reported, "metadata")
+        _check_labels(key.name, given, {})
         document: Document = {
             "kind": "Node",
             "apiVersion": "v1",
@@ -359,6 +361,14 @@ def _check_author(node: str, *named: str) -> None:
             raise ForbiddenError.of("nodes", "", name, f'node "{node}" reports for another')
 
 
+def _check_labels(node: str, given: Document, known: Mapping[str, str]) -> None:
+    """Refuse labels that a node may not give itself. Raises ForbiddenError."""
+    withheld = not_for_nodes({**section(given, "labels"), **known}, known)
+    if withheld:
+        problem = f'node "{node}" is not allowed to set the following labels: {", ".join(withheld)}'
+        raise ForbiddenError.of("nodes", "", node, problem)
+
+
 def _required(registry: Registry, plural: str) -> Resource:
     resource = registry.stored("", plural)
     if resource is None:
@@ -393,6 +403,7 @@ def _update_node(document: Document, reported: Document) -> None:
     """Take the status of a report; labels, annotations and pod ranges only where the node has none yet."""
     metadata: Document = document["metadata"]
     given = section(reported, "metadata")
+    _check_labels(metadata["name"], given, section(metadata, "labels"))
     for field in ("labels", "annotations"):
         if given.get(field):
             metadata[field] = {**given[field], **(metadata.get(field) or {})}

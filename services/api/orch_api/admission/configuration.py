@@ -15,6 +15,7 @@ StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 _ENABLE: Final = "enable_admission_plugins"
 _DISABLE: Final = "disable_admission_plugins"
+_FILE: Final = "admission_control_config_file"
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -35,6 +36,10 @@ class Given(msgspec.Struct, frozen=True):
     def refuse(self, path: str, problem: str) -> ConfigError:
         """Return the error for a value whose type is right, but which cannot be."""
         return ConfigError(f"{self.place}: {path}", problem)
+
+    def missing(self, name: str) -> ConfigError:
+        """Return the error for a plugin that is on without the configuration that it cannot do without."""
+        return ConfigError(_FILE, f"{name} is on and has no configuration there")
 
 
 NOTHING_GIVEN: Final = Given()

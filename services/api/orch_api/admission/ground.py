@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from orch.clock import Clock
+from orch_api.admission.default_tolerations import DEFAULT_SECONDS
 from orch_api.admission.questions import ScaleForm
 from orch_api.auth.authorizer import Authorizer
 from orch_api.registry import Registry
@@ -23,3 +24,5 @@ class Ground(msgspec.Struct, frozen=True):
     clock: Clock
     schemas: Schemas
     scale: ScaleForm
+    toleration_seconds: tuple[int, int] = (DEFAULT_SECONDS, DEFAULT_SECONDS)
+    """For how long pods tolerate nodes that are not ready, and that are unreachable."""

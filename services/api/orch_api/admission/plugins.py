@@ -8,12 +8,28 @@ from typing import Final
 
 import msgspec
 
+from orch_api.admission.anti_affinity import LimitPodHardAntiAffinityTopology
+from orch_api.admission.certificates import CertificateApproval, CertificateSigning, CertificateSubjectRestriction
 from orch_api.admission.chain import Chain, Plugin
+from orch_api.admission.claim_resizes import PersistentVolumeClaimResize
 from orch_api.admission.configuration import NOTHING_GIVEN, Given, chosen, read_configuration
+from orch_api.admission.default_classes import DefaultIngressClass, DefaultStorageClass
+from orch_api.admission.default_tolerations import DefaultTolerationSeconds
+from orch_api.admission.event_rates import EventRateLimit
+from orch_api.admission.extended_tolerations import ExtendedResourceToleration
+from orch_api.admission.external_ips import DenyServiceExternalIPs
 from orch_api.admission.ground import Ground
 from orch_api.admission.namespaces import NamespaceLifecycle
+from orch_api.admission.node_restriction import NodeRestriction
+from orch_api.admission.node_taints import TaintNodesByCondition
+from orch_api.admission.owner_references import OwnerReferencesPermissionEnforcement
 from orch_api.admission.policies import MutatingPolicies, ValidatingPolicies
 from orch_api.admission.priorities import Priorities
+from orch_api.admission.pull_images import AlwaysPullImages
+from orch_api.admission.runtime_classes import RuntimeClass
+from orch_api.admission.storage_protection import StorageObjectInUseProtection
+from orch_api.admission.topology_labels import PodTopologyLabels
+from orch_api.admission.trust_bundles import ClusterTrustBundleAttest
 from orch_api.config import ApiConfig
 
 
@@ -33,7 +49,30 @@ class Entry(msgspec.Struct, frozen=True):
 
 PLUGINS: Final = (
     Entry(NamespaceLifecycle, lambda ground, _: NamespaceLifecycle(ground.cache)),
+    Entry(LimitPodHardAntiAffinityTopology, lambda _, __: LimitPodHardAntiAffinityTopology(), on=False),
+    Entry(NodeRestriction, lambda ground, _: NodeRestriction(ground.cache, ground.authorizer)),
+    Entry(TaintNodesByCondition, lambda _, __: TaintNodesByCondition()),
+    Entry(AlwaysPullImages, lambda _, __: AlwaysPullImages(), on=False),
     Entry(Priorities, lambda ground, _: Priorities(ground.cache)),
+    Entry(DefaultTolerationSeconds, lambda ground, _: DefaultTolerationSeconds(*ground.toleration_seconds)),
+    Entry(EventRateLimit, lambda ground, given: EventRateLimit(given, ground.clock), on=False, configurable=True),
+    Entry(ExtendedResourceToleration, lambda _, __: ExtendedResourceToleration(), on=False),
+    Entry(DefaultStorageClass, lambda ground, _: DefaultStorageClass(ground.cache)),
+    Entry(StorageObjectInUseProtection, lambda _, __: StorageObjectInUseProtection(), on=False),
+    Entry(
+        OwnerReferencesPermissionEnforcement,
+        lambda ground, _: OwnerReferencesPermissionEnforcement(ground.authorizer, ground.registry),
+        on=False,
+    ),
+    Entry(PersistentVolumeClaimResize, lambda ground, _: PersistentVolumeClaimResize(ground.cache)),
+    Entry(RuntimeClass, lambda ground, _: RuntimeClass(ground.cache)),
+    Entry(CertificateApproval, lambda ground, _: CertificateApproval(ground.authorizer)),
+    Entry(CertificateSigning, lambda ground, _: CertificateSigning(ground.authorizer)),
+    Entry(ClusterTrustBundleAttest, lambda ground, _: ClusterTrustBundleAttest(ground.authorizer)),
+    Entry(CertificateSubjectRestriction, lambda _, __: CertificateSubjectRestriction()),
+    Entry(DefaultIngressClass, lambda ground, _: DefaultIngressClass(ground.cache)),
+    Entry(DenyServiceExternalIPs, lambda _, __: DenyServiceExternalIPs(), on=False),
+    Entry(PodTopologyLabels, lambda ground, _: PodTopologyLabels(ground.cache)),
     Entry(
         MutatingPolicies,
         lambda ground, _: MutatingPolicies(
@@ -49,6 +88,8 @@ PLUGINS: Final = (
 
 def build(ground: Ground, config: ApiConfig) -> Chain:
     """Return the chain that the settings ask for. Raises ConfigError."""
+    seconds = (config.default_not_ready_toleration_seconds, config.default_unreachable_toleration_seconds)
+    ground = msgspec.structs.replace(ground, toleration_seconds=seconds)
     known = tuple(entry.name for entry in PLUGINS)
     default = tuple(entry.name for entry in PLUGINS if entry.on)
     names = chosen(default, known, config.enable_admission_plugins, config.disable_admission_plugins)

@@ -5,13 +5,13 @@ Unlike in Kubernetes, a pod that names no class may bring a priority of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Final
 
 import msgspec
 
 from orch.errors import ForbiddenError
 from orch_api.admission.chain import CREATE, UPDATE, Plugin, Request, Rule
+from orch_api.admission.known import Known
 from orch_api.kinds.pod_defaults import SYSTEM_PRIORITIES
 from orch_api.storage.cache import ObjectCache
 from orch_api.strategy import put_section, section
@@ -38,8 +38,7 @@ class Priorities(Plugin):
 
     def __init__(self, cache: ObjectCache) -> None:
         self._cache = cache
-        self._known: Mapping[str, _Class] = {}
-        self._known_at = -1
+        self._classes = Known(cache, _GROUP, _CLASSES, _decode)
 
     async def mutate(self, request: Request) -> None:
         """Give a new pod its priority. Raises ForbiddenError for a class that is not there."""
@@ -81,24 +80,12 @@ class Priorities(Plugin):
             problem = f"PriorityClass {other} is already marked as default. Only one default can exist"
             raise ForbiddenError.of(_CLASSES, _GROUP, request.name, problem)
 
-    def _classes(self) -> Mapping[str, _Class]:
-        """Return the classes by name, read again only when one changed."""
-        changed = self._cache.changed(_GROUP, _CLASSES)
-        if changed != self._known_at:
-            self._known = {item.key.name: _decode(item.json) for item in self._cache.select(_GROUP, _CLASSES)}
-            self._known_at = changed
-        return self._known
-
     def _default(self) -> str:
         """Return the class of pods that name none: of several, which two writers at once can make, the lowest."""
-        defaults = [(one.value, name) for name, one in self._classes().items() if one.globalDefault]
+        defaults = [(one.value, name) for name, one in self._classes.all().items() if one.globalDefault]
         return min(defaults)[1] if defaults else ""
 
     async def _find(self, name: str) -> _Class | None:
-        found = self._classes().get(name)
-        if found is None and name in SYSTEM_PRIORITIES:
+        if name in SYSTEM_PRIORITIES and name not in self._classes.all():
             return _Class(SYSTEM_PRIORITIES[name])
-        if found is None:  # it may have been created a moment ago, through another process
-            await self._cache.catch_up()
-            found = self._classes().get(name)
-        return found
+        return await self._classes.find(name)

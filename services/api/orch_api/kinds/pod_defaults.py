@@ -1,6 +1,6 @@
 """What a pod's user leaves out.
 
-Source: k8s.io/kubernetes/pkg/apis/core/v1/defaults.go, and the admission plugins that Kubernetes has on by default.
+Source: k8s.io/kubernetes/pkg/apis/core/v1/defaults.go. What plugins add is theirs (orch_api.admission).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def default_pod_spec(spec: Document) -> None:
         _canonical_resources(found)
 
 
-def default_pod(spec: Document, toleration_seconds: int) -> None:
+def default_pod(spec: Document) -> None:
     """Fill in what only pods get, not templates; call `default_pod_spec` before."""
     _set_absent(spec, enableServiceLinks=True, preemptionPolicy="PreemptLowerPriority")
     if spec.get("priority") is None:
@@ -98,24 +98,6 @@ def default_pod(spec: Document, toleration_seconds: int) -> None:
         for container in _containers(spec):
             for port in container.get("ports") or ():
                 _set(port, hostPort=port.get("containerPort") or 0)
-    _default_tolerations(spec, toleration_seconds)
-
-
-_LOST_NODE_TAINTS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-
-
-def _default_tolerations(spec: Document, seconds: int) -> None:
-    """Let the pod stay on a lost node for a while, unless it says itself for how long (DefaultTolerationSeconds)."""
-    tolerations: list[Document] = spec.get("tolerations") or []
-    for taint in _LOST_NODE_TAINTS:
-        if not any(_tolerates(toleration, taint) for toleration in tolerations):
-            found = {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
-            tolerations = [*tolerations, found]
-    spec["tolerations"] = tolerations
-
-
-def _tolerates(toleration: Document, taint: str) -> bool:
-    return (toleration.get("key") or taint) == taint and (toleration.get("effect") or "NoExecute") == "NoExecute"
 
 
 def _default_container(container: Document) -> None:

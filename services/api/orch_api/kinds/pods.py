@@ -17,9 +17,6 @@ from orch_api.resource import PROXY_VERBS, Resource, Subresource
 from orch_api.strategy import Document, Strategy, generation, keep, put_section, section
 from orch_api.validation import forbidden, inclusive_range, invalid, same
 
-DEFAULT_TOLERATION_SECONDS: Final = 3
-"""How long a pod stays bound to a lost node by default; Kubernetes waits 300 s (docs/adr/0003)."""
-
 _FROZEN: Final = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -40,14 +37,11 @@ class PodStrategy(Strategy):
     has_status = True
     has_generation = True
 
-    def __init__(self, toleration_seconds: int = DEFAULT_TOLERATION_SECONDS) -> None:
-        self._toleration_seconds = toleration_seconds
-
     def default(self, obj: Document) -> None:
         """Fill in what the user left out; a pod without a spec is left for validation to refuse."""
         spec = put_section(obj, "spec")
         default_pod_spec(spec)
-        default_pod(spec, self._toleration_seconds)
+        default_pod(spec)
 
     def prepare_create(self, obj: Document) -> None:
         """Start as Pending, with the class of service that follows from the resources."""

@@ -13,15 +13,14 @@ from orch.errors import NotFoundError
 from orch.objects.pods import Pod
 from orch.objects.quota import ResourceQuota
 from orch.objects.scheme import EVENTS, PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, SERVICES, Kind
+from orch.quotas.amounts import COUNT, ONE, ZERO, Amounts, add, of_claim, of_pod, of_service
+from orch.quotas.scopes import claim_matches, pod_matches, requirements
 from orch.runtime.informer import Change
 from orch.runtime.reconcile import DONE, Key, Result
 from orch_controllers.context import Context
 from orch_controllers.pacing import Pacing
 from orch_controllers.pod_state import is_finished
-from orch_controllers.resource_quota.amounts import ONE, ZERO, Amounts, add, of_claim, of_pod, of_service
-from orch_controllers.resource_quota.scopes import claim_matches, pod_matches, requirements
 
-_COUNT: Final = "count/"
 _LEGACY: Final = frozenset({"configmaps", "secrets", "replicationcontrollers", "resourcequotas"})
 """Kinds that are counted by their bare name, too, beside those that have rules of their own."""
 _PAUSE: Final = 0.5
@@ -81,15 +80,15 @@ class ResourceQuotaReconciler:
         now = self._clock.now()
         for item in self._pods.items(namespace):
             if pod_matches(item.object, wanted):
-                add(total, {**of_pod(item.object, now), f"{_COUNT}pods": ONE})
+                add(total, {**of_pod(item.object, now), f"{COUNT}pods": ONE})
         for item in self._claims.items(namespace):
             if claim_matches(item.object, wanted):
-                add(total, {**of_claim(item.object), f"{_COUNT}persistentvolumeclaims": ONE})
+                add(total, {**of_claim(item.object), f"{COUNT}persistentvolumeclaims": ONE})
         if wanted:
             return total
         for item in self._services.items(namespace):
             given = b'"allocateLoadBalancerNodePorts":false' not in item.json
-            add(total, {**of_service(item.object, has_node_ports=given), f"{_COUNT}services": ONE})
+            add(total, {**of_service(item.object, has_node_ports=given), f"{COUNT}services": ONE})
         for name in quota.spec.hard.keys() - total.keys():
             if (kind := self._counted(name)) is not None:
                 count = len(self._informers.of(kind).items(namespace))
@@ -98,7 +97,7 @@ class ResourceQuotaReconciler:
 
     def _counted(self, name: str) -> Kind[Any] | None:
         """Return the kind whose objects a limit counts, None for a limit of another sort."""
-        plain = name.removeprefix(_COUNT)
+        plain = name.removeprefix(COUNT)
         if plain == name and name not in _LEGACY:
             return None
         return next((kind for kind in self._kinds.known if kind.qualified == plain and kind != EVENTS), None)

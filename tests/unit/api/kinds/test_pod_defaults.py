@@ -3,7 +3,6 @@ from typing import Any
 import pytest
 
 from orch_api.kinds.pod_defaults import pull_policy
-from orch_api.kinds.pods import PodStrategy
 
 
 def test_a_pod_gets_what_kubernetes_gives_it(created, pod):
@@ -140,28 +139,6 @@ def test_host_network_publishes_the_containers_ports(created, pod):
         "pods", pod(hostNetwork=True, containers=[{"name": "a", "image": "b", "ports": [{"containerPort": 80}]}])
     )
     assert made["spec"]["containers"][0]["ports"][0]["hostPort"] == 80
-
-
-def test_pods_leave_a_lost_node_after_three_seconds_unless_they_say_otherwise(created, pod):
-    assert created("pods", pod())["spec"]["tolerations"] == [
-        {"key": f"node.kubernetes.io/{what}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 3}
-        for what in ("not-ready", "unreachable")
-    ]
-    own = {
-        "key": "node.kubernetes.io/unreachable",
-        "operator": "Exists",
-        "effect": "NoExecute",
-        "tolerationSeconds": 60,
-    }
-    made = created("pods", pod(tolerations=[own]))["spec"]["tolerations"]
-    assert [(one["key"][19:], one["tolerationSeconds"]) for one in made] == [("unreachable", 60), ("not-ready", 3)]
-    assert created("pods", pod(tolerations=[{"operator": "Exists"}]))["spec"]["tolerations"] == [{"operator": "Exists"}]
-
-
-def test_the_seconds_are_a_setting(pod):
-    document = pod()
-    PodStrategy(toleration_seconds=300).default(document)
-    assert {one["tolerationSeconds"] for one in document["spec"]["tolerations"]} == {300}
 
 
 def test_defaulting_twice_changes_nothing(created, pod):

@@ -16,8 +16,8 @@ from orch.objects.pods import Pod
 from orch.objects.quota import ResourceQuotaSpec
 from orch.objects.scheme import CONFIG_MAPS, PODS, RESOURCE_QUOTAS, SERVICES
 from orch.objects.storage import PersistentVolumeClaim
-from orch_controllers.resource_quota.amounts import of_claim, of_pod, of_service
-from orch_controllers.resource_quota.scopes import claim_matches, pod_matches, requirements
+from orch.quotas.amounts import of_claim, of_pod, of_service
+from orch.quotas.scopes import claim_matches, pod_matches, requirements
 
 
 def resources(**both: dict[str, str]) -> dict[str, Any]:

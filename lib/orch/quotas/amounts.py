@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from orch.clock import parse_rfc3339
 from orch.objects.networking import Service
 from orch.objects.pods import Container, Pod
 from orch.objects.storage import PersistentVolumeClaim
 from orch.quantity import Quantity, parse
-from orch_controllers.pod_state import is_finished
 
 Amounts = dict[str, Quantity]
 
 ONE: Final = Quantity(10**9, "DecimalSI")
 ZERO: Final = Quantity(0, "DecimalSI")
 
+COUNT: Final = "count/"
+"""Before the name of a kind: how many objects of it there are."""
+
+_ENDED: Final = frozenset({"Succeeded", "Failed"})
 _COMPUTE: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
 _HUGE_PAGES: Final = "hugepages-"
 _CLASS: Final = ".storageclass.storage.k8s.io/"
@@ -36,10 +39,9 @@ def add(total: Amounts, more: Mapping[str, Quantity]) -> None:
 
 def of_pod(pod: Pod, now: datetime) -> Amounts:
     """Return what a pod uses. One that has ended, or that should have been gone by now, uses nothing."""
-    if is_finished(pod) or _is_overdue(pod, now):
+    if pod.status.phase in _ENDED or _is_overdue(pod, now):
         return {}
-    requests = _total(pod, [_amounts(each.resources.requests) for each in pod.spec.containers], "requests")
-    limits = _total(pod, [_amounts(each.resources.limits) for each in pod.spec.containers], "limits")
+    requests, limits = total_of_pod(pod, "requests"), total_of_pod(pod, "limits")
     used: Amounts = {"pods": ONE}
     for name, amount in requests.items():
         if name in _COMPUTE or name.startswith(_HUGE_PAGES):
@@ -75,11 +77,14 @@ def of_claim(claim: PersistentVolumeClaim) -> Amounts:
     return used
 
 
-def _total(pod: Pod, main: Iterable[Amounts], part: str) -> Amounts:
+Part = Literal["requests", "limits"]
+
+
+def total_of_pod(pod: Pod, part: Part, *, overhead: bool = True) -> Amounts:
     """Return what a pod's containers need at most at a time: init containers run before the others, sidecars beside."""
     running: Amounts = {}
-    for amounts in main:
-        add(running, amounts)
+    for container in pod.spec.containers:
+        add(running, _amounts(_of(container, part)))
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in pod.spec.init_containers:
@@ -96,6 +101,8 @@ def _total(pod: Pod, main: Iterable[Amounts], part: str) -> Amounts:
     if pod.spec.resources is not None:  # what is said of the pod as a whole goes before
         whole = pod.spec.resources.requests if part == "requests" else pod.spec.resources.limits
         running |= _amounts(whole)
+    if not overhead:
+        return running
     if part == "requests":
         add(running, _amounts(pod.spec.overhead))
     else:
@@ -109,7 +116,7 @@ def _raise(total: Amounts, to: Mapping[str, Quantity]) -> None:
             total[name] = amount
 
 
-def _of(container: Container, part: str) -> Mapping[str, str]:
+def _of(container: Container, part: Part) -> Mapping[str, str]:
     return container.resources.requests if part == "requests" else container.resources.limits
 
 

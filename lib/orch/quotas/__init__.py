@@ -1,0 +1,1 @@
+"""What objects use of quotas, as the api charges it and the controller counts it."""
