@@ -81,6 +81,9 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Admission plugins that are off although they are on by default."""
     admission_control_config_file: str = ""
     """An AdmissionConfiguration of apiserver.config.k8s.io/v1: what plugins are configured with."""
+    outgoing_allowed: tuple[str, ...] = ()
+    """Where webhooks, aggregated APIs and registries may be although their addresses are loopback or link-local ones:
+    "127.0.0.0/8", "127.0.0.1:9443" (see orch_api.extensions.outgoing)."""
     default_not_ready_toleration_seconds: Annotated[int, msgspec.Meta(ge=0)] = 3
     """How long pods stay bound to a node that is not ready, unless they say so themselves (docs/adr/0003)."""
     default_unreachable_toleration_seconds: Annotated[int, msgspec.Meta(ge=0)] = 3

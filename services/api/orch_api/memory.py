@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import msgspec
+
 from orch.bus.memory import MemoryBroker
 from orch.bus.protocol import Bus
 from orch.clock import Clock, SystemClock
@@ -16,6 +18,8 @@ from orch_api.config import ApiConfig
 from orch_api.wiring import Core
 
 ADMIN: str = "orch:admin"
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+"""Where the servers are that a process in memory is used with; nothing else there is to be kept from it."""
 
 
 class InMemoryApi:
@@ -53,7 +57,10 @@ async def in_memory_api(clock: Clock | None = None, *, config: ApiConfig | None 
     clock = clock or SystemClock()
     store = MemoryStore(clock)
     broker = MemoryBroker(clock=clock)
-    core = Core(store, broker.connect(APISERVER_USER), config or ApiConfig(), clock=clock, identity="memory")
+    config = config or ApiConfig()
+    if not config.outgoing_allowed:
+        config = msgspec.structs.replace(config, outgoing_allowed=LOOPBACK)
+    core = Core(store, broker.connect(APISERVER_USER), config, clock=clock, identity="memory")
     api = InMemoryApi(store, broker, core)
     running = asyncio.create_task(core.run(), name="api")
     ready = asyncio.create_task(core.wait_ready())

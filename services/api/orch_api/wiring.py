@@ -29,6 +29,7 @@ from orch_api.config import ApiConfig
 from orch_api.extensions.api_services import ApiServices, ClientCertificate
 from orch_api.extensions.follower import DefinitionFollower
 from orch_api.extensions.lifecycle import DefinitionLifecycle
+from orch_api.extensions.outgoing import Guard, guard
 from orch_api.extensions.service_addresses import ServiceAddresses
 from orch_api.extensions.webhook import WebhookConverters
 from orch_api.foreign_metrics.endpoint import MetricsEndpoint
@@ -76,6 +77,7 @@ class Core:
         self.registry = registry
         self.schemas = schemas
         self.cache = ObjectCache(store, clock)
+        outgoing = _outgoing(config)
         follow(ranges, self.cache)
         self.reader = Reader(store, self.cache)
         self.authorizer = Authorizer(self.cache)
@@ -110,13 +112,13 @@ class Core:
             event_ttl=config.event_ttl,
         )
         self.definitions = DefinitionFollower(
-            self.cache, registry, schemas, WebhookConverters(ServiceAddresses(self.cache)), clock
+            self.cache, registry, schemas, WebhookConverters(ServiceAddresses(self.cache), outgoing), clock
         )
         self.lifecycle = DefinitionLifecycle(
             store, self.cache, registry, self.pipeline, self.definitions, identity, clock
         )
         proof = ClientCertificate(config.proxy_client_cert_file, config.proxy_client_key_file)
-        self.api_services = ApiServices(store, self.cache, registry, self.pipeline, identity, clock, proof)
+        self.api_services = ApiServices(store, self.cache, registry, self.pipeline, identity, clock, proof, outgoing)
         self.metrics = MetricSources(read_rules(config.metrics_rules_file), self.cache, registry, self.usage, clock)
         self._metrics_endpoint = MetricsEndpoint(self.metrics, registry, self.authorizer, self.api_services)
         self.advertiser = Advertiser(
@@ -180,6 +182,13 @@ class Core:
                 backoff = min(backoff * 2, _MAX_BACKOFF)
             else:
                 return
+
+
+def _outgoing(config: ApiConfig) -> Guard:
+    """Return the guard of what the api connects to for others. Raises ConfigError."""
+    own = (config.address, config.advertise_address or config.address)
+    places = (f"[{host}]:{config.port}" if ":" in host else f"{host}:{config.port}" for host in own)
+    return guard(config.outgoing_allowed, (*config.etcd.endpoints, *config.nats.servers, *places))
 
 
 def build(store: Store, bus: Bus, config: ApiConfig, *, clock: Clock | None = None, identity: str = "") -> Core:

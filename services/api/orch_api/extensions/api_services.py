@@ -22,8 +22,9 @@ from orch.runtime.leader import LeaderElector
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Compare, Store
 from orch_api.auth.identity import APISERVER, Caller
-from orch_api.extensions.https import Request, ask
+from orch_api.extensions.https import Request, ask, trust
 from orch_api.extensions.naming import with_conditions
+from orch_api.extensions.outgoing import Guard
 from orch_api.extensions.remote_documents import RemoteDocument, RemoteDocuments, own_part
 from orch_api.extensions.remote_resources import remote_resources
 from orch_api.extensions.service_addresses import Address, ServiceAddresses
@@ -103,7 +104,9 @@ class ApiServices:
         identity: str,
         clock: Clock,
         proof: ClientCertificate,
+        guard: Guard,
     ) -> None:
+        self.guard = guard
         self._cache = cache
         self._registry = registry
         self._pipeline = pipeline
@@ -258,6 +261,7 @@ class ApiServices:
             port=port,
             server_name=api.host,
             tls=self.tls(api),
+            guard=self.guard,
             target=target.encode(),
             headers=headers,
             timeout=_TIMEOUT,
@@ -338,7 +342,7 @@ def _remote(document: Document) -> RemoteApi | None:
 
 def _context(api: RemoteApi, proof: ClientCertificate) -> ssl.SSLContext:
     bundle = base64.b64decode(api.ca_bundle).decode("ascii", "replace") if api.ca_bundle else None
-    context = ssl.create_default_context(cadata=bundle)
+    context = trust(bundle)
     if api.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -1,9 +1,8 @@
-"""One HTTPS request to a server that the api depends on: a conversion webhook, an aggregated API, Prometheus.
+"""HTTPS requests to servers that the api depends on: webhooks, aggregated APIs, registries, Prometheus.
 
-The last may be asked over plain HTTP.
-
-What goes wrong on the way is an OSError: no connection, no trust (ssl.SSLError), no answer in time (TimeoutError), an
-answer that is no HTTP (ConnectionError).
+The last may be asked over plain HTTP. Every connection passes the guard of outgoing requests; redirects are answers
+like any other, and nobody follows them. What goes wrong on the way is an OSError: no connection, no trust
+(ssl.SSLError), no answer in time (TimeoutError), an answer that is no HTTP (ConnectionError).
 """
 
 from __future__ import annotations
@@ -17,10 +16,12 @@ from typing import Final
 import h11
 import msgspec
 
+from orch_api.extensions.outgoing import Guard
+
 Header = tuple[bytes, bytes]
 
+MAX_HEAD: Final = 128 << 10
 _READ: Final = 64 << 10
-_MAX_HEAD: Final = 128 << 10
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +31,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     server_name: str
     tls: ssl.SSLContext | None
+    guard: Guard
     method: str = "GET"
     target: bytes = b"/"
     headers: Sequence[Header] = ()
@@ -96,22 +98,37 @@ class Answer:
 @asynccontextmanager
 async def ask(request: Request) -> AsyncGenerator[Answer]:
     """Send a request; yield the answer once its head is there. The connection ends with the context. Raises OSError."""
-    async with asyncio.timeout(request.connect_timeout):
-        reader, writer = await asyncio.open_connection(
-            request.host, request.port, ssl=request.tls, server_hostname=request.server_name if request.tls else None
-        )
+    reader, writer = await connect(request)
     try:
-        state = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        state = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         answer = Answer(reader, state, request.timeout)
-        await _send(writer, state, request)
+        await send(writer, state, request, lasting=False)
         await answer.begin()
         yield answer
     finally:
         writer.transport.abort()
 
 
-async def _send(writer: asyncio.StreamWriter, state: h11.Connection, request: Request) -> None:
-    headers = [*request.headers, (b"content-length", b"%d" % len(request.body)), (b"connection", b"close")]
+async def connect(request: Request) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to an address of the request's host that the guard lets through. Raises OSError."""
+    server_name = request.server_name if request.tls else None
+    async with asyncio.timeout(request.connect_timeout):
+        addresses = await request.guard.addresses(request.host, request.port)
+        for address in addresses[:-1]:
+            try:
+                return await asyncio.open_connection(
+                    address, request.port, ssl=request.tls, server_hostname=server_name
+                )
+            except ConnectionError:
+                continue  # the host has others
+        return await asyncio.open_connection(addresses[-1], request.port, ssl=request.tls, server_hostname=server_name)
+
+
+async def send(writer: asyncio.StreamWriter, state: h11.Connection, request: Request, *, lasting: bool) -> None:
+    """Send a request; a `lasting` connection is to stay open after the answer."""
+    headers = [*request.headers, (b"content-length", b"%d" % len(request.body))]
+    if not lasting:
+        headers.append((b"connection", b"close"))
     try:
         head = state.send(h11.Request(method=request.method, target=request.target, headers=headers))
         body = state.send(h11.Data(data=request.body)) if request.body else b""
@@ -121,3 +138,13 @@ async def _send(writer: asyncio.StreamWriter, state: h11.Connection, request: Re
     writer.write(b"".join(piece or b"" for piece in (head, body, end)))
     async with asyncio.timeout(request.timeout):
         await writer.drain()
+
+
+def trust(bundle: str | None) -> ssl.SSLContext:
+    """Return how a server is verified: by certificates in PEM, or by those that the machine trusts.
+
+    Raises ssl.SSLError for what are no certificates.
+    """
+    context = ssl.create_default_context(cadata=bundle)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

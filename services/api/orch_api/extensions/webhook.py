@@ -17,7 +17,8 @@ import msgspec
 from prometheus_client import Counter, Histogram
 
 from orch.errors import InternalError, OrchError
-from orch_api.extensions.https import Request, ask
+from orch_api.extensions.https import Request, ask, trust
+from orch_api.extensions.outgoing import Guard
 from orch_api.extensions.service_addresses import ServiceAddresses
 from orch_api.strategy import Document, section
 
@@ -45,22 +46,24 @@ class ConversionError(OrchError):
 class WebhookConverters:
     """Makes the converter of each definition that has a webhook."""
 
-    def __init__(self, addresses: ServiceAddresses) -> None:
+    def __init__(self, addresses: ServiceAddresses, guard: Guard) -> None:
         self._addresses = addresses
+        self._guard = guard
 
     def __call__(self, definition: Document) -> WebhookConverter:
         """Return what converts a definition's documents."""
-        return WebhookConverter(definition, self._addresses)
+        return WebhookConverter(definition, self._addresses, self._guard)
 
 
 class WebhookConverter:
     """Converts by asking the webhook of one definition."""
 
-    def __init__(self, definition: Document, addresses: ServiceAddresses) -> None:
+    def __init__(self, definition: Document, addresses: ServiceAddresses, guard: Guard) -> None:
         webhook = section(section(section(definition, "spec"), "conversion"), "webhook")
         self._config = section(webhook, "clientConfig")
         self._versions: list[str] = webhook.get("conversionReviewVersions") or []
         self._addresses = addresses
+        self._guard = guard
         self._tls: ssl.SSLContext | None = None
 
     async def convert(self, documents: Sequence[Document], api_version: str) -> list[Document]:
@@ -122,6 +125,7 @@ class WebhookConverter:
             port=number,
             server_name=name,
             tls=self._tls,
+            guard=self._guard,
             method="POST",
             target=f"{parts.path or '/'}?timeout={_TIMEOUT:g}s".encode(),
             headers=(
@@ -150,9 +154,7 @@ class WebhookConverter:
 
 
 def _tls(bundle: str) -> ssl.SSLContext:
-    if not bundle:
-        return ssl.create_default_context()
-    return ssl.create_default_context(cadata=base64.b64decode(bundle).decode("ascii", "replace"))
+    return trust(base64.b64decode(bundle).decode("ascii", "replace") if bundle else None)
 
 
 def _said(error: Exception, url: str) -> str:

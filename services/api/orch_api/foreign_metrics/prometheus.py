@@ -15,6 +15,7 @@ from prometheus_client import Counter
 from orch.clock import Clock
 from orch.errors import ServiceUnavailableError
 from orch_api.extensions.https import Header, Request, ask
+from orch_api.extensions.outgoing import OPEN
 from orch_api.foreign_metrics.rules import PrometheusSettings
 
 _QUERIES: Final = Counter("orch_api_prometheus_queries", "Queries to Prometheus, those answered from memory left out.")
@@ -105,6 +106,7 @@ class Prometheus:
             port=address.port or _PORTS[address.scheme],
             server_name=host,
             tls=self._tls,
+            guard=OPEN,
             method="POST",
             target=f"{address.path.rstrip('/')}/api/v1/query".encode(),
             headers=headers,

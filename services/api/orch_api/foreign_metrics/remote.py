@@ -59,6 +59,7 @@ class RemoteMetrics:
                 port=port,
                 server_name=api.host,
                 tls=self._services.tls(api),
+                guard=self._services.guard,
                 target=target.encode(),
                 headers=headers,
                 timeout=_TIMEOUT,

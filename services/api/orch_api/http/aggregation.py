@@ -89,6 +89,7 @@ class Aggregation:
             port=port,
             server_name=api.host,
             tls=self._services.tls(api),
+            guard=self._services.guard,
             method=exchange.method,
             target=raw + (b"?" + query if query else b""),
             headers=(*_request_headers(exchange, caller), (b"host", api.host.encode())),
