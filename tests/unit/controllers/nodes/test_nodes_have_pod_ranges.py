@@ -58,14 +58,18 @@ async def test_when_there_is_none_the_node_says_so_until_one_is_given_back(clust
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=60))
 def test_no_two_nodes_ever_have_the_same(steps: list[tuple[bool, int]]) -> None:
     free = PodRanges("10.0.0.0/20", 24)
-    held: dict[int, str] = {-1: "10.0.2.0/23"}
-    for arrives, node in steps:
+    held = {"bringer": "10.0.2.0/23"}
+    free.hold("bringer", "10.0.2.0/23")
+    for arrives, number in steps:
+        node = f"node-{number}"
         if not arrives:
             held.pop(node, None)
+            free.release(node)
         elif node not in held:
-            found = free.pick(held.values())
+            found = free.pick()
             if found:
                 held[node] = found
+                free.hold(node, found)
             else:
                 assert len(held) == 15
         networks = [ip_network(each) for each in held.values()]
@@ -74,8 +78,28 @@ def test_no_two_nodes_ever_have_the_same(steps: list[tuple[bool, int]]) -> None:
 
 def test_a_range_that_was_given_back_rests() -> None:
     free = PodRanges("10.0.0.0/22", 24)
-    assert free.pick([]) == "10.0.0.0/24"
-    assert free.pick([]) == "10.0.1.0/24"
+    assert free.pick() == "10.0.0.0/24"
+    free.hold("a", "10.0.0.0/24")
+    free.release("a")
+    assert free.pick() == "10.0.1.0/24"
+
+
+def test_what_two_hold_is_free_when_both_have_given_it_back() -> None:
+    free = PodRanges("10.0.0.0/23", 24)
+    free.hold("a", "10.0.0.0/23")
+    free.hold("b", "10.0.1.0/24")
+    assert free.pick() == ""
+    free.release("a")
+    assert free.pick() == "10.0.0.0/24"
+    free.hold("b", "10.0.0.0/24")
+    assert free.pick() == "10.0.1.0/24"
+
+
+@pytest.mark.parametrize("cidr", ["", "junk", "fd00::/64", "192.168.0.0/16"])
+def test_ranges_that_are_elsewhere_take_nothing(cidr: str) -> None:
+    free = PodRanges("10.0.0.0/24", 24)
+    free.hold("a", cidr)
+    assert free.pick() == "10.0.0.0/24"
 
 
 @pytest.mark.parametrize(("cidr", "mask"), [("10.0.0.0/24", 20), ("10.0.0.0/8", 28), ("10.0.0.1/8", 16), ("x", 24)])
@@ -85,4 +109,4 @@ def test_settings_that_fit_nothing(cidr: str, mask: int) -> None:
 
 
 def test_service_addresses_are_no_pods() -> None:
-    assert PodRanges("10.0.0.0/16", 24, "10.0.0.0/20").pick([]) == "10.0.16.0/24"
+    assert PodRanges("10.0.0.0/16", 24, "10.0.0.0/20").pick() == "10.0.16.0/24"
