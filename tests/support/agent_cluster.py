@@ -80,6 +80,11 @@ class Cluster:
         subject = subjects.node_pod_subject(document["spec"]["nodeName"], meta["namespace"], meta["name"])
         await self.bus.append(subject, event.SerializeToString())
 
+    async def mark_services(self) -> None:
+        """Say, as the relay does, that all services have been sent."""
+        event = object_pb2.ObjectEvent(type=object_pb2.ChangeType.PROGRESS, revision=self.revision)
+        await self.bus.append(subjects.objects_progress("", "services"), event.SerializeToString())
+
     async def mark(self, node: str) -> None:
         """Say, as the relay does, that all of the node's pods have been sent."""
         self.revision += 1024
@@ -118,6 +123,7 @@ async def cancelled(*coroutines: Any) -> AsyncGenerator[None]:
 
 @asynccontextmanager
 async def agent(cluster: Cluster, places: Any = None) -> AsyncGenerator[Any]:
+    await cluster.mark_services()
     bus = cluster.broker.connect(FLEET)
     clock = SystemClock()
     places = places or simulated_places(CONFIG, clock)

@@ -148,7 +148,7 @@ def controllers() -> Permissions:
 
 
 def node(name: str) -> Permissions:
-    """Return one node's: its own pods and what changes of theirs in, its own reports out."""
+    """Return one node's: its own pods, what changes of theirs, and all services in; its own reports out."""
     user = f"{NODE_PREFIX}{name}"
     return Permissions(
         publish=(
@@ -160,6 +160,7 @@ def node(name: str) -> Permissions:
             subjects.stream_inboxes_of(name),
             jetstream.create_consumer(subjects.NODES.name, "*", subjects.node_pods(name)),
             jetstream.flow_control(subjects.NODES.name),
+            *_reads_services(),
         ),
         subscribe=(*_own_inbox(user), subjects.node_rpc_subject(name, ">"), subjects.node_changes(name)),
         responses=True,
@@ -178,6 +179,7 @@ def fleet() -> Permissions:
             "_INBOX.*.nodes.>",
             jetstream.create_consumer(subjects.NODES.name, "*", subjects.NODE_PODS_OF_ALL),
             jetstream.flow_control(subjects.NODES.name),
+            *_reads_services(),
         ),
         subscribe=(*_own_inbox(FLEET), subjects.node_rpc_requests(">")),
         responses=True,
@@ -215,6 +217,14 @@ def admin() -> Permissions:
             ),
         ),
         subscribe=("orch.>", *_own_inbox(ADMIN), "$JS.EVENT.>", "$SRV.>"),
+    )
+
+
+def _reads_services() -> tuple[str, ...]:
+    """Return what following the services takes: containers are told their addresses, and what makes them work is."""
+    return (
+        jetstream.create_consumer(subjects.OBJECTS.name, "*", subjects.objects_of("", "services")),
+        jetstream.flow_control(subjects.OBJECTS.name),
     )
 
 

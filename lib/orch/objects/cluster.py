@@ -62,6 +62,12 @@ class Node(Object, frozen=True):
     status: NodeStatus = NodeStatus()
 
 
+class RuntimeClass(Object, frozen=True):
+    """A way to run containers: nodes know it by its handler."""
+
+    handler: str = ""
+
+
 class NamespaceSpec(View, frozen=True):
     """Finalizers of the namespace's contents."""
 

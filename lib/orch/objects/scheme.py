@@ -89,6 +89,7 @@ CERTIFICATE_SIGNING_REQUESTS: Final = Kind(
     certificates.CertificateSigningRequest,
 )
 EVENTS: Final = Kind("", "v1", "events", "Event", True, meta.Object)
+RUNTIME_CLASSES: Final = Kind("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", False, cluster.RuntimeClass)
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease", True, meta.Object)
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", "Deployment", True, apps.Deployment)
 REPLICA_SETS: Final = Kind("apps", "v1", "replicasets", "ReplicaSet", True, apps.ReplicaSet)
@@ -123,6 +124,7 @@ KINDS: Final[tuple[Kind[Any], ...]] = (
     CONFIG_MAPS,
     SECRETS,
     SERVICE_ACCOUNTS,
+    RUNTIME_CLASSES,
     SERVICES,
     ENDPOINTS,
     ENDPOINT_SLICES,

@@ -5,35 +5,46 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from orch import quantity
 from orch.bus import subjects
 from orch.bus.protocol import Bus
 from orch.clock import Clock
 from orch.objects.pods import Pod
-from orch.objects.scheme import PODS
+from orch.objects.scheme import PODS, SERVICES
 from orch.runtime.client import BusClient, Client
 from orch.runtime.events import EventRecorder
 from orch.runtime.informer import Change, Informer
 from orch_agent.config import AgentConfig, FleetSettings
+from orch_agent.eviction.thresholds import reserved_by, thresholds_of
+from orch_agent.housekeeping import Housekeeping, HouseSettings, SimulatedHousekeeping, share_of
 from orch_agent.lease import NodeLease
 from orch_agent.network.addresses import AddressBook
 from orch_agent.network.sandbox import NetnsSandboxes, Sandboxes
 from orch_agent.network.simulated import SimulatedSandboxes
 from orch_agent.node import Machine, Node, NodeSettings
+from orch_agent.pods.allocations import NodeAllocations
 from orch_agent.pods.assignments import Assignments
+from orch_agent.pods.groups import PodGroups
 from orch_agent.pods.host import PodHost
+from orch_agent.pods.namespaces import PodNamespaces
+from orch_agent.pods.resources import Policy, shares_of_cpu
+from orch_agent.pods.service_links import ServiceLinks
 from orch_agent.queries import NodeQueries
 from orch_agent.reporter import Reporter
+from orch_agent.runtimes.cgroups import Hierarchy
 from orch_agent.runtimes.podman.runtime import PodmanRuntime
 from orch_agent.runtimes.podman.service import PodmanService
-from orch_agent.runtimes.protocol import Runtime
+from orch_agent.runtimes.protocol import Limits, Runtime
 from orch_agent.runtimes.simulated import SimulatedRuntime
+from orch_agent.stats.meter import NodeMeter
 from orch_agent.streams import NodeStreams
 from orch_agent.volumes.mounts import SystemMounts
 from orch_agent.volumes.upkeep import VolumeUpkeep, volumes_of
@@ -52,6 +63,10 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     sandboxes: Sandboxes
     scheme: str
     files: Path | None = None
+    groups: Hierarchy | None = None
+    parent: str = ""
+    namespaces: Path | None = None
+    handlers: frozenset[str] | None = None
 
 
 async def run_agent(config: AgentConfig, bus: Bus, clock: Clock) -> None:
@@ -66,9 +81,19 @@ async def _run_podman(config: AgentConfig, bus: Bus, clock: Clock) -> None:
     state = Path(config.state_dir)
     parent = config.podman.cgroup_parent or f"/orch-{config.node_name}"
     await asyncio.to_thread(state.mkdir, parents=True, exist_ok=True)
-    service = PodmanService(config.podman, state / "podman", config.network.network_namespace, clock)
+    hierarchy = Hierarchy()
+    place_service = partial(hierarchy.add, f"{parent}-system")
+    service = PodmanService(
+        config.podman, state / "podman", config.network.network_namespace, clock, placed=place_service
+    )
     runtime = PodmanRuntime(
-        service.socket, config.node_name, clock, cgroup_parent=parent, log_size_max=config.podman.log_size_max
+        service.socket,
+        config.node_name,
+        clock,
+        cgroup_parent=parent,
+        log_size_max=config.podman.log_size_max,
+        single_process_oom_kill=config.pods.single_process_oom_kill,
+        handlers=config.podman.handlers,
     )
     addresses = await asyncio.to_thread(AddressBook, config.pod_cidr, state / "addresses.json")
     sandboxes = NetnsSandboxes(config.network, addresses)
@@ -80,10 +105,14 @@ async def _run_podman(config: AgentConfig, bus: Bus, clock: Clock) -> None:
             machine = await asyncio.to_thread(Machine.here, config.state_dir, await runtime.version())
             place = Place(
                 node=Node(_settings(config), machine, runtime),
+                groups=hierarchy,
+                parent=parent,
                 runtime=runtime,
                 sandboxes=sandboxes,
                 scheme="podman",
                 files=state / "pods",
+                namespaces=service.socket.parent / "namespaces",
+                handlers=frozenset(config.podman.handlers),
             )
             tasks.create_task(serve(config, bus, clock, [place]), name="node")
     finally:
@@ -115,7 +144,9 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
     }
     if simulated:
         informer.on_change(lambda change: _follow_script(simulated, change))
-    hosts = {place.node.settings.name: _host(config, place, client, reporter, lease) for place in places}
+    services = Informer(bus, SERVICES)
+    links = ServiceLinks(services)
+    hosts = {place.node.settings.name: _host(config, place, client, reporter, lease, links) for place in places}
     nodes = {place.node.settings.name: place.node for place in places}
     assignments = Assignments(informer, hosts)
     upkeeps = [
@@ -123,8 +154,11 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
         for place in places
         if place.files is not None
     ]
+    keepers, meter = _keepers(config, nodes, hosts, assignments, reporter, simulated, clock)
+    for host in hosts.values():
+        await host.groups.prepare()
     streams = await NodeStreams(bus, assignments, clock).serve(single)
-    streams += await NodeQueries(bus, assignments, nodes, config.pods, clock).serve(single)
+    streams += await NodeQueries(bus, assignments, nodes, config, clock, meter).serve(single)
     _LOG.info("agent of %s", single or f"{len(places)} simulated nodes")
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -133,8 +167,11 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
                 tasks.create_task(recorder.run(), name="events")
             for place in places:
                 tasks.create_task(place.runtime.run(assignments.wake), name=f"runtime of {place.node.settings.name}")
+            for name, keeper in keepers.items():
+                tasks.create_task(keeper.run(), name=f"housekeeping of {name}")
             for upkeep in upkeeps:
                 tasks.create_task(upkeep.run(), name="upkeep of volumes")
+            tasks.create_task(services.run(), name="services")
             tasks.create_task(assignments.run(), name="assignments")
             tasks.create_task(lease.watch(assignments.recheck_leased), name="lease")
     finally:
@@ -187,6 +224,8 @@ def _settings(config: AgentConfig) -> NodeSettings:
         taints=tuple(msgspec.to_builtins(taint) for taint in config.taints),
         capacity=config.capacity,
         reserved=config.reserved,
+        system_reserved=config.system_reserved,
+        kept=partial(reserved_by, thresholds_of(config.eviction)),
         state_dir=config.state_dir if config.runtime == "podman" else "/",
     )
 
@@ -197,7 +236,46 @@ def _give_volumes(host: PodHost, folder: Path, bus: Bus, client: BusClient, assi
     return VolumeUpkeep(bus, host.node, volumes, host.clock)
 
 
-def _host(config: AgentConfig, place: Place, client: Client, reporter: Reporter, lease: NodeLease) -> PodHost:
+def _keepers(
+    config: AgentConfig,
+    nodes: Mapping[str, Node],
+    hosts: Mapping[str, PodHost],
+    assignments: Assignments,
+    reporter: Reporter,
+    simulated: Mapping[str, SimulatedRuntime],
+    clock: Clock,
+) -> tuple[Mapping[str, Housekeeping | SimulatedHousekeeping], Callable[[str], NodeMeter]]:
+    """Return who looks after the nodes (one for each that is real, one for all that are simulated), and their meters."""
+    settings = HouseSettings(eviction=config.eviction, images=config.images, folder=config.state_dir)
+
+    def make(name: str, how: HouseSettings) -> Housekeeping:
+        return Housekeeping(nodes[name], hosts[name], assignments, reporter, clock, how)
+
+    real = {name: make(name, settings) for name in nodes if name not in simulated}
+    light = msgspec.structs.replace(settings, folder="")
+    fleet = SimulatedHousekeeping(lambda name: make(name, light), simulated, clock, config.eviction.interval)
+    keepers = {**real, **({"simulated nodes": fleet} if simulated else {})}
+    return keepers, lambda name: real[name].meter if name in real else fleet.house(name).meter
+
+
+def _groups(config: AgentConfig, place: Place) -> PodGroups:
+    """Return the groups of a node's pods; together they may use what the node has, less what is kept for others."""
+    node, settings = place.node, config.pods
+    policy = Policy(
+        memory_capacity=node.memory_capacity,
+        memory_allocatable=quantity.value(node.allocatable["memory"]),
+        pids=settings.pids_limit,
+        memory_qos=settings.memory_qos,
+    )
+    reserved = (node.settings.reserved, node.settings.system_reserved)
+    cpus = quantity.milli(node.capacity["cpu"]) - sum(quantity.milli(each.get("cpu", "0")) for each in reserved)
+    whole = Limits(cpu_shares=shares_of_cpu(max(cpus, 0)), memory=share_of(node).pods_memory)
+    return PodGroups(place.groups, place.parent, policy, whole=whole)
+
+
+def _host(
+    config: AgentConfig, place: Place, client: Client, reporter: Reporter, lease: NodeLease, links: ServiceLinks
+) -> PodHost:
     return PodHost(
         node=place.node.settings.name,
         host_ip=place.node.settings.address,
@@ -213,4 +291,10 @@ def _host(config: AgentConfig, place: Place, client: Client, reporter: Reporter,
         settings=config.pods,
         lease=lease,
         scripted=isinstance(place.runtime, SimulatedRuntime),
+        labels=place.node.labels,
+        services=links,
+        namespaces=PodNamespaces(place.namespaces),
+        handlers=place.handlers,
+        groups=_groups(config, place),
+        allocations=NodeAllocations(place.node.allocatable),
     )

@@ -7,10 +7,14 @@ from typing import Literal
 
 import msgspec
 
+from orch import quantity
 from orch.config import Duration, NatsConfig, TelemetryConfig
 from orch.errors import ConfigError
+from orch_agent.eviction.thresholds import EvictionSettings, thresholds_of
+from orch_agent.images.collection import ImageSettings
 from orch_agent.network.sandbox import NetworkSettings
 from orch_agent.pods.host import PodSettings
+from orch_agent.pods.sysctls import pattern_problem
 from orch_agent.runtimes.podman.service import LONGEST_RUNROOT, LONGEST_SOCKET, PodmanSettings
 
 
@@ -53,7 +57,8 @@ class Intervals(msgspec.Struct, frozen=True, kw_only=True):
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one agent process: one real node, or a fleet of simulated ones.
 
-    `capacity` overrides what is found, so that several nodes can share one machine; `reserved` is kept from pods.
+    `capacity` overrides what is found, so that several nodes can share one machine; `reserved` (for the agent and its
+    runtime) and `system_reserved` (for all else) are kept from pods.
     """
 
     node_name: str = ""
@@ -63,12 +68,15 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     taints: tuple[TaintSettings, ...] = ()
     capacity: dict[str, str] = {}
     reserved: dict[str, str] = {}
+    system_reserved: dict[str, str] = {}
     state_dir: str = "/var/lib/orch/agent"
     runtime: Literal["podman", "simulated"] = "podman"
     podman: PodmanSettings = PodmanSettings()
     fleet: FleetSettings = FleetSettings()
     network: NetworkSettings = NetworkSettings()
     pods: PodSettings = PodSettings()
+    eviction: EvictionSettings = EvictionSettings()
+    images: ImageSettings = ImageSettings()
     intervals: Intervals = Intervals()
     events: bool = True
     nats: NatsConfig = NatsConfig()
@@ -76,6 +84,10 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Raise ConfigError, with the setting's path, for what the types cannot rule out."""
+        thresholds_of(self.eviction)
+        self.images.check("images")
+        for setting in ("capacity", "reserved", "system_reserved"):
+            _quantities(setting, getattr(self, setting))
         if self.runtime == "simulated" and not self.node_name:
             if self.fleet.nodes < 1:
                 raise ConfigError("fleet.nodes", "must be at least 1")
@@ -90,9 +102,20 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError("node_ip", str(error)) from error
         if _range("pod_cidr", self.pod_cidr).num_addresses < 8:
             raise ConfigError("pod_cidr", "has too few addresses")
+        self._check_pods()
         for setting, longest in (("runroot", LONGEST_RUNROOT), ("socket", LONGEST_SOCKET)):
             if len(getattr(self.podman, setting)) > longest:
                 raise ConfigError(f"podman.{setting}", f"must be at most {longest} characters long")
+
+    def _check_pods(self) -> None:
+        for place, server in enumerate(self.pods.cluster_dns):
+            try:
+                ipaddress.ip_address(server)
+            except ValueError as error:
+                raise ConfigError(f"pods.cluster_dns[{place}]", str(error)) from error
+        for place, pattern in enumerate(self.pods.allowed_unsafe_sysctls):
+            if problem := pattern_problem(pattern):
+                raise ConfigError(f"pods.allowed_unsafe_sysctls[{place}]", problem)
 
 
 def _range(path: str, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -100,3 +123,13 @@ def _range(path: str, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Networ
         return ipaddress.ip_network(text)
     except ValueError as error:
         raise ConfigError(path, str(error)) from error
+
+
+def _quantities(path: str, amounts: dict[str, str]) -> None:
+    for name, text in amounts.items():
+        try:
+            amount = quantity.parse(text).nanos
+        except ValueError as error:
+            raise ConfigError(f"{path}[{name}]", str(error)) from error
+        if amount < 0:
+            raise ConfigError(f"{path}[{name}]", "must not be negative")

@@ -53,7 +53,7 @@ async def test_resources_are_rounded_up_and_default_to_what_the_node_has(
 
 
 async def test_config_maps_and_secrets_whole_and_by_key(node: Any) -> None:
-    node.objects.held["configmaps", "default", "settings"] = {"data": {"a": "1", "not a name!": "2"}}
+    node.objects.held["configmaps", "default", "settings"] = {"data": {"a": "1", "1st": "2", "no=name": "3"}}
     node.objects.held["secrets", "default", "keys"] = {"data": {"token": base64.b64encode(b"s3cret").decode()}}
     found = await variables(
         node,
@@ -62,7 +62,7 @@ async def test_config_maps_and_secrets_whole_and_by_key(node: Any) -> None:
         {"name": "GONE", "valueFrom": {"secretKeyRef": {"name": "none", "key": "k", "optional": True}}},
         envFrom=[{"prefix": "CFG_", "configMapRef": {"name": "settings"}}],
     )
-    assert found == {"CFG_a": "1", "A": "1", "T": "s3cret"}
+    assert found == {"CFG_a": "1", "CFG_1st": "2", "A": "1", "T": "s3cret"}
 
 
 async def test_what_is_missing_is_named(node: Any) -> None:

@@ -21,6 +21,7 @@ def _creates(stream: str, filter_subject: str = "") -> str:
         subjects.metrics_subject("n1.example"),
         subjects.rpc_subject(NODE, "get"),
         _creates("NODES", subjects.node_pods("n1.example")),
+        _creates("OBJECTS", subjects.objects_of("", "services")),
         "_INBOX.system:apiserver.nodes.n1%2Eexample.x",
         "$JS.FC.NODES.consumer.x",
     ],

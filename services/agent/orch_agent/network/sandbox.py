@@ -15,6 +15,7 @@ import msgspec
 from orch.errors import OrchError
 from orch_agent.network.addresses import AddressBook
 from orch_agent.network.connections import Connection, addresses_of, connect
+from orch_agent.runtimes.protocol import SandboxSpec
 
 _LOG: Final = logging.getLogger(__name__)
 _NAMESPACES: Final = Path("/run/netns")
@@ -26,10 +27,14 @@ class NetworkError(OrchError):
 
 
 class Sandbox(msgspec.Struct, frozen=True):
-    """A pod's place in the network. `namespace` is a path, empty when nothing real stands behind it."""
+    """A pod's place in the network. `namespace` is a path, empty when nothing real stands behind it.
+
+    `shared` is what else its containers have in common.
+    """
 
     address: str
     namespace: str = ""
+    shared: SandboxSpec = SandboxSpec()
 
 
 class Sandboxes(Protocol):

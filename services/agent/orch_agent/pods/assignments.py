@@ -190,7 +190,7 @@ class Assignments:
             try:
                 containers = await host.runtime.containers()
                 owners = {*await host.sandboxes.owners(), *await host.files.owners(), *await host.volumes.owners()}
-                owners |= {*await host.groups.owners()}
+                owners |= {*await host.groups.owners(), *await host.namespaces.owners()}
             except OrchError as error:
                 _LOG.warning("what runs on node %s is not known yet: %s", host.node, error)
                 await host.clock.sleep(delay)
@@ -223,6 +223,7 @@ class Assignments:
                 for info in await host.runtime.containers(uid):
                     await host.runtime.remove(info.id)
                 if uid not in self._workers:
+                    await host.namespaces.remove(uid)
                     await host.sandboxes.remove(uid)
                     await host.volumes.remove(uid)
                     await host.files.remove(uid)

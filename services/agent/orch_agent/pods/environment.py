@@ -1,24 +1,27 @@
-"""A container's environment: literal values, fields of the pod, keys of ConfigMaps and Secrets, and $(NAME) in them."""
+"""A container's environment: literal values, fields of the pod, keys of other objects and of files, $(NAME) in them."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 import msgspec
 
 from orch.errors import NotFoundError, OrchError
 from orch.objects.cluster import ConfigMap, Secret
-from orch.objects.pods import Container, EnvVarSource, FieldSelector, KeySelector, Pod
+from orch.objects.pods import Container, EnvVarSource, FieldSelector, FileKeySelector, KeySelector, Pod
 from orch.objects.scheme import CONFIG_MAPS, SECRETS, Kind, ObjectT
+from orch_agent.pods.env_files import EnvFileError, variable_of
 from orch_agent.pods.resources import resource_field
 
 _SUBSCRIPT: Final = re.compile(r"metadata\.(labels|annotations)\['(?P<key>[^']*)'\]")
 _REFERENCE: Final = re.compile(r"\$(?:\$|\((?P<name>[^)]*)\))")
-_VARIABLE: Final = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
+_VARIABLE: Final = re.compile(r"[ -<>-~]+")
+"""All that can be printed but "=", which ends a name."""
 
 
 class ConfigurationError(OrchError):
@@ -33,18 +36,32 @@ class ObjectReader(Protocol):
         ...
 
 
+FileOpener = Callable[[Pod, str, str], Awaitable[str | None]]
+"""Returns the content of a file in one of the pod's volumes, by the volume's name and the path in it; None for none."""
+
+
+async def _no_files(pod: Pod, volume: str, path: str) -> str | None:  # noqa: ARG001 - a FileOpener
+    return None
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What only the node knows: its address, the pod's, and what it can allocate."""
+    """What only the node knows: its address, the pod's, what it can allocate, services, and files in volumes."""
 
     host_ip: str
     pod_ip: str
     allocatable: Mapping[str, str]
+    services: Mapping[str, str] = {}
+    files: FileOpener = _no_files
 
 
 async def resolve(pod: Pod, container: Container, facts: Facts, reader: ObjectReader) -> dict[str, str]:
-    """Return the variables in the order in which they are set. Raises ConfigurationError."""
+    """Return the variables in the order in which they are set. Raises ConfigurationError.
+
+    Those of services are there to be referred to by $(NAME), and give way to the container's own of the same name.
+    """
     sources = _Sources(pod.metadata.namespace, reader)
     variables: dict[str, str] = {}
+    known = ChainMap(variables, dict(facts.services))
     for source in container.env_from:
         values: Mapping[str, str] = {}
         if source.config_map_ref is not None:
@@ -53,16 +70,16 @@ async def resolve(pod: Pod, container: Container, facts: Facts, reader: ObjectRe
         elif source.secret_ref is not None:
             found = await sources.secret(source.secret_ref.name, optional=source.secret_ref.optional)
             values = found if found is not None else {}
-        # Keys that cannot be names of variables are left out, as kubelet does.
+        # What cannot be the name of a variable is left out, as in kubelet.
         variables.update({f"{source.prefix}{k}": values[k] for k in sorted(values) if _VARIABLE.fullmatch(k)})
     for variable in container.env:
         if variable.value_from is None:
-            variables[variable.name] = expand(variable.value, variables)
+            variables[variable.name] = expand(variable.value, known)
             continue
         value = await _value_from(pod, container, facts, sources, variable.value_from)
         if value is not None:
             variables[variable.name] = value
-    return variables
+    return {**facts.services, **variables}
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
@@ -95,7 +112,25 @@ async def _value_from(
         reference = source.secret_key_ref
         found = await sources.secret(reference.name, optional=reference.optional)
         return _key(found, reference, f"Secret {pod.metadata.namespace}/{reference.name}")
+    if source.file_key_ref is not None:
+        return await _from_file(pod, facts, source.file_key_ref)
     return ""
+
+
+async def _from_file(pod: Pod, facts: Facts, reference: FileKeySelector) -> str | None:
+    """Return the value of a key of a file of variables; None when it may be absent and is."""
+    content = await facts.files(pod, reference.volume_name, reference.path)
+    if content is None:
+        if reference.optional:
+            return None
+        raise ConfigurationError(f'environment file "{reference.path}" not found in volume "{reference.volume_name}"')
+    try:
+        value = variable_of(content, reference.key)
+    except EnvFileError as error:
+        raise ConfigurationError(f"couldn't parse env file: {error}") from error
+    if value is None and not reference.optional:
+        raise ConfigurationError(f'environment variable key "{reference.key}" not found in file "{reference.path}"')
+    return value
 
 
 def _key(values: Mapping[str, str] | None, reference: KeySelector, owner: str) -> str | None:
@@ -125,8 +160,12 @@ def _field(pod: Pod, facts: Facts, selector: FieldSelector) -> str:
         "metadata.name": meta.name,
         "metadata.namespace": meta.namespace,
         "metadata.uid": meta.uid,
+        "spec.host": pod.spec.node_name,
         "spec.nodeName": pod.spec.node_name,
+        "spec.restartPolicy": pod.spec.restart_policy,
+        "spec.schedulerName": pod.spec.scheduler_name,
         "spec.serviceAccountName": pod.spec.service_account_name,
+        "status.phase": pod.status.phase,
         "status.hostIP": facts.host_ip,
         "status.hostIPs": facts.host_ip,
         "status.podIP": facts.pod_ip,

@@ -1,4 +1,4 @@
-"""The few files of a pod on its node: its hosts file and its containers' termination messages."""
+"""The few files of a pod on its node that are no volumes: its containers' termination messages."""
 
 from __future__ import annotations
 
@@ -11,13 +11,6 @@ from orch.objects.pods import Container
 from orch_agent.runtimes.protocol import Mount
 
 _MESSAGE_LIMIT: Final = 4096
-_HOSTS: Final = """# Kubernetes-managed hosts file.
-127.0.0.1\tlocalhost
-::1\tlocalhost ip6-localhost ip6-loopback
-fe00::0\tip6-localnet
-ff02::1\tip6-allnodes
-ff02::2\tip6-allrouters
-"""
 
 
 class PodFiles:
@@ -26,13 +19,11 @@ class PodFiles:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
-    async def prepare(
-        self, uid: str, container: Container, attempt: int, *, address: str, hostname: str
-    ) -> tuple[Mount, ...]:
+    async def prepare(self, uid: str, container: Container, attempt: int) -> tuple[Mount, ...]:
         """Write what a container needs and return where it is mounted."""
         if self._folder is None:
             return ()
-        return await asyncio.to_thread(self._prepare, self._folder / uid, container, attempt, address, hostname)
+        return await asyncio.to_thread(self._prepare, self._folder / uid, container, attempt)
 
     async def termination_message(self, uid: str, container: str, attempt: int) -> str:
         """Return what a container left as its last words, "" if nothing."""
@@ -52,19 +43,13 @@ class PodFiles:
         return await asyncio.to_thread(_children, self._folder)
 
     @staticmethod
-    def _prepare(folder: Path, container: Container, attempt: int, address: str, hostname: str) -> tuple[Mount, ...]:
+    def _prepare(folder: Path, container: Container, attempt: int) -> tuple[Mount, ...]:
         folder.mkdir(parents=True, exist_ok=True)
-        hosts = folder / "hosts"
-        # Written in place: the file is mounted into containers that run already.
-        hosts.write_text(f"{_HOSTS}{address}\t{hostname}\n")
         message = folder / _message_name(container.name, attempt)
         message.touch()
         message.chmod(0o666)  # whatever user the container runs as writes its last words here
         target = container.termination_message_path or "/dev/termination-log"
-        return (
-            Mount(source=str(hosts), target="/etc/hosts"),
-            Mount(source=str(message), target=target),
-        )
+        return (Mount(source=str(message), target=target),)
 
 
 def _message_name(container: str, attempt: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 import msgspec
@@ -13,13 +14,19 @@ from orch.objects.fencing import is_fenced_by_lease
 from orch.objects.pods import Pod
 from orch_agent.lease import NodeLease
 from orch_agent.network.sandbox import Sandboxes
+from orch_agent.pods.admission import Admission
 from orch_agent.pods.allocations import NodeAllocations
 from orch_agent.pods.environment import ObjectReader
 from orch_agent.pods.files import PodFiles
 from orch_agent.pods.groups import PodGroups
 from orch_agent.pods.hooks import Hooks
 from orch_agent.pods.images import Images
+from orch_agent.pods.namespaces import PodNamespaces
+from orch_agent.pods.network_files import NetworkFiles
+from orch_agent.pods.resolver import ClusterDns
 from orch_agent.pods.resources import Policy
+from orch_agent.pods.security import SecuritySettings
+from orch_agent.pods.service_links import ServiceLinks
 from orch_agent.pods.slot import BackOffTimes
 from orch_agent.probes.node import NodeProber
 from orch_agent.probes.outcome import Prober
@@ -52,6 +59,11 @@ class PodSettings(msgspec.Struct, frozen=True, kw_only=True):
     pids_limit: int = 4096
     memory_qos: bool = False
     single_process_oom_kill: bool = False
+    cluster_dns: tuple[str, ...] = ()
+    cluster_domain: str = "cluster.local"
+    resolv_conf: str = "/etc/resolv.conf"
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
+    seccomp_default: bool = False
 
 
 class PodHost:
@@ -76,6 +88,10 @@ class PodHost:
         scripted: bool = False,
         groups: PodGroups | None = None,
         allocations: NodeAllocations | None = None,
+        labels: Mapping[str, str] = MappingProxyType({}),
+        services: ServiceLinks | None = None,
+        namespaces: PodNamespaces | None = None,
+        handlers: frozenset[str] | None = None,
     ) -> None:
         self.node = node
         self.host_ip = host_ip
@@ -98,6 +114,15 @@ class PodHost:
         policy = Policy(memory_capacity=memory_capacity, pids=settings.pids_limit, memory_qos=settings.memory_qos)
         self.groups = groups or PodGroups(None, "", policy)
         self.allocations = allocations or NodeAllocations({})
+        self.admission = Admission(node, reader, clock, labels=labels, unsafe_sysctls=settings.allowed_unsafe_sysctls)
+        self.services = services or ServiceLinks(None)
+        self.namespaces = namespaces or PodNamespaces(None)
+        cluster = ClusterDns(servers=settings.cluster_dns, domain=settings.cluster_domain)
+        self.network_files = NetworkFiles(files, cluster, settings.resolv_conf)
+        profiles = files.parent / "seccomp" if files is not None else None
+        self.security = SecuritySettings(profiles=profiles, seccomp_default=settings.seccomp_default)
+        self.handlers = handlers
+        """The runtime classes' handlers that there are here; None when only the runtime itself knows."""
 
     def must_stop(self, pod: Pod) -> bool:
         """Return whether a pod must not run now, as another node may have been given it."""

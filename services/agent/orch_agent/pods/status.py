@@ -18,11 +18,12 @@ _INITIAL: Final = frozenset({Role.INIT, Role.SIDECAR})
 
 
 class End(msgspec.Struct, frozen=True):
-    """How a pod ended: its final phase and, when something ended it, why."""
+    """How a pod ended: its final phase and, when something ended it, why. `refused`: it never began."""
 
     phase: str
     reason: str = ""
     message: str = ""
+    refused: bool = False
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +72,8 @@ def stopped_phase(slots: Iterable[Slot]) -> str:
 def compute(pod: Pod, scene: Scene) -> PodStatus:
     """Return the whole status; conditions that are others' (PodScheduled) are kept."""
     slots = scene.slots
+    if scene.end is not None and scene.end.refused:
+        return _refused(pod, scene, scene.end)
     phase = scene.end.phase if scene.end is not None else phase_of(slots, pod.spec.restart_policy)
     waiting = "PodInitializing" if pod.spec.init_containers else "ContainerCreating"
     limit = _MESSAGES_LIMIT // max(len(slots), 1)
@@ -87,6 +90,19 @@ def compute(pod: Pod, scene: Scene) -> PodStatus:
         init_container_statuses=tuple(statuses[id(slot)] for slot in slots if slot.role in _INITIAL),
         container_statuses=tuple(statuses[id(slot)] for slot in slots if slot.role is Role.MAIN),
         ephemeral_container_statuses=tuple(statuses[id(slot)] for slot in slots if slot.role is Role.EPHEMERAL),
+        nominated_node_name=pod.status.nominated_node_name,
+        qos_class=pod.status.qos_class,
+    )
+
+
+def _refused(pod: Pod, scene: Scene, end: End) -> PodStatus:
+    """Return the status of a pod that its node would not have: nothing is said of its containers (rejectPod)."""
+    return PodStatus(
+        phase=end.phase,
+        reason=end.reason,
+        message=end.message,
+        conditions=pod.status.conditions,
+        start_time=scene.start_time,
         nominated_node_name=pod.status.nominated_node_name,
         qos_class=pod.status.qos_class,
     )

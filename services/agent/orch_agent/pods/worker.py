@@ -22,14 +22,16 @@ from orch.clock import parse_rfc3339, rfc3339
 from orch.errors import OrchError
 from orch.objects.pods import EphemeralContainer, Pod, PodStatus
 from orch_agent.eviction.verdict import REASON, Eviction
-from orch_agent.network.sandbox import NetworkError, Sandbox
+from orch_agent.network.sandbox import Sandbox
 from orch_agent.pods import status
+from orch_agent.pods.allocations import Refusal
 from orch_agent.pods.ending import Endings, Surroundings
 from orch_agent.pods.host import PodHost
 from orch_agent.pods.launch import Launcher
 from orch_agent.pods.messages import last_words
 from orch_agent.pods.naming import describe
 from orch_agent.pods.probing import PodProbes
+from orch_agent.pods.sandboxing import PodSandboxes
 from orch_agent.pods.slot import CRASH_LOOP, Role, Slot
 from orch_agent.pods.tenancy import Tenancy
 from orch_agent.probes.outcome import ProbeTarget
@@ -76,6 +78,7 @@ class PodWorker:
         self._end: status.End | None = None
         self._sandbox: Sandbox | None = None
         self._launcher = Launcher(host, self._tell)
+        self._sandboxes = PodSandboxes(host)
         self._probes = PodProbes(host, self._target_of, self._wake.set)
         around = Surroundings(
             look=self._look,
@@ -192,9 +195,9 @@ class PodWorker:
             await self._probes.close()
 
     async def _run(self) -> None:
-        refusal = None if self._ending else self._tenancy.admit(adopted=self._adopted)
+        refusal = None if self._ending else await self._admit()
         if refusal is not None:
-            self._end = status.End("Failed", refusal.reason, refusal.message)
+            self._end = status.End("Failed", refusal.reason, refusal.message, refused=True)
         if not self._ending and not self._adopted:
             attributes = {"namespace": self.pod.metadata.namespace, "pod": self.pod.metadata.name}
             with telemetry.span("agent.start pod", parent=self._trace, attributes=attributes):
@@ -210,6 +213,17 @@ class PodWorker:
             again = self.host.clock.now() + timedelta(seconds=_LOOK_AGAIN)
             while not self._vanished and (left := (again - self.host.clock.now()).total_seconds()) > 0:
                 await self._pause(left)
+
+    async def _admit(self) -> Refusal | None:
+        """Return why the pod may not run here, if it is new and that is so."""
+        if self._adopted:
+            self.host.admission.take(self.pod)
+            return self._tenancy.admit(adopted=True)
+        refusal = await self.host.admission.judge(self.pod)
+        if refusal is None:
+            return self._tenancy.admit(adopted=False)
+        self.host.outlet.event(self.pod, "", "Warning", refusal.reason, refusal.message)
+        return Refusal(refusal.reason, f"Pod was rejected: {refusal.message}")
 
     async def _persist(self, name: str, stage: Callable[[], Awaitable[None]]) -> None:
         """Repeat a stage until it succeeds."""
@@ -365,18 +379,9 @@ class PodWorker:
         return (end - self.host.clock.now()).total_seconds()
 
     async def _make_sandbox(self) -> None:
-        if self.pod.spec.host_network:
-            self._sandbox = Sandbox(address=self.host.host_ip)
-            return
-        try:
-            with telemetry.span("agent.create sandbox"):
-                self._sandbox, made = await self.host.sandboxes.ensure(self.pod.metadata.uid)
-        except NetworkError as error:
-            message = f"Failed to create pod sandbox: {error}"
-            self.host.outlet.event(self.pod, "", "Warning", "FailedCreatePodSandBox", message)
-            raise
-        if made:
-            # Containers that still run do so in a network that is gone: nobody can reach them.
+        self._sandbox, renewed = await self._sandboxes.make(self.pod)
+        if renewed:
+            # Containers that still run do so in a network or beside processes that are gone: nobody can reach them.
             cut_off = [slot for slot in self._slots if slot.running]
             await self._endings.end(cut_off, self._graceful())
 
@@ -483,8 +488,7 @@ class PodWorker:
     async def _settle(self) -> None:
         """Take all down but the ended containers, which stay for their logs; tell the final state."""
         await self.host.volumes.remove(self.pod.metadata.uid)
-        if not self.pod.spec.host_network:
-            await self.host.sandboxes.remove(self.pod.metadata.uid)
+        await self._sandboxes.remove(self.pod)
         self._sandbox = None
         for slot in self._slots:
             slot.retry = None
@@ -492,6 +496,7 @@ class PodWorker:
             self._end = status.End(status.stopped_phase(self._slots), self.pod.status.reason, self.pod.status.message)
         await self.host.groups.remove(self.pod.metadata.uid)
         self._tenancy.release()
+        self.host.admission.release(self.pod.metadata.uid)
         self._settled = True
         self._tell()
 

@@ -120,9 +120,9 @@ UNCONFINED: Final = "unconfined"
 class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What all containers of a pod have in common, beside hostname and network; each container's spec repeats it.
 
-    `handler` names the OCI runtime, "" the usual one. A runtime that makes no namespaces for pods by itself is given
-    paths of those that were made for it: `ipc_namespace` with `shared_memory` (what is at /dev/shm), and
-    `process_namespace` when `shares_processes`.
+    `handler` names the OCI runtime, "" the usual one; `privileged`: one of the containers is. A runtime that makes no
+    namespaces for pods by itself is given paths of those that were made for it: `ipc_namespace` with `shared_memory`
+    (what is at /dev/shm), and `process_namespace` when `shares_processes`.
     """
 
     handler: str = ""
@@ -130,6 +130,7 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     host_processes: bool = False
     host_ipc: bool = False
     shares_processes: bool = False
+    privileged: bool = False
     ipc_namespace: str = ""
     shared_memory: str = ""
     process_namespace: str = ""

@@ -53,7 +53,6 @@ def document_of(spec: ContainerSpec, *, cgroup_parent: str, log_size_max: int) -
         "apparmor_profile": spec.app_armor if spec.app_armor != UNCONFINED or has_app_armor() else "",
         "no_new_privileges": spec.no_new_privileges,
         "unmask": ["ALL"] if spec.unmasked else (),
-        "oci_runtime": spec.sandbox.handler,
         **_namespaces(spec),
     }
     return document | {key: value for key, value in optional.items() if value}

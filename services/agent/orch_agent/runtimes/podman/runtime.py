@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, cast
 from urllib.parse import urlencode
 
@@ -67,6 +68,7 @@ class PodmanRuntime:
         cgroup_parent: str,
         log_size_max: int,
         single_process_oom_kill: bool = False,
+        handlers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._connection = Connection(socket)
         self._images = PodmanImages(self._connection)
@@ -75,6 +77,7 @@ class PodmanRuntime:
         self._clock = clock
         self._cgroup_parent = cgroup_parent
         self._log_size_max = log_size_max
+        self._handlers = handlers
         self._storage = PodmanStorage(self._connection)
         self._hierarchy = Hierarchy()
         self._ooms = OomWatch(self._hierarchy, whole=not single_process_oom_kill)
@@ -142,6 +145,8 @@ class PodmanRuntime:
         document = document_of(spec, cgroup_parent=self._cgroup_parent, log_size_max=self._log_size_max)
         if self._hierarchy.unified:
             document["unified"] = unified_settings(spec.limits, whole=self._whole)
+        if spec.sandbox.handler:
+            document["oci_runtime"] = self._oci_runtime(spec.sandbox.handler)
         if spec.processes_of:
             document["pidns"] = {"nsmode": "path", "value": await self._process_namespace(spec.processes_of)}
         answer = await self._connection.finish("POST", "/containers/create", document)
@@ -316,6 +321,11 @@ class PodmanRuntime:
         """Return the container with what its group's events told: Podman itself misses that memory ran out."""
         hit = info.state is State.EXITED and self._ooms.was_hit(info.id, info.exit_code)
         return msgspec.structs.replace(info, oom_killed=True) if hit else info
+
+    def _oci_runtime(self, handler: str) -> str:
+        if handler not in self._handlers:
+            raise ContainerError(f'failed to get sandbox runtime: no runtime for "{handler}" is configured')
+        return self._handlers[handler]
 
     async def _with_groups(self, spec: ContainerSpec) -> ContainerSpec:
         """Return the spec with user and groups that Podman takes as they are, where its own rule is not Kubernetes'."""

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +43,8 @@ class PodmanSettings(msgspec.Struct, frozen=True, kw_only=True):
     outlive the machine's uptime. (Elsewhere they are cleared after a boot. Podman wants a runroot of at most 50
     characters, and the kernel a socket of at most 107.) `cgroup_parent` is the node's group. `image_stores` are
     read-only stores shared among nodes. `exec_memory` is for how many seconds Podman remembers a command that has
-    ended, holding two processes for it.
+    ended, holding two processes for it. `handlers` are OCI runtimes (names or paths) by the handlers of runtime
+    classes.
     """
 
     binary: str = "podman"
@@ -53,6 +55,7 @@ class PodmanSettings(msgspec.Struct, frozen=True, kw_only=True):
     image_stores: tuple[str, ...] = ()
     registries_file: str = ""
     oci_runtime: str = "runc"
+    handlers: dict[str, str] = {}
     cgroup_parent: str = ""
     nofile: int = 20_000
     nproc: int = 32_768
@@ -61,13 +64,22 @@ class PodmanSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PodmanService:
-    """One node's Podman service, inside the network namespace that is the node."""
+    """One node's Podman service, inside the network namespace that is the node. `placed` puts it into its group."""
 
-    def __init__(self, settings: PodmanSettings, state: Path, network_namespace: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: PodmanSettings,
+        state: Path,
+        network_namespace: str,
+        clock: Clock,
+        *,
+        placed: Callable[[int], None] | None = None,
+    ) -> None:
         self._settings = settings
         self._state = state = state.absolute()
         self._network_namespace = network_namespace
         self._clock = clock
+        self._placed = placed
         self._process: asyncio.subprocess.Process | None = None
         volatile = _VOLATILE / hashlib.sha256(str(state).encode()).hexdigest()[:12]
         self._root = Path(settings.root or state / "containers").absolute()
@@ -154,6 +166,9 @@ class PodmanService:
                 env=self.environment(),
             )
         self._pid_file.write_text(str(self._process.pid))
+        if self._placed is not None:
+            # What it starts, the monitors of containers among it, is then where the service is.
+            self._placed(self._process.pid)
         return await self._process.wait()
 
     async def _stop(self) -> None:
