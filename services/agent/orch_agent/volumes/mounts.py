@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -74,12 +73,13 @@ class SystemMounts:
         kernel.mount("nodev", target, "hugetlbfs", 0, f"pagesize={page_size}")
 
     def overlay(self, target: Path, layers: Sequence[str]) -> None:
-        """Mount an overlay without an upper layer. A single folder cannot be one: it gets an empty one beneath."""
+        """Mount an overlay without an upper layer. One layer is too few for that: `target`, being empty, is a second."""
         flags = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
-        with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory() as empty:
-            opened = [os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for layer in (*layers, empty)]
-            for descriptor in opened:
-                stack.callback(os.close, descriptor)
+        with contextlib.ExitStack() as stack:
+            opened: list[int] = []
+            for layer in (*layers, target) if len(layers) == 1 else layers:
+                opened.append(os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+                stack.callback(os.close, opened[-1])
             # Descriptors are short: the kernel takes a page of options, and images have many layers with long paths.
             lower = ":".join(f"/proc/self/fd/{descriptor}" for descriptor in opened)
             kernel.mount("overlay", target, "overlay", flags, f"lowerdir={lower}")
