@@ -1,4 +1,4 @@
-"""Views of ClusterRole (k8s.io/api/rbac/v1)."""
+"""Views of roles and their bindings (k8s.io/api/rbac/v1)."""
 
 from __future__ import annotations
 
@@ -28,3 +28,33 @@ class ClusterRole(Object, frozen=True):
 
     rules: tuple[PolicyRule, ...] = ()
     aggregation_rule: AggregationRule | None = None
+
+
+class RoleRules(View, frozen=True):
+    """A Role or ClusterRole, as one who decides reads it: nothing but its rules, which may be null."""
+
+    rules: tuple[PolicyRule, ...] | None = None
+
+
+class RoleRef(View, frozen=True):
+    """The role that a binding gives."""
+
+    api_group: str = ""
+    kind: str = ""
+    name: str = ""
+
+
+class Subject(View, frozen=True):
+    """Who gets it."""
+
+    kind: str = ""
+    api_group: str = ""
+    name: str = ""
+    namespace: str = ""
+
+
+class Binding(View, frozen=True):
+    """A RoleBinding or ClusterRoleBinding."""
+
+    role_ref: RoleRef = RoleRef()
+    subjects: tuple[Subject, ...] | None = None

@@ -1,4 +1,4 @@
-"""What exists in every cluster from its first start on: namespaces, the api's own Service, its groups, flow control."""
+"""What exists in every cluster from its first start on: namespaces, the api's own Service, its groups, flow control, roles."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from orch_api.addresses.ranges import ServiceRanges
 from orch_api.addresses.setting import default_cidr
 from orch_api.admission.namespaces import SYSTEM_NAMESPACES
 from orch_api.auth.identity import APISERVER
+from orch_api.default_roles import DefaultRoles
 from orch_api.extensions.registrations import built_in
 from orch_api.kinds import flow_objects
 from orch_api.kinds.api_services import GROUP as APISERVICES
@@ -49,11 +50,18 @@ class SystemObjects:
         clock: Clock,
     ) -> None:
         self._parts = (pipeline, cache, registry, ranges, port)
+        self._roles = DefaultRoles(pipeline, cache, registry)
         self._clock = clock
 
     async def create(self) -> None:
         """Create what is missing. Raises ApiError or UnavailableError; it may be called again."""
         await create_system_objects(*self._parts)
+        await self._roles.create()
+
+    async def begin(self) -> None:
+        """Create what is missing, and mend what is not as it should be. Raises as `create`."""
+        await self.create()
+        await self._roles.mend()
 
     async def run(self) -> None:
         """Create what has gone missing, once a minute and for ever."""

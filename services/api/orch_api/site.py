@@ -60,14 +60,21 @@ def application(core: Core, config: ApiConfig, audited: Sequence[Queue] = ()) ->
         auditor = Auditor(Rules(read_policy(Path(config.audit_policy_file))), audited, core.clock)
     authenticator = core.authenticator
     objects = ObjectRequests(
-        core.pipeline, core.reader, core.cache, core.computed, core.authorizer, core.clock, core.registry
+        core.pipeline,
+        core.reader,
+        core.cache,
+        core.computed,
+        core.authorizer,
+        core.vigil,
+        core.clock,
+        core.registry,
     )
     streams = Streams(core.bus, core.cache, core.authorizer, core.admission, core.clock)
     discovery = Discovery(core.registry, server_address=f"{config.address}:{config.port}")
     documents = OpenApiDocuments(core.registry, core.schemas, core.api_services.documents)
     site = Site(authenticator, core.authorizer, discovery, documents, core.tokens, checks(core))
     care = Care(Fairness(core.cache, config.requests_in_flight), auditor)
-    aggregation = Aggregation(core.api_services, core.registry, core.authorizer)
+    aggregation = Aggregation(core.api_services, core.registry, core.authorizer, core.vigil)
     serve_metrics(core.metrics, core.registry)
     handler = ObjectsApplication(
         core.registry,

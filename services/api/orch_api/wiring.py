@@ -22,6 +22,7 @@ from orch_api.admission.ground import Ground
 from orch_api.admission.plugins import build as build_chain
 from orch_api.auth.assembly import Authentication
 from orch_api.auth.authorizer import Authorizer
+from orch_api.auth.vigil import Vigil
 from orch_api.bootstrap import SystemObjects
 from orch_api.components import Components
 from orch_api.computed import Computed
@@ -81,6 +82,7 @@ class Core:
         follow(ranges, self.cache)
         self.reader = Reader(store, self.cache)
         self.authorizer = Authorizer(self.cache)
+        self.vigil = Vigil(self.authorizer, clock)
         authentication = Authentication(config, self.cache, clock)
         self.tokens, self.authenticator = authentication.tokens, authentication.authenticator
         ground = Ground(self.cache, self.authorizer, registry, Committer(store, self.cache), clock, schemas, scale)
@@ -147,6 +149,7 @@ class Core:
             for part in (
                 self.cache,
                 self.authenticator,
+                self.vigil,
                 *extensions,
                 self.relay,
                 self.reports,
@@ -175,7 +178,7 @@ class Core:
             try:
                 for spec in STREAMS:
                     await self.bus.ensure_stream(spec)
-                await self._system.create()
+                await self._system.begin()
             except OrchError as error:
                 log.warning("the api cannot start yet, next try in %.1f s: %s", backoff, error)
                 await self.clock.sleep(backoff)

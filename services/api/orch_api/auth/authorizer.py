@@ -1,245 +1,238 @@
-"""What each built-in identity may do. Users other than the built-in ones are refused until RBAC follows.
+"""The chain of those who authorize: the first who permits or denies decides, and nobody's opinion is a refusal.
 
-A node may read its own Node, the pods that are bound to it, and the ConfigMaps and Secrets which those pods refer to;
-that follows Kubernetes' node authorizer.
+By default it is Kubernetes': the node authorizer, then roles and their bindings. A file may name others
+(orch_api.auth.webhook.configuration), none of which comes before what is built in:
+
+- `system:masters` may everything. Roles are objects in etcd: whoever mends a cluster, and the api itself when it makes
+  the default roles at its first start, must not depend on them.
+- /healthz, /livez and /readyz are anybody's, so that who watches over a process can, before there is anything in etcd.
+
+All other identities, those of orch's own services included, are given their rights by roles
+(orch_api.auth.rbac.system_roles), which exist before the api answers on the bus and are made again when they go
+missing; and nodes by the node authorizer, which needs no objects but the pods that it is about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
-import msgspec
+from prometheus_client import Counter
 
-from orch.errors import ForbiddenError, StatusDetails
-from orch.store.keys import ObjectKey
-from orch_api.auth.identity import AUTHENTICATED, MASTERS, MONITORING, SERVICE_ACCOUNTS, Caller
-from orch_api.registry import Resource
-from orch_api.storage.cache import Cached, ObjectCache
-from orch_api.storage.objects import to_document
-from orch_api.strategy import section
-
-_READ: Final = frozenset({"get", "list", "watch"})
-_WRITE: Final = frozenset({"create", "update", "patch"})
-_ANY: Final = frozenset({"*"})
-_READ_PATH: Final = frozenset({"get"})
-
-
-class Rule(msgspec.Struct, frozen=True):
-    """Permits `verbs` on `resources`, each written "plural.group" or "plural.group/subresource"; "*" permits all."""
-
-    verbs: frozenset[str]
-    resources: frozenset[str]
-
-    def permits(self, verb: str, resource: str) -> bool:
-        """Return whether this rule permits `verb` on `resource`."""
-        return (verb in self.verbs or "*" in self.verbs) and (resource in self.resources or "*" in self.resources)
-
-
-class Attributes(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody may want to do: with a resource, or with a path that is no resource's, which `path` then holds."""
-
-    verb: str
-    group: str = ""
-    resource: str = ""
-    subresource: str = ""
-    namespace: str = ""
-    name: str = ""
-    path: str | None = None
-
-    @property
-    def qualified(self) -> str:
-        """The resource as rules name it: "plural.group" or "plural.group/subresource"."""
-        whole = f"{self.resource}.{self.group}"
-        return f"{whole}/{self.subresource}" if self.subresource else whole
-
-
-class PathRule(msgspec.Struct, frozen=True):
-    """Permits `verbs` on `paths` that are no resources'; a path may end in "*"."""
-
-    verbs: frozenset[str]
-    paths: frozenset[str]
-
-
-class Permitted(msgspec.Struct, frozen=True):
-    """All that somebody may do in a namespace. `gap` says why there is more than the rules tell, if there is."""
-
-    rules: tuple[Rule, ...] = ()
-    paths: tuple[PathRule, ...] = ()
-    gap: str = ""
-
-
-_EVENTS: Final = Rule(_WRITE, frozenset({"events."}))
-_LEASES: Final = Rule(_READ | _WRITE, frozenset({"leases.coordination.k8s.io"}))
-
-RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
-    "system:apiserver": (Rule(_ANY, _ANY),),
-    "system:kube-controller-manager": (Rule(_ANY, _ANY),),
-    "system:kube-scheduler": (
-        Rule(
-            _READ,
-            frozenset(
-                {"pods.", "nodes.", "namespaces.", "services.", "replicasets.apps", "deployments.apps", "events."}
-            ),
-        ),
-        Rule(frozenset({"create"}), frozenset({"pods./binding"})),
-        Rule(frozenset({"update", "patch"}), frozenset({"pods./status", "podgroups.scheduling.x-k8s.io/status"})),
-        Rule(frozenset({"delete"}), frozenset({"pods."})),
-        Rule(_READ | frozenset({"update", "patch"}), frozenset({"persistentvolumes.", "persistentvolumeclaims."})),
-        _EVENTS,
-        _LEASES,
-    ),
-    # the one identity of a fleet of simulated nodes, which run nothing and keep nothing from one another
-    "system:nodes:simulated": (
-        Rule(frozenset({"get"}), frozenset({"nodes.", "pods.", "configmaps.", "secrets."})),
-        _EVENTS,
-    ),
-}
-"""The rules of each user that a service runs under."""
-
-_ALL: Final = Permitted((Rule(_ANY, _ANY),), (PathRule(_ANY, _ANY),))
-_SELF_QUESTIONS: Final = Rule(
-    frozenset({"create"}),
-    frozenset(
-        {
-            "selfsubjectaccessreviews.authorization.k8s.io",
-            "selfsubjectrulesreviews.authorization.k8s.io",
-            "selfsubjectreviews.authentication.k8s.io",
-        }
-    ),
+from orch.errors import InternalError
+from orch_api.auth.attributes import (
+    ALLOWED,
+    NO_OPINION,
+    Attributes,
+    Decision,
+    Permitted,
+    Requirement,
+    Verdict,
+    forbidden,
 )
-"""What everybody who is known may ask about himself: Kubernetes' system:basic-user."""
+from orch_api.auth.identity import MASTERS, Caller
+from orch_api.auth.nodes.authorizer import NodeAuthorizer
+from orch_api.auth.rbac.index import RbacIndex
+from orch_api.auth.rbac.user_roles import ROLES as USER_ROLES
+from orch_api.auth.selector_requirements import field_requirements, label_requirements
+from orch_api.registry import Resource
+from orch_api.storage.cache import ObjectCache
 
-PUBLIC_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz", "/version", "/version/"})
-_METRICS_PATH: Final = "/metrics"
-ISSUER_PATHS: Final = frozenset({"/.well-known/openid-configuration", "/openid/v1/jwks"})
-"""By what others verify service accounts' tokens: Kubernetes' system:service-account-issuer-discovery."""
-_DISCOVERY_PREFIXES: Final = ("/api", "/apis", "/openapi", "/docs", *sorted(PUBLIC_PATHS))
+DECISIONS: Final = Counter(
+    "apiserver_authorization_decisions",
+    "Decisions that ended the chain, by who made them",
+    ("type", "name", "decision"),
+)
+
+ALWAYS_ALLOWED_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz"})
+_EVERYTHING: Final = USER_ROLES[0].rules
+_COLLECTION_VERBS: Final = frozenset({"list", "watch", "deletecollection"})
+_NAME: Final = "metadata.name"
+
+
+class Judge(Protocol):
+    """Decides at once."""
+
+    def decide(self, caller: Caller, wanted: Attributes) -> Verdict:
+        """Return its opinion."""
+        ...
+
+
+class RemoteJudge(Judge, Protocol):
+    """Decides after asking somebody else; at once only what it was told before."""
+
+    async def ask(self, caller: Caller, wanted: Attributes) -> Verdict:
+        """Return its opinion."""
+        ...
+
+
+class Always:
+    """Permits everything, or denies it: only where somebody configured it."""
+
+    def __init__(self, decision: Decision) -> None:
+        self._verdict = Verdict(decision)
+
+    def decide(self, caller: Caller, wanted: Attributes) -> Verdict:
+        """Return always the same."""
+        _ = caller, wanted
+        return self._verdict
+
+
+class Link:
+    """One place in the chain. `remote` is set for one that has to be asked."""
+
+    __slots__ = ("_allowed", "_denied", "judge", "remote")
+
+    def __init__(self, kind: str, name: str, judge: Judge, remote: RemoteJudge | None = None) -> None:
+        self.judge = judge
+        self.remote = remote
+        self._allowed = DECISIONS.labels(kind, name, "allowed")
+        self._denied = DECISIONS.labels(kind, name, "denied")
+
+    def count(self, verdict: Verdict) -> None:
+        """Count a decision that this one made."""
+        (self._allowed if verdict.allowed else self._denied).inc()
 
 
 class Authorizer:
-    """Decides by the built-in rules; nodes by what the cache says of their pods."""
+    """Decides who may what. `chain` makes the places of the chain of the two built-in authorizers."""
 
-    def __init__(self, cache: ObjectCache) -> None:
-        self._cache = cache
-
-    def authorize(
-        self, caller: Caller, verb: str, resource: Resource, namespace: str, name: str, subresource: str = ""
+    def __init__(
+        self, cache: ObjectCache, chain: Callable[[NodeAuthorizer, RbacIndex], Sequence[Link]] | None = None
     ) -> None:
-        """Return if `caller` may. Raises ForbiddenError, worded as Kubernetes."""
-        qualified = f"{resource.plural}.{resource.group}"
-        if subresource:
-            qualified = f"{qualified}/{subresource}"
-        if not self._may(caller, verb, qualified, namespace, name):
-            raise _forbidden(caller, verb, resource, namespace, name, subresource)
+        self.rbac: Final = RbacIndex(cache)
+        nodes = NodeAuthorizer(cache)
+        self._links = tuple(chain(nodes, self.rbac)) if chain is not None else default_chain(nodes, self.rbac)
+        self.asks_others: Final = any(link.remote is not None for link in self._links)
+        """Whether decisions may change without any change in the cluster."""
 
-    def authorize_path(self, caller: Caller, verb: str, path: str) -> None:
-        """Return if `caller` may read a path that is no resource's. Raises ForbiddenError."""
-        if not _may_read(caller, verb, path):
-            raise ForbiddenError(f'forbidden: User "{caller.user}" cannot {verb} path "{path}"', StatusDetails())
+    async def permit(
+        self,
+        caller: Caller,
+        verb: str,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        subresource: str = "",
+        *,
+        selectors: tuple[str, str] = ("", ""),
+    ) -> None:
+        """Return if `caller` may; `selectors` are a collection's label and field selector, as they were sent.
+
+        Raises ForbiddenError, worded as Kubernetes, and InternalError when somebody who has to be asked did not answer.
+        """
+        if MASTERS in caller.groups:
+            return
+        await self.require(caller, attributes(verb, resource, namespace, name, subresource, selectors))
+
+    async def permit_path(self, caller: Caller, verb: str, path: str) -> None:
+        """Return if `caller` may do something with a path that is no resource's. Raises as `permit`."""
+        await self.require(caller, Attributes(verb=verb, path=path))
+
+    async def require(self, caller: Caller, wanted: Attributes) -> None:
+        """Return if `caller` may do what is wanted. Raises as `permit`."""
+        verdict = await self.judge(caller, wanted)
+        if verdict.allowed:
+            return
+        if verdict.error:
+            raise InternalError(f"Internal error occurred: {verdict.error}")
+        raise forbidden(caller, wanted, verdict.reason)
+
+    async def judge(self, caller: Caller, wanted: Attributes) -> Verdict:
+        """Return whether `caller` may do what is wanted, and why."""
+        built_in = _built_in(caller, wanted)
+        if built_in is not None:
+            return built_in
+        opinions: list[Verdict] = []
+        for link in self._links:
+            remote = link.remote
+            verdict = link.judge.decide(caller, wanted) if remote is None else await remote.ask(caller, wanted)
+            if verdict.decision != "none":
+                link.count(verdict)
+                return verdict
+            opinions.append(verdict)
+        return _nobody(opinions)
 
     def decide(self, caller: Caller, wanted: Attributes) -> tuple[bool, str]:
-        """Return whether `caller` may do what is wanted, and why; the reason may be empty."""
-        if wanted.path is not None:
-            return _may_read(caller, wanted.verb, wanted.path), ""
-        return self._may(caller, wanted.verb, wanted.qualified, wanted.namespace, wanted.name), ""
+        """Return at once whether `caller` may do what is wanted, and why; for those who cannot wait.
 
-    def permitted(self, caller: Caller) -> Permitted:
-        """Return what `caller` may do, in every namespace alike; what a node may depends on its pods, and is a gap."""
+        Somebody who would have to be asked first counts as one who denies.
+        """
+        verdict = _built_in(caller, wanted)
+        if verdict is not None:
+            return True, verdict.reason
+        opinions: list[Verdict] = []
+        for link in self._links:
+            verdict = link.judge.decide(caller, wanted)
+            if verdict.decision != "none":
+                link.count(verdict)
+                return verdict.allowed, verdict.reason
+            opinions.append(verdict)
+        return False, _nobody(opinions).reason
+
+    def permitted(self, caller: Caller, namespace: str) -> Permitted:
+        """Return what `caller` may do in a namespace. What nodes and webhooks permit is no list of rules: a gap."""
         if MASTERS in caller.groups:
-            return _ALL
-        rules = RULES.get(caller.user, ())
-        paths = [PathRule(_READ_PATH, PUBLIC_PATHS)]
-        if AUTHENTICATED in caller.groups:
-            rules = (*rules, _SELF_QUESTIONS)
-            below = {f"{prefix}/*" for prefix in _DISCOVERY_PREFIXES if not prefix.endswith("/")}
-            paths.append(PathRule(_READ_PATH, frozenset(below.union(_DISCOVERY_PREFIXES))))
-        if MONITORING in caller.groups:
-            paths.append(PathRule(_READ_PATH, frozenset({_METRICS_PATH})))
-        if SERVICE_ACCOUNTS in caller.groups:
-            paths.append(PathRule(_READ_PATH, ISSUER_PATHS))
-        gap = "node authorizer does not support user rule resolution" if caller.node else ""
-        return Permitted(rules, tuple(paths), gap)
-
-    def _may(self, caller: Caller, verb: str, qualified: str, namespace: str, name: str) -> bool:
-        if MASTERS in caller.groups or any(rule.permits(verb, qualified) for rule in RULES.get(caller.user, ())):
-            return True
-        if caller.node and self._node_may(caller.node, verb, qualified, namespace, name):
-            return True
-        return AUTHENTICATED in caller.groups and _SELF_QUESTIONS.permits(verb, qualified)
-
-    def _node_may(self, node: str, verb: str, resource: str, namespace: str, name: str) -> bool:
-        if resource == "events.":
-            return verb in _WRITE
-        if verb != "get" or not name:
-            return False
-        if resource == "nodes.":
-            return name == node
-        pods = (pod for pod in self._cache.pods_of(node) if pod.key.namespace == namespace)
-        if resource == "pods.":
-            # That a pod is gone is told to any node: only so can its agent clear away what is left of it.
-            gone = self._cache.get(ObjectKey("", "pods", namespace, name)) is None
-            return gone or any(pod.key.name == name for pod in pods)
-        if resource in {"configmaps.", "secrets."}:
-            wanted = name.encode()
-            kind = "configMap" if resource == "configmaps." else "secret"
-            return any(wanted in pod.json and name in references(pod, kind) for pod in pods)
-        return False
+            return Permitted(_EVERYTHING)
+        found = self.rbac.permitted(caller, namespace)
+        gaps = [found.gap] if found.gap else []
+        if caller.node:
+            gaps.append("node authorizer does not support user rule resolution")
+        if self.asks_others:
+            gaps.append("webhook authorizer does not support user rule resolution")
+        return Permitted(found.rules, gaps[0] if len(gaps) == 1 else f"[{', '.join(gaps)}]" if gaps else "")
 
 
-def _may_read(caller: Caller, verb: str, path: str) -> bool:
-    """Return whether `caller` may read a path that is no resource's; nobody but masters does anything else with one."""
-    if path in PUBLIC_PATHS or MASTERS in caller.groups:
-        return True
-    if verb != "get":
-        return False
-    discovery = any(path == prefix or path.startswith(f"{prefix}/") for prefix in _DISCOVERY_PREFIXES)
-    return (
-        (discovery and AUTHENTICATED in caller.groups)
-        or (path == _METRICS_PATH and MONITORING in caller.groups)
-        or (path in ISSUER_PATHS and SERVICE_ACCOUNTS in caller.groups)
+def default_chain(nodes: NodeAuthorizer, rbac: RbacIndex) -> tuple[Link, ...]:
+    """Return Kubernetes' default as kubeadm sets it: Node, then RBAC."""
+    return (Link("Node", "node", nodes), Link("RBAC", "rbac", rbac))
+
+
+def _built_in(caller: Caller, wanted: Attributes) -> Verdict | None:
+    if MASTERS in caller.groups or wanted.path in ALWAYS_ALLOWED_PATHS:
+        return ALLOWED
+    return None
+
+
+def _nobody(opinions: Sequence[Verdict]) -> Verdict:
+    """Return the end of a chain in which nobody decided, with all that was said on the way."""
+    reasons = [one.reason for one in opinions if one.reason]
+    errors = [one.error for one in opinions if one.error]
+    if not reasons and not errors:
+        return NO_OPINION
+    return Verdict(
+        "none", "\n".join(reasons), errors[0] if len(errors) == 1 else f"[{', '.join(errors)}]" if errors else ""
     )
 
 
-def references(pod: Cached, kind: str) -> frozenset[str]:
-    """Return the names of the "configMap" or "secret" objects that a pod's environment, volumes and pulls refer to."""
-    return frozenset(_references(section(to_document(pod.json), "spec"), kind))
+def attributes(
+    verb: str,
+    resource: Resource,
+    namespace: str,
+    name: str,
+    subresource: str = "",
+    selectors: tuple[str, str] = ("", ""),
+) -> Attributes:
+    """Return what a request for a resource wants, as k8s.io/apiserver's RequestInfo has it.
 
-
-def _references(spec: Mapping[str, Any], kind: str) -> Iterator[str]:
-    containers = [
-        container
-        for field in ("initContainers", "containers", "ephemeralContainers")
-        for container in spec.get(field) or ()
-    ]
-    for container in containers:
-        for variable in container.get("env") or ():
-            yield from _name(section(variable, "valueFrom").get(f"{kind}KeyRef"))
-        for source in container.get("envFrom") or ():
-            yield from _name(source.get(f"{kind}Ref"))
-    for volume in spec.get("volumes") or ():
-        yield from _volume(volume, kind)
-    if kind == "secret":
-        for reference in spec.get("imagePullSecrets") or ():
-            yield from _name(reference)
-
-
-def _volume(volume: Mapping[str, Any], kind: str) -> Iterator[str]:
-    name_field = "secretName" if kind == "secret" else "name"
-    yield from _name(volume.get(kind), name_field)
-    for source in section(volume, "projected").get("sources") or ():
-        yield from _name(source.get(kind))
-
-
-def _name(reference: Mapping[str, Any] | None, field: str = "name") -> Iterator[str]:
-    if reference and (name := reference.get(field)):
-        yield name
-
-
-def _forbidden(
-    caller: Caller, verb: str, resource: Resource, namespace: str, name: str, subresource: str
-) -> ForbiddenError:
-    what = f"{resource.plural}/{subresource}" if subresource else resource.plural
-    scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
-    problem = f'User "{caller.user}" cannot {verb} resource "{what}" in API group "{resource.group}" {scope}'
-    return ForbiddenError.of(resource.plural, resource.group, name, problem)
+    A list or watch of the one object that a field selector names is for that name. Selectors that cannot be read
+    require nothing here, and are refused where they are used.
+    """
+    labels: tuple[Requirement, ...] = ()
+    fields: tuple[Requirement, ...] = ()
+    if verb in _COLLECTION_VERBS and any(selectors):
+        labels, fields = label_requirements(selectors[0]), field_requirements(selectors[1])
+        if not name and verb != "deletecollection":
+            exact = (one.values[0] for one in fields if one.key == _NAME and one.operator == "In")
+            name = next(exact, "")
+    return Attributes(
+        verb=verb,
+        group=resource.group,
+        version=resource.version,
+        resource=resource.plural,
+        subresource=subresource,
+        namespace=namespace,
+        name=name,
+        fields=fields,
+        labels=labels,
+    )

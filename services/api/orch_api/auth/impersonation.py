@@ -12,8 +12,9 @@ from urllib.parse import unquote
 
 import msgspec
 
-from orch.errors import BadRequestError, ForbiddenError
-from orch_api.auth.authorizer import Attributes, Authorizer
+from orch.errors import BadRequestError
+from orch_api.auth.attributes import Attributes
+from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import AUTHENTICATED, SERVICE_ACCOUNTS, UNAUTHENTICATED, Caller
 
 _PREFIX: Final = b"impersonate-"
@@ -32,7 +33,7 @@ class _Wanted(msgspec.Struct):
     extra: dict[str, list[str]] = {}
 
 
-def assumed(caller: Caller, headers: Iterable[tuple[bytes, bytes]], authorizer: Authorizer) -> Caller:
+async def assumed(caller: Caller, headers: Iterable[tuple[bytes, bytes]], authorizer: Authorizer) -> Caller:
     """Return as whom a request is to be served: the caller, or whom its headers name; header names are in lower case.
 
     Raises ForbiddenError when the caller may not ask as them, BadRequestError for headers without a user.
@@ -45,9 +46,7 @@ def assumed(caller: Caller, headers: Iterable[tuple[bytes, bytes]], authorizer: 
         asked = sorted(name.decode("latin-1") for name, _ in named)
         raise BadRequestError(f"requested [{' '.join(asked)}] without impersonating a user")
     for attributes in _parts(wanted):
-        allowed, _ = authorizer.decide(caller, attributes)
-        if not allowed:
-            raise _forbidden(caller, attributes)
+        await authorizer.require(caller, attributes)
     return Caller(
         wanted.user,
         tuple(_groups(wanted)),
@@ -105,10 +104,3 @@ def _groups(wanted: _Wanted) -> Iterator[str]:
     everybody = UNAUTHENTICATED if wanted.user == _ANONYMOUS else AUTHENTICATED
     if everybody not in wanted.groups:
         yield everybody
-
-
-def _forbidden(caller: Caller, wanted: Attributes) -> ForbiddenError:
-    what = f"{wanted.resource}/{wanted.subresource}" if wanted.subresource else wanted.resource
-    scope = f'in the namespace "{wanted.namespace}"' if wanted.namespace else "at the cluster scope"
-    problem = f'User "{caller.user}" cannot impersonate resource "{what}" in API group "{wanted.group}" {scope}'
-    return ForbiddenError.of(wanted.resource, wanted.group, wanted.name, problem)

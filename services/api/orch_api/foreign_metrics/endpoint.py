@@ -52,7 +52,7 @@ class MetricsEndpoint:
             return await self._custom(caller, request)
         group, version = EXTERNAL
         resource = unknown_resource(group, version, request.metric, namespaced=True)
-        self._authorizer.authorize(caller, "list", resource, request.namespace, "")
+        await self._authorizer.permit(caller, "list", resource, request.namespace, "")
         if (api := self._services.find(group, version)) is not None:
             place = f"namespaces/{request.namespace}/{request.metric}"
             return await self._remote.ask(caller, api, place, {"labelSelector": request.metric_selector})
@@ -78,7 +78,7 @@ class MetricsEndpoint:
             raise NotFoundError.path()
         name = request.name or _ALL
         asked = unknown_resource(group, version, about.qualified, namespaced=about.namespaced)
-        self._authorizer.authorize(caller, "get", asked, request.namespace, name, request.metric)
+        await self._authorizer.permit(caller, "get", asked, request.namespace, name, request.metric)
         if (api := self._services.find(group, version)) is not None:
             where = f"namespaces/{request.namespace}/" if about.namespaced else ""
             chosen = {"labelSelector": request.selector, "metricLabelSelector": request.metric_selector}

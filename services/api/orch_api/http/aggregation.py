@@ -10,6 +10,7 @@ from typing import Final
 from orch.errors import ServiceUnavailableError, StreamClosedError
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
+from orch_api.auth.vigil import Vigil
 from orch_api.extensions.api_services import ApiServices, RemoteApi, identity_headers
 from orch_api.extensions.https import Answer, Request, ask
 from orch_api.extensions.remote_resources import unknown_resource
@@ -35,10 +36,11 @@ _IDENTITY: Final = (b"x-remote-", b"impersonate-")
 class Aggregation:
     """Serves what other servers serve."""
 
-    def __init__(self, services: ApiServices, registry: Registry, authorizer: Authorizer) -> None:
+    def __init__(self, services: ApiServices, registry: Registry, authorizer: Authorizer, vigil: Vigil) -> None:
         self._services = services
         self._registry = registry
         self._authorizer = authorizer
+        self._vigil = vigil
 
     async def answer(self, exchange: Exchange, caller: Caller, care: Care) -> bool:
         """Answer a request whose path belongs to an aggregated API; return whether it does. Raises ApiError."""
@@ -52,7 +54,7 @@ class Aggregation:
             return False
         call = self._call(exchange, caller)
         if call is None:
-            self._authorizer.authorize_path(caller, exchange.method.lower(), path.rstrip("/"))
+            await self._authorizer.permit_path(caller, exchange.method.lower(), path.rstrip("/"))
             await care.path(exchange, caller, lambda: self._pass_on(exchange, caller, api, None))
         else:
             await care.resource(exchange, call, lambda: self._pass_on(exchange, caller, api, call))
@@ -74,7 +76,7 @@ class Aggregation:
     async def _pass_on(self, exchange: Exchange, caller: Caller, api: RemoteApi, call: Call | None) -> None:
         if call is not None:
             target = call.target
-            self._authorizer.authorize(
+            await self._authorizer.permit(
                 caller, call.verb, call.resource, target.namespace, target.name, target.subresource
             )
         if not self._services.verdict(api).available:

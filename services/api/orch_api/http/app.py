@@ -244,8 +244,8 @@ class Site:
         known: Caller | None = scope.get(_CALLER)
         if known is None:
             known = await self._authenticator.identify(presented(scope))
-        caller = assumed(known, request.scope["headers"], self._authorizer)
-        self._authorizer.authorize_path(caller, request.method.lower(), request.scope["path"])
+        caller = await assumed(known, request.scope["headers"], self._authorizer)
+        await self._authorizer.permit_path(caller, request.method.lower(), request.scope["path"])
 
     async def _check(self, health: Health, request: AnyRequest, name: str) -> Response[str]:
         if name:

@@ -111,7 +111,7 @@ class ObjectsApplication:
     async def _discover(self, exchange: Exchange, caller: Caller) -> None:
         """Answer with what is served: plain, or aggregated for a client that accepts that."""
         path: str = exchange.scope["path"].rstrip("/")
-        self._authorizer.authorize_path(caller, exchange.method.lower(), path)
+        await self._authorizer.permit_path(caller, exchange.method.lower(), path)
         if exchange.method not in {"GET", "HEAD"}:
             raise MethodNotAllowedError
         await self._definitions.catch_up()
@@ -129,7 +129,7 @@ class ObjectsApplication:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             known = await self._authenticator.identify(presented(scope, take_authorization(scope)))
-            caller = assumed(known, scope["headers"], self._authorizer)
+            caller = await assumed(known, scope["headers"], self._authorizer)
             target, resource = self.resolve(scope["path"])
             query = parse_query(scope["query_string"])
             if verb_of("GET", target, query) == "watch":
@@ -150,7 +150,7 @@ class ObjectsApplication:
     async def caller(self, exchange: Exchange) -> Caller:
         """Return as whom the request is to be served. Raises UnauthorizedError and ForbiddenError."""
         known = await self._authenticator.identify(presented(exchange.scope))
-        return assumed(known, exchange.scope["headers"], self._authorizer)
+        return await assumed(known, exchange.scope["headers"], self._authorizer)
 
     def resolve(self, path: str) -> tuple[Target, Resource]:
         """Return what a path names. Raises NotFoundError when nothing is served there."""

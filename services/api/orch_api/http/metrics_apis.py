@@ -103,7 +103,7 @@ class MetricsApis:
         if exchange.method not in {"GET", "HEAD"}:
             raise MethodNotAllowedError
         target = call.target
-        self._authorizer.authorize(
+        await self._authorizer.permit(
             call.caller, call.verb, call.resource, target.namespace, target.name, target.subresource
         )
         if (target.group, target.version) == EXTERNAL:

@@ -9,8 +9,9 @@ import msgspec
 from orch.clock import Clock
 from orch.errors import BadRequestError, MethodNotAllowedError, NotFoundError
 from orch_api import wire
-from orch_api.auth.authorizer import Authorizer
+from orch_api.auth.authorizer import Authorizer, attributes
 from orch_api.auth.identity import Caller
+from orch_api.auth.vigil import Vigil
 from orch_api.computed import Computed
 from orch_api.http import cbor
 from orch_api.http.audience import Audiences
@@ -30,6 +31,7 @@ from orch_api.storage.read import Reader, matcher, parse_version
 from orch_api.storage.versions import served_json
 
 _INCLUDE: Final = frozenset({"Metadata", "Object", "None"})
+_NO_QUERY: Final[Query] = {}
 
 
 class ObjectRequests:
@@ -42,6 +44,7 @@ class ObjectRequests:
         cache: ObjectCache,
         computed: Computed,
         authorizer: Authorizer,
+        vigil: Vigil,
         clock: Clock,
         registry: Registry,
     ) -> None:
@@ -52,6 +55,7 @@ class ObjectRequests:
         self._computed = computed
         self._audiences = Audiences()
         self._authorizer = authorizer
+        self._vigil = vigil
         self._clock = clock
 
     async def serve(
@@ -86,7 +90,7 @@ class ObjectRequests:
     async def _get(
         self, exchange: Exchange, caller: Caller, resource: Resource, target: Target, renderer: Renderer
     ) -> None:
-        self._authorize(caller, "get", resource, target)
+        await self._authorize(caller, "get", resource, target)
         if not resource.stored:
             await self._cache.catch_up()
             body, version = await self._computed.get(resource, target.namespace, target.name), 0
@@ -110,7 +114,7 @@ class ObjectRequests:
         query: Query,
         renderer: Renderer,
     ) -> None:
-        self._authorize(caller, "list", resource, target)
+        await self._authorize(caller, "list", resource, target, query)
         if not resource.stored:
             await self._list_computed(exchange, resource, target, query, renderer)
             return
@@ -139,7 +143,9 @@ class ObjectRequests:
         """Answer a watch until it ends. Raises ApiError before the answer has begun."""
         if "watch" not in resource.verbs or target.subresource:
             raise MethodNotAllowedError
-        self._authorize(caller, "watch", resource, target)
+        selectors = (text(query, "labelSelector"), text(query, "fieldSelector"))
+        wanted = attributes("watch", resource, target.namespace, target.name, target.subresource, selectors)
+        await self._authorizer.require(caller, wanted)
         if resource.deprecation:
             exchange.extra.append((b"warning", warning_header(resource.deprecation)))
         options = list_options(query)
@@ -149,22 +155,24 @@ class ObjectRequests:
         fields = options.field_selector
         if target.name:
             fields = f"metadata.name={target.name}" + (f",{fields}" if fields else "")
-        request = WatchRequest(
-            resource=resource,
-            namespace=target.namespace,
-            name=target.name,
-            selectors=(options.label_selector, fields),
-            matches=matcher(resource, options.label_selector, fields),
-            version=_watch_version(options.resource_version, send_initial=send_initial),
-            consistent=not options.resource_version,
-            bookmarks=bookmarks,
-            send_initial_events=send_initial,
-            timeout=timeout_of(number(query, "timeoutSeconds")),
-            end=self._registry.end_of(resource),
-        )
-        await exchange.body()
-        renderer = self._renderer(exchange, resource, query)
-        await Watcher(self._cache, self._audiences, request, renderer, self._clock).serve(exchange)
+        with self._vigil.over(caller, wanted) as standing:
+            request = WatchRequest(
+                resource=resource,
+                namespace=target.namespace,
+                name=target.name,
+                selectors=(options.label_selector, fields),
+                matches=matcher(resource, options.label_selector, fields),
+                version=_watch_version(options.resource_version, send_initial=send_initial),
+                consistent=not options.resource_version,
+                bookmarks=bookmarks,
+                send_initial_events=send_initial,
+                timeout=timeout_of(number(query, "timeoutSeconds")),
+                end=self._registry.end_of(resource),
+                standing=standing,
+            )
+            await exchange.body()
+            renderer = self._renderer(exchange, resource, query)
+            await Watcher(self._cache, self._audiences, request, renderer, self._clock).serve(exchange)
 
     async def _write(
         self,
@@ -219,8 +227,12 @@ class ObjectRequests:
             body, media_type = renderer.object(body, outcome.version), renderer.media_type
         await exchange.answer(201 if outcome.created else 200, body, media_type, headers)
 
-    def _authorize(self, caller: Caller, verb: str, resource: Resource, target: Target) -> None:
-        self._authorizer.authorize(caller, verb, resource, target.namespace, target.name, target.subresource)
+    async def _authorize(
+        self, caller: Caller, verb: str, resource: Resource, target: Target, query: Query = _NO_QUERY
+    ) -> None:
+        selectors = (text(query, "labelSelector"), text(query, "fieldSelector"))
+        where = (target.namespace, target.name, target.subresource)
+        await self._authorizer.permit(caller, verb, resource, *where, selectors=selectors)
 
 
 def _watch_version(version: str, *, send_initial: bool | None) -> int | None:

@@ -15,6 +15,8 @@ import msgspec
 
 from orch.clock import Clock
 from orch.errors import ApiError, Cause, InvalidError
+from orch_api.auth.attributes import forbidden
+from orch_api.auth.vigil import Standing
 from orch_api.http.audience import BOOKMARK_PERIOD, PUSH, Audiences, Member, Push, Script, Told
 from orch_api.http.exchange import Exchange
 from orch_api.http.metrics import REQUESTS
@@ -50,6 +52,8 @@ class WatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float
     end: asyncio.Event | None = None
     """What is set when the resource is served no more."""
+    standing: Standing | None = None
+    """What tells when the watch is permitted no more."""
 
 
 def timeout_of(seconds: int | None) -> float:
@@ -120,23 +124,34 @@ class Watcher:
                 sender.cancel()
                 gone.cancel()
             if gone.cancelled() and sender.cancelled():
-                await exchange.end()
+                await self._take_leave(exchange)
         finally:
             await pieces.aclose()
 
     async def _until_over(self, sender: asyncio.Task[None], gone: asyncio.Task[None]) -> None:
-        """Return when all is sent, the client has left, or what it watches is served no more: then after a moment."""
-        end = self._request.end
-        if end is None:
-            await asyncio.wait((sender, gone), return_when=asyncio.FIRST_COMPLETED)
-            return
-        ended = asyncio.ensure_future(end.wait())
+        """Return when all is sent, the client has left, or it may watch no more.
+
+        When what it watches is served no more, that is after a moment.
+        """
+        end, standing = self._request.end, self._request.standing
+        ended = None if end is None else asyncio.ensure_future(end.wait())
+        revoked = None if standing is None else asyncio.ensure_future(standing.revoked.wait())
+        causes = [cause for cause in (ended, revoked) if cause is not None]
         try:
-            done, _ = await asyncio.wait((sender, gone, ended), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((sender, gone, *causes), return_when=asyncio.FIRST_COMPLETED)
             if ended in done:
                 await asyncio.wait((sender, gone), timeout=_LAST_WORDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ended.cancel()
+            for cause in causes:
+                cause.cancel()
+
+    async def _take_leave(self, exchange: Exchange) -> None:
+        """End a stream from this side; one that may watch no more is told so."""
+        standing = self._request.standing
+        if standing is not None and standing.verdict is not None:
+            refusal = forbidden(standing.caller, standing.wanted, standing.verdict.reason)
+            await exchange.write(self._renderer.frame("ERROR", refusal.encode()))
+        await exchange.end()
 
     async def _send(self, exchange: Exchange, first: bytes, pieces: AsyncGenerator[bytes]) -> None:
         try:

@@ -42,7 +42,7 @@ class Applying:
     ) -> Outcome:
         """Apply a configuration, in JSON, to an object or a subresource of it. Raises ApiError."""
         with telemetry.span(f"api.apply {resource.plural}", parent=options.trace):
-            self._changing.authorize(caller, "patch", resource, namespace, name, subresource)
+            await self._changing.authorize(caller, "patch", resource, namespace, name, subresource)
             configuration = _configuration(resource, name, body, subresource)
             manager = options.manager(resource, subresource, "Apply")
             warnings: list[str] = []
@@ -99,7 +99,7 @@ class Applying:
         if uid := metadata.get("uid"):
             problem = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise ConflictError.of(resource.plural, resource.group, request.name, problem)
-        self._changing.authorize(request.caller, "create", resource, namespace, "", "")
+        await self._changing.authorize(request.caller, "create", resource, namespace, "", "")
         document, warnings = self._applied(resource, {}, configuration, manager, options)
         outcome = await self._creation.create_applied(request.caller, resource, namespace, document, options)
         return msgspec.structs.replace(outcome, warnings=(*warnings, *outcome.warnings))

@@ -67,7 +67,7 @@ class Binder:
             revision=_revision(name, metadata.get("resourceVersion") or "0"),
             trace=options.origin(),
         )
-        self._authorize(caller, [binding])
+        await self._authorize(caller, [binding])
         request = Request(caller, CREATE, self._pods, BINDING, namespace, name, document, None, options.dry_run)
         await self._admit(request)
         warnings = [*warnings, *request.notes.warnings]
@@ -79,7 +79,7 @@ class Binder:
         return Outcome(_SUCCESS, outcome, created=True, deleted=True, warnings=tuple(warnings))
 
     async def _bind(self, caller: Caller, bindings: Sequence[Binding], fence: Compare | None) -> list[int | ApiError]:
-        self._authorize(caller, bindings)
+        await self._authorize(caller, bindings)
         now = self._now()
         if not self._parts.admission.concerns(CREATE, self._pods, BINDING):
             return await self._commit([_Decision(binding, now) for binding in bindings], fence)
@@ -97,9 +97,9 @@ class Binder:
         done = iter(await self._commit(decisions, fence))
         return [refused[place] if place in refused else next(done) for place in range(len(bindings))]
 
-    def _authorize(self, caller: Caller, bindings: Sequence[Binding]) -> None:
+    async def _authorize(self, caller: Caller, bindings: Sequence[Binding]) -> None:
         for namespace in {binding.namespace for binding in bindings}:
-            self._parts.authorizer.authorize(caller, "create", self._pods, namespace, "", BINDING)
+            await self._parts.authorizer.permit(caller, "create", self._pods, namespace, "", BINDING)
 
     def _now(self) -> str:
         return rfc3339(self._parts.clock.now())

@@ -16,6 +16,7 @@ from orch_api.fields import Manager, track
 from orch_api.patch import json_patch, merge, strategic, unfit
 from orch_api.patch.strictness import patch_issues
 from orch_api.pipeline import scale
+from orch_api.pipeline.granting import concerns, refuse_escalation
 from orch_api.pipeline.parts import (
     Document,
     Outcome,
@@ -72,7 +73,7 @@ class Changing:
     ) -> Outcome:
         """Replace an object or a subresource. Raises ApiError."""
         with telemetry.span(f"api.update {resource.plural}", parent=options.trace):
-            self.authorize(caller, "update", resource, namespace, name, subresource)
+            await self.authorize(caller, "update", resource, namespace, name, subresource)
             schema = self._schema(resource, subresource)
             document, warnings = schema.decode(body, options.field_validation)
             _check_name(metadata_of(document), name)
@@ -101,7 +102,7 @@ class Changing:
     ) -> Outcome:
         """Apply a patch to an object or a subresource. Raises ApiError."""
         with telemetry.span(f"api.patch {resource.plural}", parent=options.trace):
-            self.authorize(caller, "patch", resource, namespace, name, subresource)
+            await self.authorize(caller, "patch", resource, namespace, name, subresource)
             schema = self._schema(resource, subresource)
             decoded = _decoded(patch)
             apply = _patcher(decoded, kind, schema)
@@ -126,14 +127,14 @@ class Changing:
             request = ChangeRequest(caller, resource, namespace, name, subresource, options, produce, manager)
             return await self.change(request, warnings)
 
-    def authorize(
+    async def authorize(
         self, caller: Caller, verb: str, resource: Resource, namespace: str, name: str, subresource: str
     ) -> None:
         """Raise ForbiddenError when the caller may not, MethodNotAllowedError when nobody can."""
         served = resource.subresources[subresource].verbs if subresource in resource.subresources else resource.verbs
         if (subresource and subresource not in resource.subresources) or verb not in served:
             raise MethodNotAllowedError
-        self._parts.authorizer.authorize(caller, verb, resource, namespace, name, subresource)
+        await self._parts.authorizer.permit(caller, verb, resource, namespace, name, subresource)
 
     def _schema(self, resource: Resource, subresource: str) -> KindSchema:
         if subresource == SCALE:
@@ -196,6 +197,8 @@ class Changing:
         strategy.default(new)
         restore_meta(new, old)
         await self._parts.admission.mutate(admitted)
+        if concerns(admitted):
+            await refuse_escalation(self._parts.authorizer, admitted)
         whole = not request.subresource or request.subresource == SCALE
         if whole:
             strategy.prepare_update(new, old)

@@ -13,6 +13,7 @@ from orch.errors import AlreadyExistsError, ApiError, BadRequestError
 from orch_api.admission import Request
 from orch_api.auth.identity import Caller
 from orch_api.fields import Manager, track
+from orch_api.pipeline.granting import concerns, refuse_escalation
 from orch_api.pipeline.parts import (
     Document,
     Outcome,
@@ -48,7 +49,7 @@ class Creation:
     ) -> Outcome:
         """Store a new object. Raises ApiError."""
         with telemetry.span(f"api.create {resource.plural}", parent=options.trace):
-            self._parts.authorizer.authorize(caller, "create", resource, namespace, "")
+            await self._parts.authorizer.permit(caller, "create", resource, namespace, "")
             schema, manager = self._parts.schema(resource), options.manager(resource.storage)
             document, warnings = schema.decode(body, options.field_validation)
             for attempt in range(_NAME_ATTEMPTS):
@@ -113,6 +114,8 @@ class Creation:
         request = Request(caller, "CREATE", resource, "", namespace, name, document, None, options.dry_run)
         strategy.default(document)
         await parts.admission.mutate(request)
+        if concerns(request):
+            await refuse_escalation(parts.authorizer, request)
         strategy.prepare_create(document)
         strategy.stamp(document, None, caller, self._now())
         fields = parts.schema(resource.storage).fields

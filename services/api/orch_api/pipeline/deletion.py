@@ -99,7 +99,7 @@ class Deletion:
         with telemetry.span(f"api.delete {resource.plural}", parent=options.trace):
             if "delete" not in resource.verbs:
                 raise MethodNotAllowedError
-            self._parts.authorizer.authorize(caller, "delete", resource, namespace, name)
+            await self._parts.authorizer.permit(caller, "delete", resource, namespace, name)
             asked = read_options(body)
             outcome = await self._delete(caller, resource, namespace, name, asked, options)
             if asked.propagation_policy is None and asked.orphan_dependents is None:
@@ -133,7 +133,10 @@ class Deletion:
         with telemetry.span(f"api.deletecollection {resource.plural}", parent=options.trace):
             if "deletecollection" not in resource.verbs:
                 raise MethodNotAllowedError
-            self._parts.authorizer.authorize(caller, "deletecollection", resource, namespace, "")
+            chosen_by = (label_selector, field_selector)
+            await self._parts.authorizer.permit(
+                caller, "deletecollection", resource, namespace, "", selectors=chosen_by
+            )
             asked = read_options(body)
             selected = selection(resource, label_selector, field_selector)
             await self._parts.cache.catch_up()

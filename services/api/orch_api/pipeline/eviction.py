@@ -89,7 +89,7 @@ class Eviction:
         """Evict one pod as an Eviction document says. Raises ApiError; 429 when its budget does not allow it now."""
         with telemetry.span("api.evict pods", parent=options.trace):
             parts = self._parts
-            parts.authorizer.authorize(caller, "create", self._pods, namespace, name, "eviction")
+            await parts.authorizer.permit(caller, "create", self._pods, namespace, name, "eviction")
             document, warnings = parts.schemas.of("policy", "v1", "Eviction").decode(body, options.field_validation)
             wanted = _Wanted(caller, namespace, name, self._read(document, namespace, name), options)
             request = Request(caller, "CREATE", self._pods, "eviction", namespace, name, document, None, wanted.dry_run)

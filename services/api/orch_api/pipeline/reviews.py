@@ -11,10 +11,12 @@ from typing import Final
 from orch import telemetry
 from orch.clock import rfc3339
 from orch.errors import BadRequestError, UnauthorizedError
+from orch.objects.rbac import PolicyRule
 from orch_api.admission import Request
+from orch_api.auth.attributes import Attributes, Verdict
 from orch_api.auth.authenticator import Authenticator
-from orch_api.auth.authorizer import Attributes, PathRule, Rule
 from orch_api.auth.identity import Caller
+from orch_api.auth.selector_requirements import of_review
 from orch_api.pipeline.parts import (
     Document,
     Outcome,
@@ -30,7 +32,7 @@ from orch_api.storage.objects import to_json
 from orch_api.strategy import section
 
 _Answer = Callable[[Caller, Document], Awaitable[Document] | Document]
-_ATTRIBUTES: Final = ("verb", "group", "resource", "subresource", "namespace", "name")
+_ATTRIBUTES: Final = ("verb", "group", "version", "resource", "subresource", "namespace", "name")
 
 
 class Reviews:
@@ -54,7 +56,7 @@ class Reviews:
         """Return the question with its answer. Raises ApiError."""
         parts = self._parts
         with telemetry.span(f"api.answer {resource.plural}", parent=options.trace):
-            parts.authorizer.authorize(caller, "create", resource, namespace, "")
+            await parts.authorizer.permit(caller, "create", resource, namespace, "")
             document, warnings = parts.schema(resource).decode(body, options.field_validation)
             check_kind(document, resource.api_version, resource.kind)
             check_namespace(metadata_of(document), resource, namespace)
@@ -89,7 +91,7 @@ class Reviews:
         metadata = {**section(review, "metadata"), "creationTimestamp": created}
         return {**review, "metadata": metadata, "status": {"userInfo": user_info(caller)}}
 
-    def _access(self, _: Caller, review: Document) -> Document:
+    async def _access(self, _: Caller, review: Document) -> Document:
         spec = section(review, "spec")
         extra: dict[str, list[str]] = spec.get("extra") or {}
         subject = Caller(
@@ -98,22 +100,21 @@ class Reviews:
             uid=spec.get("uid") or "",
             extra=tuple((key, tuple(values)) for key, values in sorted(extra.items())),
         )
-        return self._own_access(subject, review)
+        return await self._own_access(subject, review)
 
-    def _own_access(self, caller: Caller, review: Document) -> Document:
-        allowed, reason = self._parts.authorizer.decide(caller, _wanted(section(review, "spec")))
-        status: Document = {"allowed": allowed}
-        if reason:
-            status["reason"] = reason
-        return {**review, "status": status}
+    async def _own_access(self, caller: Caller, review: Document) -> Document:
+        wanted, ignored = _wanted(section(review, "spec"))
+        verdict = await self._parts.authorizer.judge(caller, wanted)
+        return {**review, "status": _access_status(verdict, ignored)}
 
     def _own_rules(self, caller: Caller, review: Document) -> Document:
-        if not section(review, "spec").get("namespace"):
+        namespace: str = section(review, "spec").get("namespace") or ""
+        if not namespace:
             raise BadRequestError("no namespace on request")
-        found = self._parts.authorizer.permitted(caller)
+        found = self._parts.authorizer.permitted(caller, namespace)
         status: Document = {
-            "resourceRules": [one for rule in found.rules for one in _resource_rules(rule)],
-            "nonResourceRules": [_path_rule(rule) for rule in found.paths],
+            "resourceRules": [_resource_rule(rule) for rule in found.rules if rule.resources],
+            "nonResourceRules": [_path_rule(rule) for rule in found.rules if rule.non_resource_urls],
             "incomplete": bool(found.gap),
         }
         if found.gap:
@@ -134,24 +135,42 @@ def user_info(caller: Caller) -> Document:
     return info
 
 
-def _wanted(spec: Document) -> Attributes:
+def _wanted(spec: Document) -> tuple[Attributes, list[str]]:
+    """Return what a review asks for, and what is to be said of selectors that could not be read."""
     path: Document | None = spec.get("nonResourceAttributes")
     if path is not None:
-        return Attributes(verb=path.get("verb") or "", path=path.get("path") or "")
+        return Attributes(verb=path.get("verb") or "", path=path.get("path") or ""), []
     resource = section(spec, "resourceAttributes")
-    return Attributes(**{name: resource.get(name) or "" for name in _ATTRIBUTES})
+    fields, field_problem = of_review(resource.get("fieldSelector"), labels=False)
+    labels, label_problem = of_review(resource.get("labelSelector"), labels=True)
+    told = {name: resource.get(name) or "" for name in _ATTRIBUTES}
+    problems = (("fieldSelector", field_problem), ("labelSelector", label_problem))
+    ignored = [f"spec.resourceAttributes.{name} {how} due to parse error" for name, how in problems if how]
+    return Attributes(**told, fields=fields, labels=labels), ignored
 
 
-def _resource_rules(rule: Rule) -> Iterable[Document]:
-    """Yield the rule as Kubernetes writes it: one for each group, subresources behind a slash."""
-    groups: dict[str, list[str]] = {}
-    for one in sorted(rule.resources):
-        whole, slash, subresource = one.partition("/")
-        resource, _, group = whole.partition(".")
-        groups.setdefault("*" if one == "*" else group, []).append(f"{resource}{slash}{subresource}")
-    for group, resources in groups.items():
-        yield {"verbs": sorted(rule.verbs), "apiGroups": [group], "resources": resources}
+def _access_status(verdict: Verdict, ignored: Iterable[str]) -> Document:
+    status: Document = {"allowed": verdict.allowed}
+    if verdict.decision == "deny":
+        status["denied"] = True
+    if verdict.reason:
+        status["reason"] = verdict.reason
+    errors = [verdict.error, *ignored] if verdict.error else list(ignored)
+    if errors:
+        status["evaluationError"] = "; ".join(errors)
+    return status
 
 
-def _path_rule(rule: PathRule) -> Document:
-    return {"verbs": sorted(rule.verbs), "nonResourceURLs": sorted(rule.paths)}
+def _resource_rule(rule: PolicyRule) -> Document:
+    written: Document = {
+        "verbs": list(rule.verbs),
+        "apiGroups": list(rule.api_groups),
+        "resources": list(rule.resources),
+    }
+    if rule.resource_names:
+        written["resourceNames"] = list(rule.resource_names)
+    return written
+
+
+def _path_rule(rule: PolicyRule) -> Document:
+    return {"verbs": list(rule.verbs), "nonResourceURLs": list(rule.non_resource_urls)}

@@ -46,7 +46,7 @@ class TokenRequests:
         """Return the TokenRequest with a token of the account `name`. Raises ApiError."""
         parts = self._parts
         with telemetry.span("api.create serviceaccounts/token", parent=options.trace):
-            parts.authorizer.authorize(caller, "create", accounts, namespace, name, "token")
+            await parts.authorizer.permit(caller, "create", accounts, namespace, name, "token")
             schema = parts.schemas.of(GROUP, "v1", KIND)
             document, warnings = schema.decode(body, options.field_validation)
             check_kind(document, f"{GROUP}/v1", KIND)

@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import itertools
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from sys import intern
@@ -45,12 +45,13 @@ _MAX_BACKOFF: Final = 5.0
 class _Shelf:
     """The objects of one resource, by namespace and name."""
 
-    __slots__ = ("_all", "_ordered", "changed", "followers", "history", "namespaces")
+    __slots__ = ("_all", "_ordered", "changed", "followers", "history", "namespaces", "observers")
 
     def __init__(self, version: int) -> None:
         self.namespaces: dict[str, dict[str, Cached]] = {}
         self.history = History(version)
         self.followers: dict[str, list[Subscription]] = {}
+        self.observers: tuple[Callable[[CacheEvent], None], ...] = ()
         self.changed = version
         self._ordered: dict[str, tuple[Cached, ...]] = {}
         self._all: tuple[Cached, ...] | None = None
@@ -118,6 +119,7 @@ class ObjectCache:
         self._pods_by_node: dict[str, dict[ObjectKey, Cached]] = {}
         self._claims: dict[tuple[str, str], set[str]] = {}
         self._taps: list[Subscription] = []
+        self._observers: dict[tuple[str, str], tuple[Callable[[CacheEvent], None], ...]] = {}
         self._revision = 0
         self._started_at = 0
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -224,6 +226,16 @@ class ObjectCache:
         subscription = Subscription(lambda: self.version, self._taps.remove, limit=limit)
         self._taps.append(subscription)
         return subscription
+
+    def observe(self, group: str, resource: str, observer: Callable[[CacheEvent], None]) -> None:
+        """Have every change of a resource told at once, the first snapshot's included; it must not raise.
+
+        For indexes that have to be exactly as old as the cache; whoever may lag subscribes.
+        """
+        observers = self._observers[group, resource] = (*self._observers.get((group, resource), ()), observer)
+        shelf = self._shelves.get((group, resource))
+        if shelf is not None:
+            shelf.observers = observers
 
     # Being fed --------------------------------------------------------------------------------------------------
 
@@ -334,6 +346,8 @@ class ObjectCache:
             shelf.put(item)
             if item.node:
                 self._pods_by_node.setdefault(item.node, {})[item.key] = item
+        for observer in shelf.observers:
+            observer(event)
         if not record:
             return
         shelf.history.add(event)
@@ -355,6 +369,7 @@ class ObjectCache:
         shelf = self._shelves.get((group, resource))
         if shelf is None:
             shelf = self._shelves[group, resource] = _Shelf(self._started_at)
+            shelf.observers = self._observers.get((group, resource), ())
         return shelf
 
     def _advance(self, revision: int) -> None:

@@ -78,20 +78,22 @@ class Streams:
     async def http(self, exchange: Exchange, caller: Caller, resource: Resource, target: Target, query: Query) -> None:
         """Answer an HTTP request, which may offer an upgrade to SPDY. Raises ApiError."""
         if target.subresource == "proxy":
-            self._authorize(caller, VERBS[exchange.method], resource, target)
+            await self._authorize(caller, VERBS[exchange.method], resource, target)
+            if UPGRADE in exchange.scope:  # what a connection carries both ways is more than a look
+                await self._authorize(caller, "create", resource, target)
             await self._admit(caller, resource, target, query)
             await self._proxy.serve(exchange, target)
         elif exchange.method not in _METHODS[target.subresource]:
             raise MethodNotAllowedError
         elif target.subresource == "log":
-            self._authorize(caller, "get", resource, target)
+            await self._authorize(caller, "get", resource, target)
             pod = await self._nodes.find(target.namespace, target.name)
             request = log_request(pod, query)
             await exchange.body()
             async with await self._nodes.open(pod.spec.node_name, "logs", request.SerializeToString()) as stream:
                 await send_logs(exchange, stream)
         else:
-            self._authorize(caller, "create", resource, target)
+            await self._authorize(caller, "create", resource, target)
             await self._admit(caller, resource, target, query)
             await self._spdy(exchange, target, query)
 
@@ -144,7 +146,7 @@ class Streams:
         """Serve exec, attach or port-forward over a WebSocket. Raises ApiError before the connection is accepted."""
         if target.subresource not in {"exec", "attach", "portforward"} or not self.serves(resource, target.subresource):
             raise NotFoundError.path()
-        self._authorize(caller, "create", resource, target)
+        await self._authorize(caller, "create", resource, target)
         await self._admit(caller, resource, target, query)
         pod = await self._nodes.find(target.namespace, target.name)
         if target.subresource == "portforward":
@@ -175,8 +177,8 @@ class Streams:
         channels = Channels(await WebSocket.accept(scope, receive, send, PORTS))
         await forwarder.over_channels(channels, ports)
 
-    def _authorize(self, caller: Caller, verb: str, resource: Resource, target: Target) -> None:
-        self._authorizer.authorize(caller, verb, resource, target.namespace, target.name, target.subresource)
+    async def _authorize(self, caller: Caller, verb: str, resource: Resource, target: Target) -> None:
+        await self._authorizer.permit(caller, verb, resource, target.namespace, target.name, target.subresource)
 
     async def _admit(self, caller: Caller, resource: Resource, target: Target, query: Query) -> None:
         """Let admission refuse the connection. What is asked for is shown to it as the kind of the subresource."""

@@ -1,0 +1,1 @@
+"""What a node may: only what its own pods need."""
