@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from orch.clock import Clock
-from orch.errors import UnauthorizedError
+from orch.errors import UnauthorizedError, UnavailableError
 from orch_api.auth.figures import FETCHING, FIGURES
 from orch_api.auth.identity import Caller
 
@@ -25,6 +25,8 @@ Identified = tuple[Caller, tuple[str, ...]]
 """A caller, and for which of the audiences asked for its token counts."""
 
 _MOST: Final = 4096
+_MOST_ASKED: Final = 256
+"""Questions that may be under way at a time, whatever tokens are sent."""
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -46,7 +48,10 @@ class TokenCache:
     async def get(
         self, token: str, audiences: Sequence[str], ask: Callable[[], Awaitable[Identified | None]]
     ) -> Identified | None:
-        """Return what is known of a token, or else what `ask` returns. Raises UnauthorizedError, as `ask` did."""
+        """Return what is known of a token, or else what `ask` returns.
+
+        Raises UnauthorizedError as `ask` did, UnavailableError when too many tokens are being asked about.
+        """
         key = self._key(token, audiences)
         known = self._known.get(key)
         if known is not None and known.until > self._clock.monotonic():
@@ -56,6 +61,8 @@ class TokenCache:
         FIGURES.token_cache("request", "miss")
         asking = self._asking.get(key)
         if asking is None:
+            if len(self._asking) >= _MOST_ASKED:
+                raise UnavailableError("too many tokens are being asked about at this moment")
             asking = self._asking[key] = asyncio.create_task(self._ask(key, ask), name="token review")
         # whoever asked first may leave; the others still wait for the answer
         return _told(await asyncio.shield(asking))

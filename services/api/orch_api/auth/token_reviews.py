@@ -20,6 +20,7 @@ from orch_api.auth.identity import Caller
 from orch_api.auth.kubeconfig import Webhook
 from orch_api.auth.token_cache import Identified, TokenCache
 from orch_api.extensions.https import Header, Request, ask
+from orch_api.extensions.outgoing import OPEN
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,7 @@ class TokenReviews:
                 port=webhook.port,
                 server_name=webhook.server_name,
                 tls=webhook.tls,
+                guard=OPEN,  # the operator has named it
                 method="POST",
                 target=webhook.target.encode(),
                 headers=headers,

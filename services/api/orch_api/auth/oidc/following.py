@@ -100,13 +100,14 @@ class ConfigurationFile:
 
     async def _wait_ready(self, issuers: Sequence[IssuerTokens], config: AuthenticationConfiguration) -> None:
         """Wait until the keys of all issuers are there. Raises ConfigError naming one that takes too long."""
-        ready = asyncio.ensure_future(asyncio.gather(*(one.provider.ready.wait() for one in issuers)))
+        ready = asyncio.create_task(_all_ready(issuers))
         late = asyncio.ensure_future(self._clock.sleep(HEALTH_SECONDS))
         try:
             await asyncio.wait((ready, late), return_when=asyncio.FIRST_COMPLETED)
         finally:
             ready.cancel()
             late.cancel()
+            await asyncio.gather(ready, late, return_exceptions=True)
         for one in issuers:
             if not one.provider.ready.is_set():
                 problem = f'the issuer "{one.config.issuer.url}" is not healthy: {one.provider.problem}'
@@ -132,6 +133,11 @@ class ConfigurationFile:
             return hashlib.sha256(self._file.read_bytes()).digest()
         except OSError as error:
             raise ConfigError(_SETTING, str(error)) from error
+
+
+async def _all_ready(issuers: Sequence[IssuerTokens]) -> None:
+    for one in issuers:
+        await one.provider.ready.wait()
 
 
 def _anonymity(config: AuthenticationConfiguration, default: Anonymity) -> Anonymity:

@@ -19,6 +19,7 @@ from orch.clock import Clock
 from orch_api.auth.oidc.configuration import Issuer
 from orch_api.auth.oidc.key_sets import KeySet
 from orch_api.extensions.https import Request, ask
+from orch_api.extensions.outgoing import OPEN
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,9 @@ class Provider:
         except (OSError, ValueError, RecursionError) as error:  # TimeoutError is an OSError
             self.problem = str(error) or "no answer in time"
             log.warning("the keys of the issuer %s cannot be fetched: %s", self._issuer.url, self.problem)
+        except Exception as error:
+            self.problem = f"internal error: {error}"
+            log.exception("the keys of the issuer %s cannot be fetched", self._issuer.url)
         finally:
             self._fetching = None
             result = "failure" if self.problem else "success"
@@ -125,6 +129,7 @@ class Provider:
             port=parts.port or _HTTPS,
             server_name=parts.hostname,
             tls=self._tls,
+            guard=OPEN,  # the operator has named the issuer, and trusts what it publishes
             target=f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}".encode(),
             headers=((b"host", parts.netloc.rpartition("@")[2].encode()), (b"accept", b"application/json")),
             timeout=_TIMEOUT,
