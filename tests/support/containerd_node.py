@@ -137,15 +137,15 @@ class ContainerdNode:
         lines = (_command_line(each) for each in Path("/proc").glob("[0-9]*"))
         return [line for line in lines if "containerd-shim" in line and str(self.socket) in line]
 
-    def _groups(self) -> list[Path]:
+    def _groups(self) -> list[str]:
         """Remove the node's control groups; return those that are still in use."""
-        used: list[Path] = []
+        used: list[str] = []
         for controller in Path("/sys/fs/cgroup").iterdir():
-            if (group := controller / self.group.lstrip("/")).is_dir():
+            for folder, _, _ in os.walk(controller / self.group.lstrip("/"), topdown=False):
                 try:
-                    group.rmdir()
+                    Path(folder).rmdir()
                 except OSError:
-                    used.append(group)
+                    used.append(folder)
         return used
 
 

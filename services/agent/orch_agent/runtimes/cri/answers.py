@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from orch_agent.runtimes.cri.configuration import ANNOTATION_CGROUP_PARENT
-from orch_agent.runtimes.protocol import LABEL_IMAGE, ContainerInfo, Identity, State
+from orch_agent.runtimes.protocol import LABEL_GROUP, LABEL_IMAGE, ContainerInfo, Identity, State
 from orch_pb.cri import api_pb2
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,7 +45,7 @@ def from_status(status: api_pb2.ContainerStatus) -> ContainerInfo | None:
         finished_at=_moment(status.finished_at) if ended else None,
         reason=status.reason if ended and status.reason in _TELLING else "",
         message=status.message if ended else "",
-        cgroup_parent=status.annotations.get(ANNOTATION_CGROUP_PARENT, ""),
+        cgroup_parent=status.labels.get(LABEL_GROUP, ""),
     )
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from orch_agent.runtimes.protocol import (
+    LABEL_GROUP,
     LABEL_IMAGE,
     LABEL_NAMESPACE,
     LABEL_NODE,
     LABEL_POD,
     LABEL_UID,
+    UNCONFINED,
     ContainerSpec,
     Identity,
     Limits,
     Mount,
+    Propagation,
 )
 from orch_pb.cri import api_pb2
 
@@ -22,7 +26,6 @@ ANNOTATION_INPUT: Final = "orch.dev/input"
 ANNOTATION_STOP_SIGNAL: Final = "orch.dev/stop-signal"
 ANNOTATION_NETWORK: Final = "orch.dev/network-namespace"
 """On a sandbox, for the network plug-in: the path of the pod's network namespace."""
-ANNOTATION_CGROUP_PARENT: Final = "orch.dev/cgroup-parent"
 
 # What runc itself hides by default (and dockershim did): a runtime takes an empty list at its word.
 _MASKED_PATHS: Final = (
@@ -40,6 +43,12 @@ _MASKED_PATHS: Final = (
     "/sys/devices/virtual/powercap",
 )
 _READ_ONLY_PATHS: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+_PROPAGATIONS: Final[Mapping[Propagation, api_pb2.MountPropagation]] = {
+    "private": api_pb2.PROPAGATION_PRIVATE,
+    "slave": api_pb2.PROPAGATION_HOST_TO_CONTAINER,
+    "shared": api_pb2.PROPAGATION_BIDIRECTIONAL,
+}
 
 
 def sandbox_labels(identity: Identity) -> dict[str, str]:
@@ -78,9 +87,12 @@ def sandbox_config(
         linux=api_pb2.LinuxPodSandboxConfig(
             cgroup_parent=spec.cgroup_parent or cgroup_parent,
             security_context=api_pb2.LinuxSandboxSecurityContext(
-                namespace_options=api_pb2.NamespaceOption(network=_network(spec), pid=api_pb2.CONTAINER),
-                privileged=spec.privileged,
+                namespace_options=_namespaces(spec),
+                # A runtime refuses privileged containers in a sandbox that is not.
+                privileged=spec.privileged or spec.sandbox.privileged,
+                seccomp=api_pb2.SecurityProfile(profile_type=api_pb2.SecurityProfile.RuntimeDefault),
             ),
+            sysctls=dict(spec.sandbox.sysctls),
         ),
     )
 
@@ -92,7 +104,6 @@ def container_config(spec: ContainerSpec, *, unified: bool) -> api_pb2.Container
         ANNOTATION_TERMINAL: "true" if spec.tty else "",
         ANNOTATION_INPUT: "true" if spec.stdin else "",
         ANNOTATION_STOP_SIGNAL: spec.stop_signal,
-        ANNOTATION_CGROUP_PARENT: spec.cgroup_parent,
     }
     return api_pb2.ContainerConfig(
         metadata=api_pb2.ContainerMetadata(name=identity.container, attempt=identity.attempt),
@@ -102,7 +113,7 @@ def container_config(spec: ContainerSpec, *, unified: bool) -> api_pb2.Container
         working_dir=spec.working_dir,
         envs=[api_pb2.KeyValue(key=key, value=value.encode()) for key, value in spec.env],
         mounts=[_mount(mount) for mount in spec.mounts],
-        labels={**identity.labels(), LABEL_IMAGE: spec.image},
+        labels={**identity.labels(), LABEL_IMAGE: spec.image, LABEL_GROUP: spec.cgroup_parent},
         annotations={key: value for key, value in annotations.items() if value},
         log_path=log_file(identity),
         stdin=spec.stdin,
@@ -114,28 +125,62 @@ def container_config(spec: ContainerSpec, *, unified: bool) -> api_pb2.Container
     )
 
 
-def _network(spec: ContainerSpec) -> api_pb2.NamespaceMode:
-    return api_pb2.POD if spec.network_namespace else api_pb2.NODE
+def _namespaces(spec: ContainerSpec) -> api_pb2.NamespaceOption:
+    sandbox = spec.sandbox
+    processes = api_pb2.CONTAINER
+    if sandbox.host_processes:
+        processes = api_pb2.NODE
+    elif sandbox.shares_processes:
+        processes = api_pb2.POD
+    return api_pb2.NamespaceOption(
+        network=api_pb2.POD if spec.network_namespace else api_pb2.NODE,
+        pid=processes,
+        ipc=api_pb2.NODE if sandbox.host_ipc else api_pb2.POD,
+    )
 
 
 def _security(spec: ContainerSpec) -> api_pb2.LinuxContainerSecurityContext:
-    namespaces = api_pb2.NamespaceOption(network=_network(spec), pid=api_pb2.CONTAINER)
+    namespaces = _namespaces(spec)
     if spec.processes_of:
         namespaces.pid, namespaces.target_id = api_pb2.TARGET, spec.processes_of
     context = api_pb2.LinuxContainerSecurityContext(
         namespace_options=namespaces,
+        capabilities=api_pb2.Capability(
+            add_capabilities=map(_plain, spec.capabilities_added),
+            drop_capabilities=map(_plain, spec.capabilities_dropped),
+        ),
         privileged=spec.privileged,
         readonly_rootfs=spec.read_only,
+        run_as_username=spec.username,
         supplemental_groups=spec.supplemental_groups,
+        supplemental_groups_policy=api_pb2.Strict if spec.only_these_groups else api_pb2.Merge,
+        no_new_privs=spec.no_new_privileges,
+        seccomp=_profile(spec.seccomp),
     )
-    if not spec.privileged:
+    if spec.app_armor:
+        # Unset is the runtime's own, where the kernel has AppArmor; asked for by name, it would be missed elsewhere.
+        context.apparmor.CopyFrom(_profile(spec.app_armor))
+    if not spec.privileged and not spec.unmasked:
         context.masked_paths.extend(_MASKED_PATHS)
         context.readonly_paths.extend(_READ_ONLY_PATHS)
-    if spec.user is not None or spec.group is not None:
+    if spec.user is not None or (spec.group is not None and not spec.username):
         context.run_as_user.value = spec.user or 0
     if spec.group is not None:
         context.run_as_group.value = spec.group
     return context
+
+
+def _profile(name: str) -> api_pb2.SecurityProfile:
+    profile = api_pb2.SecurityProfile
+    if not name:
+        return profile(profile_type=profile.RuntimeDefault)
+    if name == UNCONFINED:
+        return profile(profile_type=profile.Unconfined)
+    return profile(profile_type=profile.Localhost, localhost_ref=name)
+
+
+def _plain(capability: str) -> str:
+    return capability.upper().removeprefix("CAP_")
 
 
 def _resources(limits: Limits, *, unified: bool) -> api_pb2.LinuxContainerResources:
@@ -162,4 +207,13 @@ def _unified(limits: Limits) -> dict[str, str]:
 
 
 def _mount(mount: Mount) -> api_pb2.Mount:
-    return api_pb2.Mount(container_path=mount.target, host_path=mount.source, readonly=mount.read_only)
+    made = api_pb2.Mount(
+        container_path=mount.target,
+        host_path=mount.source,
+        readonly=mount.read_only,
+        propagation=_PROPAGATIONS[mount.propagation],
+    )
+    if mount.image:
+        made.image.image = made.image.user_specified_image = mount.image
+        made.image_sub_path = mount.image_path
+    return made

@@ -16,10 +16,11 @@ import msgspec
 
 from orch.clock import Clock
 from orch_agent.runtimes.cgroups import GroupError, Hierarchy
-from orch_agent.runtimes.cri.configuration import ANNOTATION_CGROUP_PARENT, log_file, log_folder
+from orch_agent.runtimes.cri.configuration import log_file, log_folder
 from orch_agent.runtimes.cri.connection import LIST_CONTAINER_STATS, LIST_CONTAINERS, Connection
 from orch_agent.runtimes.oom import OomWatch
 from orch_agent.runtimes.protocol import (
+    LABEL_GROUP,
     LABEL_NODE,
     ContainerError,
     ContainerInfo,
@@ -133,7 +134,7 @@ class Measures:
             identity = Identity.from_labels(each.labels)
             if identity is not None and each.state == api_pb2.CONTAINER_RUNNING:
                 found[each.id] = identity
-                self._parents.setdefault(each.id, each.annotations.get(ANNOTATION_CGROUP_PARENT, ""))
+                self._parents.setdefault(each.id, each.labels.get(LABEL_GROUP, ""))
         self._running = (now, found) if starts == self._starts else None
         return found
 

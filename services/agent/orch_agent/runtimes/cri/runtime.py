@@ -65,6 +65,8 @@ from orch_pb.cri import api_pb2
 _LOG: Final = logging.getLogger(__name__)
 _SIGNALLED: Final = 0.1
 """Seconds to wait for a runtime to refuse to stop a container; one that obeys answers when it has ended."""
+_JOINING: Final = 0.05
+"""Seconds to wait after streams were accepted: a runtime joins them to the container only then, and tells nobody."""
 _EVER: Final = 1 << 30
 """Seconds of grace: when the time for SIGKILL has come is the worker's to say."""
 _PARALLEL: Final = 16
@@ -252,7 +254,9 @@ class CriRuntime:
         tty = ANNOTATION_TERMINAL in status.annotations
         request = api_pb2.AttachRequest(container_id=container, stdin=takes_input, tty=tty, stdout=True, stderr=not tty)
         answer = await self._connection.call(ATTACH, request)
-        return await CriSession.open(answer.url, self._streams_in, stdin=takes_input, tty=tty)
+        session = await CriSession.open(answer.url, self._streams_in, stdin=takes_input, tty=tty)
+        await self._clock.sleep(_JOINING)
+        return session
 
     async def usage(self) -> Sequence[Usage]:
         """Return what the control groups of the running containers say."""

@@ -68,7 +68,7 @@ class PodSandboxes:
         if ready is not None:
             return ready.id, config
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-        request = api_pb2.RunPodSandboxRequest(config=config, runtime_handler=self._handler)
+        request = api_pb2.RunPodSandboxRequest(config=config, runtime_handler=spec.sandbox.handler or self._handler)
         made = await self._connection.finish(RUN_POD_SANDBOX, request)
         return made.pod_sandbox_id, config
 
