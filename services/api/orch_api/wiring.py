@@ -20,6 +20,7 @@ from orch_api.addresses.ranges import ServiceRanges
 from orch_api.addresses.setting import follow, with_ranges
 from orch_api.admission.ground import Ground
 from orch_api.admission.plugins import build as build_chain
+from orch_api.admission.webhooks.calling import WebhookCalls
 from orch_api.auth.assembly import Authentication
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.vigil import Vigil
@@ -28,6 +29,7 @@ from orch_api.components import Components
 from orch_api.computed import Computed
 from orch_api.config import ApiConfig
 from orch_api.extensions.api_services import ApiServices, ClientCertificate
+from orch_api.extensions.connections import Connections
 from orch_api.extensions.follower import DefinitionFollower
 from orch_api.extensions.lifecycle import DefinitionLifecycle
 from orch_api.extensions.outgoing import Guard, guard
@@ -85,7 +87,10 @@ class Core:
         self.vigil = Vigil(self.authorizer, clock)
         authentication = Authentication(config, self.cache, clock)
         self.tokens, self.authenticator = authentication.tokens, authentication.authenticator
-        ground = Ground(self.cache, self.authorizer, registry, Committer(store, self.cache), clock, schemas, scale)
+        self.connections = Connections(clock)
+        calls = WebhookCalls(ServiceAddresses(self.cache), outgoing, self.connections)
+        committer = Committer(store, self.cache)
+        ground = Ground(self.cache, self.authorizer, registry, committer, clock, schemas, scale, calls)
         self.admission = build_chain(ground, config)
         self.pipeline = Pipeline(
             registry,
@@ -151,6 +156,7 @@ class Core:
                 self.authenticator,
                 self.vigil,
                 *extensions,
+                self.connections,
                 self.relay,
                 self.reports,
                 self.usage,

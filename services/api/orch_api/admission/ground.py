@@ -7,6 +7,7 @@ import msgspec
 from orch.clock import Clock
 from orch_api.admission.default_tolerations import DEFAULT_SECONDS
 from orch_api.admission.questions import ScaleForm
+from orch_api.admission.webhooks.calling import WebhookCalls
 from orch_api.auth.authorizer import Authorizer
 from orch_api.registry import Registry
 from orch_api.schema import Schemas
@@ -24,5 +25,6 @@ class Ground(msgspec.Struct, frozen=True):
     clock: Clock
     schemas: Schemas
     scale: ScaleForm
+    calls: WebhookCalls
     toleration_seconds: tuple[int, int] = (DEFAULT_SECONDS, DEFAULT_SECONDS)
     """For how long pods tolerate nodes that are not ready, and that are unreachable."""

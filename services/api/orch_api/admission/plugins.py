@@ -25,6 +25,7 @@ from orch_api.admission.node_taints import TaintNodesByCondition
 from orch_api.admission.owner_references import OwnerReferencesPermissionEnforcement
 from orch_api.admission.policies import MutatingPolicies, ValidatingPolicies
 from orch_api.admission.priorities import Priorities
+from orch_api.admission.webhooks import MutatingWebhooks, ValidatingWebhooks
 from orch_api.admission.pull_images import AlwaysPullImages
 from orch_api.admission.runtime_classes import RuntimeClass
 from orch_api.admission.storage_protection import StorageObjectInUseProtection
@@ -80,8 +81,20 @@ PLUGINS: Final = (
         ),
     ),
     Entry(
+        MutatingWebhooks,
+        lambda ground, _: MutatingWebhooks(
+            ground.cache, ground.registry, ground.schemas, ground.authorizer, ground.scale, ground.calls
+        ),
+    ),
+    Entry(
         ValidatingPolicies,
         lambda ground, _: ValidatingPolicies(ground.cache, ground.registry, ground.authorizer, ground.scale),
+    ),
+    Entry(
+        ValidatingWebhooks,
+        lambda ground, _: ValidatingWebhooks(
+            ground.cache, ground.registry, ground.authorizer, ground.scale, ground.calls
+        ),
     ),
 )
 
