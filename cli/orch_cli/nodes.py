@@ -18,13 +18,15 @@ from orch_cli import programs
 from orch_cli.identities import FLEET, Identities
 from orch_cli.images import image_programs, pull_environment, registries_file
 from orch_cli.layout import Layout
-from orch_cli.network import BLACKHOLES, lay_network, node_network, pod_namespace_prefix, remove_network
+from orch_cli.network import BLACKHOLES, CLUSTER_DNS, lay_network, node_network, pod_namespace_prefix, remove_network
 from orch_cli.process import Program
 from orch_cli.state import ClusterState
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _REMOVE_SECONDS: Final = 60.0
 _CGROUP_SECONDS: Final = 10.0
+_HARD_THRESHOLDS: Final = ("memory.available<100Mi", "nodefs.available<1%", "nodefs.inodesFree<1%")
+"""The disk is shared with all else on the machine: that it is nearly full must not empty the cluster."""
 
 
 def agent_programs(layout: Layout, state: ClusterState, identities: Identities) -> list[Program]:
@@ -79,6 +81,9 @@ def podman_settings(
             "blackholes": BLACKHOLES,
             "routes": [{"to": other.pod_cidr, "via": other.address} for other in others],
         },
+        "eviction": {"hard": _HARD_THRESHOLDS},
+        "images": {"high_threshold": 99, "low_threshold": 98},
+        "pods": {"cluster_dns": [CLUSTER_DNS]},
         "nats": nats,
         "telemetry": state.telemetry(),
     }

@@ -50,40 +50,120 @@ class Heartbeat(_message.Message):
     def __init__(self, node: _Optional[str] = ..., sequence: _Optional[int] = ..., boot_id: _Optional[str] = ..., unix_nanos: _Optional[int] = ..., lease_seconds: _Optional[float] = ...) -> None: ...
 
 class ContainerUsage(_message.Message):
-    __slots__ = ("container", "cpu_nanos", "memory_bytes")
+    __slots__ = ("container", "cpu_nanos", "memory_bytes", "rss_bytes", "swap_bytes", "page_faults", "major_page_faults", "throttled_nanos", "processes", "layer", "logs")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     CPU_NANOS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SWAP_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FAULTS_FIELD_NUMBER: _ClassVar[int]
+    MAJOR_PAGE_FAULTS_FIELD_NUMBER: _ClassVar[int]
+    THROTTLED_NANOS_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    LOGS_FIELD_NUMBER: _ClassVar[int]
     container: str
     cpu_nanos: int
     memory_bytes: int
-    def __init__(self, container: _Optional[str] = ..., cpu_nanos: _Optional[int] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
+    rss_bytes: int
+    swap_bytes: int
+    page_faults: int
+    major_page_faults: int
+    throttled_nanos: int
+    processes: int
+    layer: DiskUsage
+    logs: DiskUsage
+    def __init__(self, container: _Optional[str] = ..., cpu_nanos: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., swap_bytes: _Optional[int] = ..., page_faults: _Optional[int] = ..., major_page_faults: _Optional[int] = ..., throttled_nanos: _Optional[int] = ..., processes: _Optional[int] = ..., layer: _Optional[_Union[DiskUsage, _Mapping]] = ..., logs: _Optional[_Union[DiskUsage, _Mapping]] = ...) -> None: ...
+
+class DiskUsage(_message.Message):
+    __slots__ = ("bytes", "inodes")
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    INODES_FIELD_NUMBER: _ClassVar[int]
+    bytes: int
+    inodes: int
+    def __init__(self, bytes: _Optional[int] = ..., inodes: _Optional[int] = ...) -> None: ...
+
+class VolumeUsage(_message.Message):
+    __slots__ = ("name", "used", "in_memory")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    IN_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    used: DiskUsage
+    in_memory: bool
+    def __init__(self, name: _Optional[str] = ..., used: _Optional[_Union[DiskUsage, _Mapping]] = ..., in_memory: _Optional[bool] = ...) -> None: ...
+
+class NetworkUsage(_message.Message):
+    __slots__ = ("interface", "rx_bytes", "rx_errors", "tx_bytes", "tx_errors")
+    INTERFACE_FIELD_NUMBER: _ClassVar[int]
+    RX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RX_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    TX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TX_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    interface: str
+    rx_bytes: int
+    rx_errors: int
+    tx_bytes: int
+    tx_errors: int
+    def __init__(self, interface: _Optional[str] = ..., rx_bytes: _Optional[int] = ..., rx_errors: _Optional[int] = ..., tx_bytes: _Optional[int] = ..., tx_errors: _Optional[int] = ...) -> None: ...
+
+class FileSystemUsage(_message.Message):
+    __slots__ = ("capacity", "available", "inodes", "inodes_free")
+    CAPACITY_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    INODES_FIELD_NUMBER: _ClassVar[int]
+    INODES_FREE_FIELD_NUMBER: _ClassVar[int]
+    capacity: int
+    available: int
+    inodes: int
+    inodes_free: int
+    def __init__(self, capacity: _Optional[int] = ..., available: _Optional[int] = ..., inodes: _Optional[int] = ..., inodes_free: _Optional[int] = ...) -> None: ...
 
 class PodUsage(_message.Message):
-    __slots__ = ("namespace", "name", "uid", "containers")
+    __slots__ = ("namespace", "name", "uid", "containers", "memory_bytes", "processes", "volumes", "networks")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
     CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FIELD_NUMBER: _ClassVar[int]
+    NETWORKS_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
     uid: str
     containers: _containers.RepeatedCompositeFieldContainer[ContainerUsage]
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., containers: _Optional[_Iterable[_Union[ContainerUsage, _Mapping]]] = ...) -> None: ...
+    memory_bytes: int
+    processes: int
+    volumes: _containers.RepeatedCompositeFieldContainer[VolumeUsage]
+    networks: _containers.RepeatedCompositeFieldContainer[NetworkUsage]
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., containers: _Optional[_Iterable[_Union[ContainerUsage, _Mapping]]] = ..., memory_bytes: _Optional[int] = ..., processes: _Optional[int] = ..., volumes: _Optional[_Iterable[_Union[VolumeUsage, _Mapping]]] = ..., networks: _Optional[_Iterable[_Union[NetworkUsage, _Mapping]]] = ...) -> None: ...
 
 class UsageSample(_message.Message):
-    __slots__ = ("node", "unix_nanos", "cpu_nanos", "memory_bytes", "pods")
+    __slots__ = ("node", "unix_nanos", "cpu_nanos", "memory_bytes", "pods", "memory_available", "node_fs", "image_fs", "processes", "most_processes", "networks")
     NODE_FIELD_NUMBER: _ClassVar[int]
     UNIX_NANOS_FIELD_NUMBER: _ClassVar[int]
     CPU_NANOS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     PODS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    NODE_FS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FS_FIELD_NUMBER: _ClassVar[int]
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    MOST_PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    NETWORKS_FIELD_NUMBER: _ClassVar[int]
     node: str
     unix_nanos: int
     cpu_nanos: int
     memory_bytes: int
     pods: _containers.RepeatedCompositeFieldContainer[PodUsage]
-    def __init__(self, node: _Optional[str] = ..., unix_nanos: _Optional[int] = ..., cpu_nanos: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., pods: _Optional[_Iterable[_Union[PodUsage, _Mapping]]] = ...) -> None: ...
+    memory_available: int
+    node_fs: FileSystemUsage
+    image_fs: FileSystemUsage
+    processes: int
+    most_processes: int
+    networks: _containers.RepeatedCompositeFieldContainer[NetworkUsage]
+    def __init__(self, node: _Optional[str] = ..., unix_nanos: _Optional[int] = ..., cpu_nanos: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., pods: _Optional[_Iterable[_Union[PodUsage, _Mapping]]] = ..., memory_available: _Optional[int] = ..., node_fs: _Optional[_Union[FileSystemUsage, _Mapping]] = ..., image_fs: _Optional[_Union[FileSystemUsage, _Mapping]] = ..., processes: _Optional[int] = ..., most_processes: _Optional[int] = ..., networks: _Optional[_Iterable[_Union[NetworkUsage, _Mapping]]] = ...) -> None: ...
 
 class ObjectChanged(_message.Message):
     __slots__ = ("resource", "namespace", "name", "revision")

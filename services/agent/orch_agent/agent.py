@@ -44,6 +44,7 @@ from orch_agent.runtimes.podman.runtime import PodmanRuntime
 from orch_agent.runtimes.podman.service import PodmanService
 from orch_agent.runtimes.protocol import Limits, Runtime
 from orch_agent.runtimes.simulated import SimulatedRuntime
+from orch_agent.stats.machine import least_oom_score
 from orch_agent.stats.meter import NodeMeter
 from orch_agent.streams import NodeStreams
 from orch_agent.volumes.mounts import SystemMounts
@@ -245,7 +246,7 @@ def _keepers(
     simulated: Mapping[str, SimulatedRuntime],
     clock: Clock,
 ) -> tuple[Mapping[str, Housekeeping | SimulatedHousekeeping], Callable[[str], NodeMeter]]:
-    """Return who looks after the nodes (one for each that is real, one for all that are simulated), and their meters."""
+    """Return who looks after the nodes, one for each that is real and one for all that are not, and their meters."""
     settings = HouseSettings(eviction=config.eviction, images=config.images, folder=config.state_dir)
 
     def make(name: str, how: HouseSettings) -> Housekeeping:
@@ -265,6 +266,7 @@ def _groups(config: AgentConfig, place: Place) -> PodGroups:
         memory_capacity=node.memory_capacity,
         memory_allocatable=quantity.value(node.allocatable["memory"]),
         pids=settings.pids_limit,
+        least_oom_score=least_oom_score(),
         memory_qos=settings.memory_qos,
     )
     reserved = (node.settings.reserved, node.settings.system_reserved)

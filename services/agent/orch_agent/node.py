@@ -8,7 +8,7 @@ import platform
 import shutil
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,21 +18,23 @@ import msgspec
 from orch import quantity
 from orch.clock import rfc3339
 from orch.errors import OrchError
-from orch_agent.runtimes.protocol import Runtime, Usage
+from orch_agent.runtimes.protocol import ContainerInfo, Runtime, Usage
+from orch_agent.stats.machine import huge_pages, memory_info
+from orch_agent.stats.meter import NodeMeter
+from orch_agent.stats.sample import sample_of
 from orch_pb.v1 import node_pb2
 
 KUBELET_VERSION: Final = "v1.37.0+orch"
 MAX_PODS: Final = "110"
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
-_MEMORY_FLOOR: Final = 100 << 20
-_DISK_FLOOR: Final = 0.05
-_PIDS_FLOOR: Final = 0.05
+_HUGE_PAGES: Final = "hugepages-"
 
 
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What is set about a node rather than found: `capacity` overrides, so that several nodes can share a machine.
 
-    `reserved` is kept back from what pods may request. Taints apply when the node is registered.
+    `reserved` (for the agent and its runtime), `system_reserved` (for all else on the machine) and `kept` (at what
+    evictions begin, in units, by the capacity) are kept back from pods. Taints apply when the node is registered.
     """
 
     name: str
@@ -42,6 +44,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     taints: tuple[Mapping[str, str], ...] = ()
     capacity: Mapping[str, str] = {}
     reserved: Mapping[str, str] = {}
+    system_reserved: Mapping[str, str] = {}
+    kept: Callable[[Mapping[str, int]], Mapping[str, int]] = lambda _capacity: {}
     state_dir: str = "/"
 
 
@@ -52,6 +56,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     disk_bytes: int
     info: Mapping[str, str]
+    huge_pages: Mapping[str, int] = {}
 
     @staticmethod
     def here(folder: str, runtime_version: str) -> Machine:
@@ -60,8 +65,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         machine_id = _first_line("/etc/machine-id") or hashlib.md5(socket.gethostname().encode()).hexdigest()  # noqa: S324 - an id, not a secret
         return Machine(
             cpus=len(os.sched_getaffinity(0)),
-            memory_bytes=_meminfo()["MemTotal"],
+            memory_bytes=memory_info()["MemTotal"],
             disk_bytes=shutil.disk_usage(folder).total,
+            huge_pages=huge_pages(),
             info={
                 "architecture": architecture,
                 "bootID": _first_line("/proc/sys/kernel/random/boot_id"),
@@ -88,13 +94,15 @@ class Node:
         self.capacity: Mapping[str, str] = {
             "cpu": str(machine.cpus),
             "ephemeral-storage": f"{machine.disk_bytes >> 10}Ki",
+            **{name: _binary(amount) for name, amount in machine.huge_pages.items()},
             "memory": f"{machine.memory_bytes >> 10}Ki",
             "pods": MAX_PODS,
             **settings.capacity,
         }
-        self.allocatable: Mapping[str, str] = {
-            name: _less(amount, settings.reserved.get(name, "0")) for name, amount in self.capacity.items()
-        }
+        self.allocatable: Mapping[str, str] = _allocatable(self.capacity, settings)
+        self.meter: NodeMeter | None = None
+        self.pressures: Callable[[], frozenset[str]] = frozenset[str]
+        self.images: Callable[[], Sequence[Mapping[str, object]]] = tuple[Mapping[str, object], ...]
         self._since: dict[str, tuple[bool, datetime]] = {}
         self._problem = ""
 
@@ -104,31 +112,36 @@ class Node:
         return quantity.value(self.capacity["memory"])
 
     @property
+    def labels(self) -> dict[str, str]:
+        """The labels that the node gives itself."""
+        info = self.machine.info
+        return {
+            "beta.kubernetes.io/arch": info["architecture"],
+            "beta.kubernetes.io/os": info["operatingSystem"],
+            "kubernetes.io/arch": info["architecture"],
+            "kubernetes.io/hostname": self.settings.name,
+            "kubernetes.io/os": info["operatingSystem"],
+            **self.settings.labels,
+        }
+
+    @property
     def problem(self) -> str:
         """Why the node is not ready, "" while it is."""
         return self._problem
 
     def fingerprint(self) -> str:
-        """Return what, when it differs, makes the node worth reporting anew: what is wrong with it."""
-        pressures = ",".join(kind for kind, present, _, _ in self._pressures() if present)
-        return f"{pressures}; {self._problem}"
+        """Return what, when it differs, makes the node worth reporting anew: what is wrong with it, and its images."""
+        return f"{','.join(sorted(self.pressures()))}; {self._problem}; {self.images()}"
 
     def document(self, now: datetime) -> bytes:
         """Return the Node as JSON: labels, spec and status."""
-        settings, info = self.settings, self.machine.info
-        labels = {
-            "beta.kubernetes.io/arch": info["architecture"],
-            "beta.kubernetes.io/os": info["operatingSystem"],
-            "kubernetes.io/arch": info["architecture"],
-            "kubernetes.io/hostname": settings.name,
-            "kubernetes.io/os": info["operatingSystem"],
-            **settings.labels,
-        }
+        settings, info, labels = self.settings, self.machine.info, self.labels
         spec: dict[str, Any] = {}
         if settings.pod_cidr:
             spec |= {"podCIDR": settings.pod_cidr, "podCIDRs": [settings.pod_cidr]}
         if settings.taints:
             spec["taints"] = list(settings.taints)
+        images = self.images()
         return msgspec.json.encode(
             {
                 "apiVersion": "v1",
@@ -143,6 +156,7 @@ class Node:
                     "allocatable": dict(self.allocatable),
                     "capacity": dict(self.capacity),
                     "conditions": self._conditions(now),
+                    **({"images": list(images)} if images else {}),
                     "nodeInfo": dict(info),
                 },
             }
@@ -152,31 +166,39 @@ class Node:
         """Return whether a sample may say something else than the last one."""
         return self._runtime.usage_moves()
 
+    async def containers(self) -> Sequence[ContainerInfo]:
+        """Return the containers that the runtime has."""
+        return await self._runtime.containers()
+
     async def sample(self) -> node_pb2.UsageSample:
         """Return what the node and its containers have used. A runtime that does not answer makes it not ready."""
         try:
-            usages = await self._runtime.usage()
+            if self.meter is not None:
+                sample = sample_of(self.settings.name, await self.meter.stats())
+            else:
+                sample = self._sum(await self._runtime.usage())
         except OrchError as error:
             self._problem = f"container runtime is down: {error}"
             raise
         self._problem = ""
-        if self._simulated:
-            cpu, memory = sum(each.cpu_nanos for each in usages), sum(each.memory_bytes for each in usages)
-        else:
-            info = _meminfo()
-            cpu, memory = _cpu_nanos(), info["MemTotal"] - info["MemAvailable"]
+        return sample
+
+    def _sum(self, usages: Sequence[Usage]) -> node_pb2.UsageSample:
+        """Return what a simulated node uses: what its containers do."""
         return node_pb2.UsageSample(
             node=self.settings.name,
             unix_nanos=time.time_ns(),
-            cpu_nanos=cpu,
-            memory_bytes=memory,
+            cpu_nanos=sum(each.cpu_nanos for each in usages),
+            memory_bytes=sum(each.memory_bytes for each in usages),
             pods=_by_pod(usages),
         )
 
     def _conditions(self, now: datetime) -> list[dict[str, str]]:
-        found: list[dict[str, str]] = []
-        for kind, present, reason, message in self._pressures():
-            found.append(self._condition(kind, present, reason, message, now))
+        pressures = self.pressures()
+        found = [
+            self._condition(kind, kind in pressures, *(bad if kind in pressures else good), now)
+            for kind, (bad, good) in _PRESSURES.items()
+        ]
         if self._problem:
             ready = self._condition("Ready", False, "KubeletNotReady", self._problem, now)
         else:
@@ -196,26 +218,22 @@ class Node:
             "lastTransitionTime": rfc3339(before[1]),
         }
 
-    def _pressures(self) -> list[tuple[str, bool, str, str]]:
-        """Return (condition, whether it is so, reason, message) for each resource that can run out."""
-        memory = disk = pids = False
-        if not self._simulated:
-            memory = _meminfo()["MemAvailable"] < _MEMORY_FLOOR
-            usage = shutil.disk_usage(self.settings.state_dir)
-            disk = usage.free < usage.total * _DISK_FLOOR
-            pids = _free_pids() < _PIDS_FLOOR
-        return [
-            _pressure("MemoryPressure", memory, "Memory", "memory"),
-            _pressure("DiskPressure", disk, "Disk", "disk space"),
-            _pressure("PIDPressure", pids, "PID", "PID"),
-        ]
 
-
-def _pressure(kind: str, present: bool, short: str, what: str) -> tuple[str, bool, str, str]:
-    if present:
-        return kind, True, f"KubeletHasInsufficient{short}", f"the node has insufficient {what} available"
-    enough = {"Memory": "KubeletHasSufficientMemory", "Disk": "KubeletHasNoDiskPressure"}
-    return kind, False, enough.get(short, "KubeletHasSufficientPID"), f"the node has sufficient {what} available"
+_PRESSURES: Final[Mapping[str, tuple[tuple[str, str], tuple[str, str]]]] = {
+    "MemoryPressure": (
+        ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+        ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ),
+    "DiskPressure": (
+        ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+        ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ),
+    "PIDPressure": (
+        ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+        ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    ),
+}
+"""Reason and message of each condition when it holds, and when it does not (kubelet's nodestatus setters)."""
 
 
 def _by_pod(usages: Sequence[Usage]) -> list[node_pb2.PodUsage]:
@@ -231,11 +249,33 @@ def _by_pod(usages: Sequence[Usage]) -> list[node_pb2.PodUsage]:
     return list(pods.values())
 
 
-def _less(amount: str, reserved: str) -> str:
-    if quantity.milli(reserved) == 0:
+def _allocatable(capacity: Mapping[str, str], settings: NodeSettings) -> dict[str, str]:
+    """Return what pods may request: the capacity without what is reserved, and memory without huge pages."""
+    kept = settings.kept({name: quantity.value(amount) for name, amount in capacity.items()})
+    found: dict[str, str] = {}
+    for name, amount in capacity.items():
+        reserved = sum(quantity.milli(each.get(name, "0")) for each in (settings.reserved, settings.system_reserved))
+        reserved += kept.get(name, 0) * 1000
+        if name == "memory":
+            pages = (each for page, each in capacity.items() if page.startswith(_HUGE_PAGES))
+            reserved += sum(quantity.milli(each) for each in pages)
+        found[name] = _less(amount, reserved)
+    return found
+
+
+def _less(amount: str, milli: int) -> str:
+    """Return a quantity less so many thousandths, in its own notation."""
+    if milli == 0:
         return amount
-    left = max(quantity.milli(amount) - quantity.milli(reserved), 0)
+    whole = quantity.parse(amount)
+    left = max(whole.milli - milli, 0)
+    if whole.notation == "BinarySI":
+        return f"{left // 1000 >> 10}Ki"
     return f"{left}m" if left % 1000 else str(left // 1000)
+
+
+def _binary(amount: int) -> str:
+    return str(quantity.Quantity(amount * 10**9, "BinarySI"))
 
 
 def _first_line(path: str) -> str:
@@ -251,22 +291,3 @@ def _os_name() -> str:
         return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
     except OSError:
         return "Linux"
-
-
-def _meminfo() -> dict[str, int]:
-    """Return /proc/meminfo in bytes."""
-    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
-    return {parts[0].rstrip(":"): int(parts[1]) << 10 for parts in lines if len(parts) == 3}
-
-
-def _cpu_nanos() -> int:
-    """Return the machine's CPU time spent on work since it was booted."""
-    user, nice, system, _idle, _wait, irq, softirq, *_ = (int(part) for part in _first_line("/proc/stat").split()[1:])
-    return (user + nice + system + irq + softirq) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-
-
-def _free_pids() -> float:
-    """Return the share of process ids that are free."""
-    limit = int(_first_line("/proc/sys/kernel/pid_max") or "32768")
-    threads = int(_first_line("/proc/loadavg").split()[3].partition("/")[2])
-    return 1 - threads / limit

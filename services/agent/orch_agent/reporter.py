@@ -20,7 +20,7 @@ from orch.bus.protocol import Bus
 from orch.clock import Clock
 from orch.errors import BusError, OrchError, UnavailableError
 from orch.objects.pods import Pod
-from orch.objects.scheme import PODS
+from orch.objects.scheme import NODES, PODS
 from orch.runtime.events import EventRecorder, ObjectReference
 from orch_agent.lease import NodeLease
 from orch_agent.node import Node
@@ -118,6 +118,12 @@ class Reporter:
             field_path=path,
         )
         self._recorder.event(about, kind, reason, message)
+
+    def node_event(self, node: str, kind: EventType, reason: str, message: str) -> None:
+        """Record an event about a node, which kubelet names by its name alone."""
+        if self._recorder is not None:
+            about = ObjectReference(api_version=NODES.api_version, kind=NODES.name, name=node, uid=node)
+            self._recorder.event(about, kind, reason, message)
 
     async def run(self, nodes: Mapping[str, Node]) -> None:
         """Send for ever."""

@@ -6,7 +6,7 @@ Source: k8s.io/kubernetes/pkg/kubelet/images/image_gc_manager.go.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -65,18 +65,13 @@ class ImageCollector:
         self._settings = settings
         self._clock = clock
         self._records: dict[str, _Record] = {}
-        self._reserved: Callable[[], set[str]] = set[str]
         self.images: Sequence[StoredImage] = ()
-
-    def keep(self, reserved: Callable[[], set[str]]) -> None:
-        """Have images left alone that are about to be used: `reserved` returns their ids."""
-        self._reserved = reserved
 
     async def detect(self) -> Mapping[str, StoredImage]:
         """Look which images there are and which are used; return those that are not. Raises OrchError."""
         now = self._clock.now()
         images = {image.id: image for image in await self._runtime.images()}
-        used = {info.image_id for info in await self._runtime.containers()} | self._reserved()
+        used = {info.image_id for info in await self._runtime.containers()}
         self._records = {each: self._records.get(each) or _Record(now) for each in images}
         for each in used & self._records.keys():
             self._records[each].used = now

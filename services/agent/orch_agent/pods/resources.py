@@ -61,9 +61,13 @@ def oom_score_adjust(qos: QosClass, memory_request: int, memory_capacity: int) -
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a node decides about settings: its memory, the most processes of a pod, and what is switched on."""
+    """What of a node decides about settings: its memory, the most processes of a pod, and what is switched on.
+
+    `least_oom_score` is the lowest oom_score_adj that may be set here.
+    """
 
     memory_capacity: int
+    least_oom_score: int = -1000
     memory_allocatable: int = 0
     pids: int = 0
     memory_qos: bool = False
@@ -88,7 +92,7 @@ def limits_of(pod: Pod, container: Container, policy: Policy) -> Limits:
         memory_min=memory_request if policy.memory_qos else 0,
         memory_high=high,
         pids=policy.pids,
-        oom_score_adj=oom_score_adjust(qos, memory_request, policy.memory_capacity),
+        oom_score_adj=max(oom_score_adjust(qos, memory_request, policy.memory_capacity), policy.least_oom_score),
     )
 
 

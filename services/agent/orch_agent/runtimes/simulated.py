@@ -242,6 +242,10 @@ class SimulatedRuntime:
                 found.append(Usage(info.identity, *meter.read(now), id=info.id, processes=meter.processes(now)))
         return found
 
+    def is_scripted(self) -> bool:
+        """Return whether annotations say what some pod uses."""
+        return self._scripts.any
+
     def usage_moves(self) -> bool:
         """Return whether a container started, ended or is scripted."""
         return self._scripts.moves()

@@ -185,6 +185,11 @@ class UsageScripts:
         """Return what measures a running container."""
         return self._meters.get(uid, {}).get(runtime_id)
 
+    @property
+    def any(self) -> bool:
+        """Whether anything is scripted."""
+        return bool(self._scripts)
+
     def moves(self) -> bool:
         """Return whether use may have changed since this was asked last: nothing scripted uses always the same."""
         moved, self._moved = self._moved, False

@@ -14,6 +14,7 @@ from orch_agent.stats.model import MemoryUse, NetworkUse
 _PROC: Final = Path("/proc")
 _SYS: Final = Path("/sys")
 _NANO: Final = 1_000_000_000
+_SYS_RESOURCE: Final = 24
 
 
 class MachineUse(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -60,6 +61,14 @@ def look(proc: Path = _PROC) -> MachineUse:
         booted_at=float(booted),
         networks=networks(proc / "net/dev"),
     )
+
+
+def least_oom_score(proc: Path = _PROC) -> int:
+    """Return the lowest oom_score_adj that this process may give: its own, unless it has CAP_SYS_RESOURCE."""
+    status = _line_of(proc / "self/status", "CapEff:")
+    if int(status or "0", 16) >> _SYS_RESOURCE & 1:
+        return -1000
+    return int(_line(proc / "self/oom_score_adj") or "0")
 
 
 def memory_info(proc: Path = _PROC) -> dict[str, int]:
@@ -125,6 +134,12 @@ def _fields(path: Path) -> dict[str, int]:
     except OSError:
         return {}
     return {parts[0]: int(parts[1]) for parts in pairs if len(parts) == 2 and parts[1].isdecimal()}
+
+
+def _line_of(path: Path, name: str) -> str:
+    """Return what follows a name at the beginning of one of a file's lines."""
+    lines = path.read_text().splitlines()
+    return next((line.removeprefix(name).strip() for line in lines if line.startswith(name)), "")
 
 
 def _line(path: Path) -> str:

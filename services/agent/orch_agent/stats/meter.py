@@ -7,18 +7,18 @@ every second, the last figures count.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from orch.clock import Clock
-from orch.objects.pods import Pod
 from orch_agent.pods.groups import PodGroups
+from orch_agent.runtimes.cgroups import GroupUse
 from orch_agent.runtimes.protocol import Layers, Runtime, Usage
 from orch_agent.stats import machine
-from orch_agent.stats.disk import device_of, file_system, measure
+from orch_agent.stats.disk import device_of, file_system
 from orch_agent.stats.model import (
     ContainerStats,
     DiskUse,
@@ -29,48 +29,14 @@ from orch_agent.stats.model import (
     PodStats,
     VolumeStats,
 )
+from orch_agent.volumes.usage import VolumeUsage
+
+VolumeMeter = Callable[[str], Awaitable[Sequence[VolumeUsage]]]
+"""Returns what a pod's volumes take, by its uid."""
 
 _EVERY: Final = 10.0
 _SHARE_OF_TIME: Final = 20
 """So many times as long as measuring took it is not done again."""
-
-
-class VolumeMeter(Protocol):
-    """Says what a pod's volumes take."""
-
-    async def measure(self, pod: Pod) -> Sequence[VolumeStats]:
-        """Return what each volume takes; those that take nothing of the node may be left out."""
-        ...
-
-
-class FolderVolumes:
-    """Measures the volumes that are folders below `<pods>/<uid>/volumes/<kind>/<name>`."""
-
-    _KIND: Final = "kubernetes.io~empty-dir"
-
-    def __init__(self, pods: Path | None) -> None:
-        self._pods = pods
-
-    async def measure(self, pod: Pod) -> Sequence[VolumeStats]:
-        """Return what the pod's empty folders hold: all others are small, or not the node's."""
-        if self._pods is None or not any(volume.empty_dir is not None for volume in pod.spec.volumes):
-            return ()
-        return await asyncio.to_thread(self._measure, self._pods, pod)
-
-    def _measure(self, pods: Path, pod: Pod) -> Sequence[VolumeStats]:
-        found: list[VolumeStats] = []
-        for volume in pod.spec.volumes:
-            if volume.empty_dir is not None:
-                folder = pods / pod.metadata.uid / "volumes" / self._KIND / volume.name
-                found.append(
-                    VolumeStats(
-                        name=volume.name,
-                        used=measure(str(folder)),
-                        file_system=file_system(folder),
-                        in_memory=bool(volume.empty_dir.medium),
-                    )
-                )
-        return found
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,8 +44,14 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 
     memory: int
     pods_memory: int
-    cpus: float
     of_machine: bool
+
+
+class _Detail(msgspec.Struct, frozen=True):
+    """What a pod's group and network said the last time: they cost too much to be asked each second."""
+
+    use: GroupUse
+    networks: tuple[NetworkUse, ...]
 
 
 class _Disks(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +75,7 @@ class NodeMeter:
         *,
         folder: str,
         volumes: VolumeMeter,
-        pods: Callable[[], Sequence[Pod]],
+        pods: Callable[[], Sequence[str]],
     ) -> None:
         self._runtime = runtime
         self._groups = groups
@@ -115,10 +87,11 @@ class NodeMeter:
         self._disks = _Disks()
         self._next_look = 0.0
         self._born = clock.now().timestamp()
+        self._details: dict[str, _Detail] = {}
         self._lock = asyncio.Lock()
 
     async def stats(self, *, fresh: bool = False) -> NodeStats:
-        """Return what the node uses. `fresh`: the disks are measured if that was not done within seconds."""
+        """Return what the node uses. `fresh`: pods are looked at closely, and so are disks, but every few seconds."""
         if fresh:
             async with self._lock:
                 if self._clock.monotonic() >= self._next_look:
@@ -127,7 +100,7 @@ class NodeMeter:
         pods = {uid: self._pod(uid, found) for uid, found in _by_pod(usages).items()}
         if not self._folder:
             return self._simulated(pods)
-        return await asyncio.to_thread(self._real, pods)
+        return await asyncio.to_thread(self._real, pods, fresh)
 
     def forget_disks(self) -> None:
         """Have the disks measured the next time: something was removed."""
@@ -136,7 +109,7 @@ class NodeMeter:
     async def _look_at_disks(self) -> None:
         begun = self._clock.monotonic()
         layers = {each.id: each for each in await self._runtime.layers()}
-        volumes = {pod.metadata.uid: await self._volumes.measure(pod) for pod in self._pods()}
+        volumes = {uid: [_volume(each) for each in await self._volumes(uid)] for uid in self._pods()}
         images = sum(image.size for image in await self._runtime.images())
         self._disks = _Disks(
             layers=layers,
@@ -202,7 +175,9 @@ class NodeMeter:
             pods=pods,
         )
 
-    def _real(self, pods: Mapping[str, PodStats]) -> NodeStats:
+    def _real(self, pods: Mapping[str, PodStats], fresh: bool) -> NodeStats:
+        if fresh:
+            self._details = {uid: detail for uid, pod in pods.items() if (detail := self._look_at(pod)) is not None}
         found = machine.look()
         whole = self._groups.use_of_all()
         cpu, memory, available = found.cpu_nanos, found.memory, found.memory_available
@@ -234,17 +209,21 @@ class NodeMeter:
             pods={uid: self._with_group(pod) for uid, pod in pods.items()},
         )
 
+    def _look_at(self, pod: PodStats) -> _Detail | None:
+        used = self._groups.use(pod.uid)
+        return _Detail(used, self._networks_of(pod)) if used is not None else None
+
     def _with_group(self, pod: PodStats) -> PodStats:
         """Add what only the pod's group and network tell: what its volumes in memory take, what it has sent."""
-        used = self._groups.use(pod.uid)
-        if used is None:
+        detail = self._details.get(pod.uid)
+        if detail is None:
             return pod
         return msgspec.structs.replace(
             pod,
-            cpu_nanos=max(used.cpu_nanos, pod.cpu_nanos),
-            memory=used.memory,
-            processes=max(used.processes, pod.processes),
-            networks=self._networks_of(pod),
+            cpu_nanos=max(detail.use.cpu_nanos, pod.cpu_nanos),
+            memory=detail.use.memory,
+            processes=max(detail.use.processes, pod.processes),
+            networks=detail.networks,
         )
 
     def _networks_of(self, pod: PodStats) -> tuple[NetworkUse, ...]:
@@ -253,6 +232,11 @@ class NodeMeter:
             if process:
                 return machine.networks(Path(f"/proc/{process}/net/dev"))
         return ()
+
+
+def _volume(found: VolumeUsage) -> VolumeStats:
+    used = DiskUse(found.bytes, found.files)
+    return VolumeStats(name=found.name, used=used, in_memory=bool(found.medium), local=found.ephemeral)
 
 
 def _by_pod(usages: Sequence[Usage]) -> Mapping[str, list[Usage]]:

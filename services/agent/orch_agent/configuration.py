@@ -1,0 +1,55 @@
+"""A node's settings in the words of KubeletConfiguration, as /configz tells them to tools that know kubelets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orch_agent.config import AgentConfig
+from orch_agent.node import NodeSettings
+
+
+def configuration_of(node: NodeSettings, capacity: Mapping[str, str], config: AgentConfig) -> dict[str, Any]:
+    """Return the KubeletConfiguration (kubelet.config.k8s.io/v1beta1) that a kubelet with these settings would have."""
+    pods, eviction, images = config.pods, config.eviction, config.images
+    return {
+        "kind": "KubeletConfiguration",
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": config.podman.cgroup_parent or f"/orch-{node.name}",
+        "cgroupsPerQOS": True,
+        "cpuCFSQuota": True,
+        "cpuCFSQuotaPeriod": "100ms",
+        "crashLoopBackOff": {"maxContainerRestartPeriod": f"{pods.back_off.restart_longest:g}s"},
+        "enforceNodeAllocatable": ["pods"],
+        "evictionHard": _by_signal(eviction.hard, "<"),
+        "evictionMaxPodGracePeriod": eviction.max_pod_grace_period,
+        "evictionMinimumReclaim": _by_signal(eviction.minimum_reclaim, "="),
+        "evictionPressureTransitionPeriod": _seconds(eviction.pressure_transition_period),
+        "evictionSoft": _by_signal(eviction.soft, "<"),
+        "evictionSoftGracePeriod": _by_signal(eviction.soft_grace_period, "="),
+        "imageGCHighThresholdPercent": images.high_threshold,
+        "imageGCLowThresholdPercent": images.low_threshold,
+        "imageMaximumGCAge": _seconds(images.maximum_age),
+        "imageMinimumGCAge": _seconds(images.minimum_age),
+        "kubeReserved": dict(node.reserved),
+        "maxPods": int(capacity["pods"]),
+        "nodeStatusReportFrequency": _seconds(config.intervals.node),
+        "nodeStatusUpdateFrequency": _seconds(config.intervals.heartbeat),
+        "podCIDR": node.pod_cidr,
+        "podPidsLimit": pods.pids_limit,
+        "registerNode": True,
+        "registerWithTaints": list(node.taints),
+        "singleProcessOOMKill": pods.single_process_oom_kill,
+        "streamingConnectionIdleTimeout": "4h0m0s",
+        "systemReserved": dict(node.system_reserved),
+    }
+
+
+def _by_signal(statements: Iterable[str], operator: str) -> dict[str, str]:
+    pairs = (statement.partition(operator) for statement in statements)
+    return {signal.strip(): amount.strip() for signal, _, amount in pairs}
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:g}s"
