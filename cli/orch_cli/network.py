@@ -25,6 +25,8 @@ from orch.errors import OrchError
 POD_RANGE: Final = ipaddress.IPv4Network("10.244.0.0/16")
 SERVICE_RANGE: Final = ipaddress.IPv4Network("10.96.0.0/16")
 FABRIC_RANGE: Final = ipaddress.IPv4Network("10.245.0.0/16")
+CLUSTER_DNS: Final = str(SERVICE_RANGE[10])
+"""Where the cluster's DNS server is, once there is one: pods' resolvers name it."""
 BLACKHOLES: Final = (str(POD_RANGE), str(SERVICE_RANGE))
 FABRIC_ADDRESS: Final = "10.245.0.1"
 LEG: Final = "fabric0"

@@ -35,7 +35,7 @@ from orch_cli.identities import (
 from orch_cli.images import registries
 from orch_cli.kubeconfig import write_kubeconfig
 from orch_cli.layout import Layout
-from orch_cli.network import BLACKHOLES, node_network
+from orch_cli.network import BLACKHOLES, CLUSTER_DNS, node_network
 from orch_cli.nodes import share_of_machine
 from orch_cli.pki import Authority, KeyPair, Leaf, write_private
 from orch_cli.state import Runtime
@@ -161,6 +161,7 @@ def _node(root: Path, node: str, index: int, plan: Plan, identities: Identities)
             "blackholes": BLACKHOLES,
             "routes": [{"to": other.pod_cidr, "via": other.address} for other in others],
         },
+        "pods": {"cluster_dns": [CLUSTER_DNS]},
         "nats": _bus(folder, node, identities),
         "telemetry": _LOGS | _METRICS,
     }

@@ -23,6 +23,7 @@ from typing import Final
 import msgspec
 
 from orch.errors import OrchError
+from orch_agent.runtimes.cgroups import GroupError, Hierarchy
 from orch_agent.runtimes.protocol import SandboxSpec
 from orch_agent.volumes.kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, unmount
 
@@ -51,16 +52,17 @@ class PodNamespaces:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
-    async def ensure(self, uid: str, wanted: SandboxSpec, network: str) -> tuple[SandboxSpec, bool]:
+    async def ensure(self, uid: str, wanted: SandboxSpec, network: str, group: str = "") -> tuple[SandboxSpec, bool]:
         """Return `wanted` with what was made for it, and whether that had to be made. Raises NamespaceError.
 
-        `network` is the pod's network namespace, a path, in which its sysctls are set; "" is the node's.
+        `network` is the pod's network namespace, a path, in which its sysctls are set; "" is the node's. `group` is
+        the control group in which a process of the pod's own is to be.
         """
         if self._folder is None:
             return wanted, False
         try:
-            return await asyncio.to_thread(self._ensure, self._folder / uid, wanted, network)
-        except OSError as error:
+            return await asyncio.to_thread(self._ensure, self._folder / uid, wanted, network, group)
+        except (OSError, GroupError) as error:
             raise NamespaceError(f"namespaces of the pod: {error}") from error
 
     async def remove(self, uid: str) -> None:
@@ -80,7 +82,7 @@ class PodNamespaces:
         return [entry.name for entry in await asyncio.to_thread(lambda: list(folder.iterdir()))]
 
     @staticmethod
-    def _ensure(folder: Path, wanted: SandboxSpec, network: str) -> tuple[SandboxSpec, bool]:
+    def _ensure(folder: Path, wanted: SandboxSpec, network: str, group: str) -> tuple[SandboxSpec, bool]:
         ipc, memory, marker, pause = folder / "ipc", folder / "shm", folder / "complete", folder / "pause.pid"
         whole = marker.exists() and (not wanted.shares_processes or _process(pause))
         if not whole:
@@ -94,6 +96,8 @@ class PodNamespaces:
                 _in_thread(lambda: _make_ipc(ipc, wanted.sysctls))
             if wanted.shares_processes:
                 _in_thread(lambda: _start_pause(pause))
+                if group:
+                    Hierarchy().add(group, _process(pause))
             # The marker comes last: its presence is what says that all the rest is there.
             marker.touch()
         made = msgspec.structs.replace(

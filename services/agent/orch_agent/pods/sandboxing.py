@@ -58,7 +58,8 @@ class PodSandboxes:
             sandbox, cut_off = Sandbox(address=host.host_ip), False
         else:
             sandbox, cut_off = await host.sandboxes.ensure(uid)
-        shared, renewed = await host.namespaces.ensure(uid, wanted, sandbox.namespace)
+        group = await host.groups.ensure(pod) if wanted.shares_processes else ""
+        shared, renewed = await host.namespaces.ensure(uid, wanted, sandbox.namespace, group)
         for complaint in await host.network_files.write(pod, sandbox.address):
             host.outlet.event(pod, "", "Warning", complaint.reason, complaint.message)
         lost_processes = renewed and wanted.shares_processes
