@@ -73,7 +73,7 @@ class SystemMounts:
         kernel.mount("nodev", target, "hugetlbfs", 0, f"pagesize={page_size}")
 
     def overlay(self, target: Path, layers: Sequence[str]) -> None:
-        """Mount an overlay without an upper layer. One layer is too few for that: `target`, being empty, is a second."""
+        """Mount an overlay without an upper layer. One layer is too few: `target`, which is empty, is a second."""
         flags = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
         with contextlib.ExitStack() as stack:
             opened: list[int] = []

@@ -48,10 +48,10 @@ def measure(volumes: Iterable[tuple[Volume, Path]]) -> list[VolumeUsage]:
 def _size(path: Path) -> tuple[int, int]:
     """Return (bytes, files) at and below a folder, each file once however many names it has."""
     try:
-        device = path.lstat().st_dev
+        top = path.lstat()
     except OSError:
         return 0, 0
-    total, files = 0, 0
+    total, files = top.st_blocks * _BLOCK, 1
     seen: set[int] = set()
     waiting = [str(path)]
     while waiting:
@@ -59,7 +59,7 @@ def _size(path: Path) -> tuple[int, int]:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
                     found = entry.stat(follow_symlinks=False)
-                    if found.st_dev != device or (found.st_nlink > 1 and found.st_ino in seen):
+                    if found.st_dev != top.st_dev or (found.st_nlink > 1 and found.st_ino in seen):
                         continue
                     seen.add(found.st_ino)
                     total, files = total + found.st_blocks * _BLOCK, files + 1
