@@ -1,4 +1,4 @@
-"""Puts an agent process together: one node with Podman, or a fleet of simulated ones."""
+"""Puts an agent process together: one node with Podman or a CRI runtime, or a fleet of simulated ones."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ from orch_agent.pods.service_links import ServiceLinks
 from orch_agent.queries import NodeQueries
 from orch_agent.reporter import Reporter
 from orch_agent.runtimes.cgroups import Hierarchy
+from orch_agent.runtimes.cri.loading import load
+from orch_agent.runtimes.cri.network import install
 from orch_agent.runtimes.podman.runtime import PodmanRuntime
 from orch_agent.runtimes.podman.service import PodmanService
 from orch_agent.runtimes.protocol import Limits, Runtime
@@ -74,6 +76,8 @@ async def run_agent(config: AgentConfig, bus: Bus, clock: Clock) -> None:
     """Run the agent for ever; when cancelled, its containers go on."""
     if config.runtime == "simulated":
         await serve(config, bus, clock, simulated_places(config, clock))
+    elif config.runtime == "cri":
+        await _run_cri(config, bus, clock)
     else:
         await _run_podman(config, bus, clock)
 
@@ -120,6 +124,40 @@ async def _run_podman(config: AgentConfig, bus: Bus, clock: Clock) -> None:
         await runtime.close()
 
 
+async def _run_cri(config: AgentConfig, bus: Bus, clock: Clock) -> None:
+    state = Path(config.state_dir)
+    settings, namespace = config.cri, config.network.network_namespace
+    parent = settings.cgroup_parent or f"/orch-{config.node_name}"
+    await asyncio.to_thread(state.mkdir, parents=True, exist_ok=True)
+    await asyncio.to_thread(install, settings)
+    runtime = load(
+        settings,
+        config.node_name,
+        clock,
+        cgroup_parent=parent,
+        logs=Path(settings.log_dir or state / "logs").absolute(),
+        streams_in=f"/run/netns/{namespace}" if namespace else "",
+    )
+    addresses = await asyncio.to_thread(AddressBook, config.pod_cidr, state / "addresses.json")
+    sandboxes = NetnsSandboxes(config.network, addresses)
+    try:
+        await sandboxes.prepare()
+        version = await runtime.wait_ready()
+        machine = await asyncio.to_thread(Machine.here, config.state_dir, version)
+        place = Place(
+            node=Node(_settings(config), machine, runtime),
+            groups=Hierarchy(),
+            parent=parent,
+            runtime=runtime,
+            sandboxes=sandboxes,
+            scheme=version.partition("://")[0],
+            files=state / "pods",
+        )
+        await serve(config, bus, clock, [place])
+    finally:
+        await runtime.close()
+
+
 async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Place]) -> None:
     """Serve the nodes of `places` for ever."""
     client = BusClient(bus)
@@ -127,7 +165,7 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
     single = config.node_name
     recorder = EventRecorder(client, _COMPONENT, clock, host=single) if config.events else None
     intervals = config.intervals
-    lease = NodeLease(clock, intervals.lease, Path(config.state_dir) / "lease" if config.runtime == "podman" else None)
+    lease = NodeLease(clock, intervals.lease, Path(config.state_dir) / "lease" if config.runtime != "simulated" else None)
     reporter = Reporter(
         bus,
         clock,
@@ -227,7 +265,7 @@ def _settings(config: AgentConfig) -> NodeSettings:
         reserved=config.reserved,
         system_reserved=config.system_reserved,
         kept=partial(reserved_by, thresholds_of(config.eviction)),
-        state_dir=config.state_dir if config.runtime == "podman" else "/",
+        state_dir=config.state_dir if config.runtime != "simulated" else "/",
     )
 
 

@@ -15,6 +15,7 @@ from orch_agent.images.collection import ImageSettings
 from orch_agent.network.sandbox import NetworkSettings
 from orch_agent.pods.host import PodSettings
 from orch_agent.pods.sysctls import pattern_problem
+from orch_agent.runtimes.cri.settings import CriSettings
 from orch_agent.runtimes.podman.service import LONGEST_RUNROOT, LONGEST_SOCKET, PodmanSettings
 
 
@@ -70,8 +71,9 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     reserved: dict[str, str] = {}
     system_reserved: dict[str, str] = {}
     state_dir: str = "/var/lib/orch/agent"
-    runtime: Literal["podman", "simulated"] = "podman"
+    runtime: Literal["podman", "cri", "simulated"] = "podman"
     podman: PodmanSettings = PodmanSettings()
+    cri: CriSettings = CriSettings()
     fleet: FleetSettings = FleetSettings()
     network: NetworkSettings = NetworkSettings()
     pods: PodSettings = PodSettings()
@@ -96,6 +98,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
             return
         if not self.node_name:
             raise ConfigError("node_name", "is required")
+        if self.runtime == "cri":
+            self.cri.check()
         try:
             ipaddress.ip_address(self.node_ip)
         except ValueError as error:

@@ -91,4 +91,8 @@ def shared_by(pod: Pod, handler: str) -> SandboxSpec:
         host_processes=spec.host_pid,
         host_ipc=spec.host_ipc,
         shares_processes=spec.share_process_namespace and not spec.host_pid,
+        privileged=any(
+            each.security_context is not None and each.security_context.privileged
+            for each in (*spec.init_containers, *spec.containers, *spec.ephemeral_containers)
+        ),
     )

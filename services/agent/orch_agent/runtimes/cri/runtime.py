@@ -63,6 +63,8 @@ from orch_agent.runtimes.protocol import (
 from orch_pb.cri import api_pb2
 
 _LOG: Final = logging.getLogger(__name__)
+_START_TIMEOUT: Final = 20.0
+_POLL: Final = 0.2
 _SIGNALLED: Final = 0.1
 """Seconds to wait for a runtime to refuse to stop a container; one that obeys answers when it has ended."""
 _JOINING: Final = 0.05
@@ -119,6 +121,21 @@ class CriRuntime:
         """Return <name>://<version> of the runtime, such as containerd://1.6.20."""
         answer = await self._connection.call(VERSION, api_pb2.VersionRequest(version="v1"))
         return f"{answer.runtime_name}://{answer.runtime_version.removeprefix('v')}"
+
+    async def wait_ready(self) -> str:
+        """Return the version once the runtime answers. Raises UnavailableError after 20 s."""
+        deadline = self._clock.monotonic() + _START_TIMEOUT
+        while True:
+            try:
+                version = await self.version()
+            except UnavailableError:
+                if self._clock.monotonic() >= deadline:
+                    raise
+                await self._clock.sleep(_POLL)
+                continue
+            for complaint in await self.conditions():
+                _LOG.warning("%s is not ready: %s", version, complaint)
+            return version
 
     async def conditions(self) -> Sequence[str]:
         """Return what keeps the runtime or its network from being ready, in the runtime's words."""
