@@ -224,6 +224,7 @@ class Changing:
             new,
             old,
             request.options.dry_run,
+            options=request.options.told(),
         )
 
     async def _settle(self, resource: Resource, holding: Holding, *, committed: bool) -> None:

@@ -111,7 +111,9 @@ class Creation:
     ) -> Outcome:
         parts, strategy = self._parts, resource.storage.strategy
         name: str = document["metadata"].get("name") or ""
-        request = Request(caller, "CREATE", resource, "", namespace, name, document, None, options.dry_run)
+        request = Request(
+            caller, "CREATE", resource, "", namespace, name, document, None, options.dry_run, options=options.told()
+        )
         strategy.default(document)
         await parts.admission.mutate(request)
         if concerns(request):

@@ -86,6 +86,19 @@ def read_options(body: bytes) -> DeleteOptions:
     return options
 
 
+def told(asked: DeleteOptions) -> Document | None:
+    """Return what admission is told of the options; None when there is nothing."""
+    if asked == _DEFAULT:
+        return None
+    found: Document = msgspec.to_builtins(asked)
+    if asked.preconditions is not None:
+        found["preconditions"] = {name: one for name, one in found["preconditions"].items() if one is not None}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+_DEFAULT: Final = DeleteOptions()
+
+
 class Deletion:
     """Deletes objects."""
 
@@ -173,7 +186,9 @@ class Deletion:
             nonlocal warnings
             _check_preconditions(resource, item, asked.preconditions)
             document = to_document(item.json)
-            request = Request(caller, "DELETE", resource, "", namespace, name, None, document, dry_run)
+            request = Request(
+                caller, "DELETE", resource, "", namespace, name, None, document, dry_run, options=told(asked)
+            )
             await parts.admission.mutate(request)
             await parts.admission.validate(request)
             warnings = tuple(request.notes.warnings)

@@ -38,6 +38,15 @@ class WriteOptions(msgspec.Struct, frozen=True):
     trace: TraceContext | None = None
     fence: Compare | None = None
 
+    def told(self) -> Document | None:
+        """Return what admission is told of the options beside what every request says; None when there is nothing."""
+        if not (self.field_manager or self.force or self.field_validation != "Warn"):
+            return None
+        told: Document = {"fieldManager": self.field_manager} if self.field_manager else {}
+        if self.force:
+            told["force"] = True
+        return {**told, "fieldValidation": self.field_validation}
+
     def origin(self) -> TraceContext | None:
         """Return the trace that is stored with the object."""
         return self.trace or telemetry.current_trace()

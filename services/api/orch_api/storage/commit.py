@@ -107,7 +107,10 @@ class Committer:
             except ApiError:
                 if fresh:
                     raise
-                item, fresh = await self.read(key), True
+                latest, fresh = await self.read(key), True
+                if latest is not None and latest.version == item.version:
+                    raise  # it was decided on the newest state; deciding again may ask webhooks again
+                item = latest
                 continue
             if made is Verdict.KEEP and not fresh:
                 latest, fresh = await self.read(key), True
