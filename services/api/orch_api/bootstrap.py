@@ -1,4 +1,4 @@
-"""What exists in every cluster from its first start on: namespaces, the api's own Service, its groups, flow control, roles."""
+"""What exists in every cluster from its first start on: namespaces, the api's own Service, groups, levels, roles."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class SystemObjects:
 
     async def begin(self) -> None:
         """Create what is missing, and mend what is not as it should be. Raises as `create`."""
-        await self.create()
-        await self._roles.mend()
+        await create_system_objects(*self._parts)
+        await self._roles.begin()
 
     async def run(self) -> None:
         """Create what has gone missing, once a minute and for ever."""

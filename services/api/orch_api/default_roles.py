@@ -42,8 +42,6 @@ BINDINGS: Final[tuple[Binding, ...]] = (*user_roles.BINDINGS, *system_roles.BIND
 
 Document = dict[str, Any]
 
-_rules = msgspec.json.Decoder(tuple[PolicyRule, ...]).decode
-
 
 class _Default(msgspec.Struct, frozen=True):
     """An object as it should at least be."""
@@ -83,12 +81,12 @@ class DefaultRoles:
         """Create what is missing. Raises ApiError or UnavailableError; it may be called again."""
         await asyncio.gather(*(self._create(one) for one in DEFAULTS if self._cache.get(one.key) is None))
 
-    async def mend(self) -> None:
-        """Give back what is missing of those that exist. Raises as `create`."""
-        for default in DEFAULTS:
-            item = self._cache.get(default.key)
-            if item is not None:
-                await self._mend(default, item)
+    async def begin(self) -> None:
+        """Create what is missing, and give back what is missing of those that exist. Raises as `create`."""
+        there = [(one, item) for one in DEFAULTS if (item := self._cache.get(one.key)) is not None]
+        await self.create()
+        for default, item in there:
+            await self._mend(default, item)
 
     async def _create(self, default: _Default) -> None:
         resource = self._registry.stored(GROUP, default.plural)
@@ -129,7 +127,8 @@ def mended(current: Document, default: Document) -> Document | None:
         wanted["subjects"] = _with(current.get("subjects"), default["subjects"])
     elif "aggregationRule" in default:
         selectors = "clusterRoleSelectors"
-        known = (current.get("aggregationRule") or {}).get(selectors)
+        aggregation: Document = current.get("aggregationRule") or {}
+        known: list[Any] | None = aggregation.get(selectors)
         wanted["aggregationRule"] = {selectors: _with(known, default["aggregationRule"][selectors])}
     else:
         wanted["rules"] = _with_rules(current.get("rules") or [], default["rules"])
@@ -147,10 +146,11 @@ def _with(known: list[Any] | None, needed: list[Any]) -> list[Any]:
 
 
 def _with_rules(known: list[Any], needed: list[Any]) -> list[Any]:
-    lacking = missing(_rules(to_json_list(known)), _rules(to_json_list(needed)))
+    if known == needed:
+        return known
+    lacking = missing(_rules_of(known), _rules_of(needed))
     return [*known, *(msgspec.to_builtins(rule) for rule in lacking)]
 
 
-def to_json_list(documents: list[Any]) -> bytes:
-    """Return a list of documents as JSON."""
-    return msgspec.json.encode(documents)
+def _rules_of(documents: list[Any]) -> tuple[PolicyRule, ...]:
+    return msgspec.convert(documents, tuple[PolicyRule, ...])

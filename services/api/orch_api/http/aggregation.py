@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Final
 
 from orch.errors import ServiceUnavailableError, StreamClosedError
-from orch_api.auth.authorizer import Authorizer
+from orch_api.auth.authorizer import Authorizer, attributes
 from orch_api.auth.identity import Caller
 from orch_api.auth.vigil import Vigil
 from orch_api.extensions.api_services import ApiServices, RemoteApi, identity_headers
@@ -17,7 +17,7 @@ from orch_api.extensions.remote_resources import unknown_resource
 from orch_api.http.care import Care
 from orch_api.http.exchange import Exchange, Header
 from orch_api.http.links import STALLED
-from orch_api.http.request import Call, parse_path, parse_query, verb_of
+from orch_api.http.request import Call, parse_path, parse_query, text, verb_of
 from orch_api.registry import Registry
 
 _PREFIX: Final = "/apis/"
@@ -74,11 +74,20 @@ class Aggregation:
         return Call(caller, verb_of(exchange.method, target, query), resource, target, query)
 
     async def _pass_on(self, exchange: Exchange, caller: Caller, api: RemoteApi, call: Call | None) -> None:
-        if call is not None:
-            target = call.target
-            await self._authorizer.permit(
-                caller, call.verb, call.resource, target.namespace, target.name, target.subresource
-            )
+        if call is None:
+            await self._ask(exchange, caller, api, None)
+            return
+        selectors = (text(call.query, "labelSelector"), text(call.query, "fieldSelector"))
+        where = (call.target.namespace, call.target.name, call.target.subresource)
+        wanted = attributes(call.verb, call.resource, *where, selectors)
+        await self._authorizer.require(caller, wanted)
+        if not call.long_running:
+            await self._ask(exchange, caller, api, call)
+            return
+        with self._vigil.over(caller, wanted) as standing:
+            await _until(self._ask(exchange, caller, api, call), standing.revoked.wait())
+
+    async def _ask(self, exchange: Exchange, caller: Caller, api: RemoteApi, call: Call | None) -> None:
         if not self._services.verdict(api).available:
             raise ServiceUnavailableError("service unavailable")
         host, port = await self._services.address(api)
@@ -101,7 +110,7 @@ class Aggregation:
         try:
             async with ask(request) as answer:
                 await exchange.begin(answer.status, _response_headers(answer.headers))
-                await _until_gone(exchange, _copy(answer, exchange))
+                await _until(_copy(answer, exchange), exchange.gone())
         except OSError as error:
             if exchange.started:
                 raise StreamClosedError(f"the answer of {api.name} broke off: {error}") from error
@@ -120,9 +129,9 @@ async def _copy(answer: Answer, exchange: Exchange) -> None:
     await exchange.end()
 
 
-async def _until_gone(exchange: Exchange, work: Awaitable[None]) -> None:
-    """Do the work as long as the client is there. Raises what the work raises."""
-    copying, leaving = asyncio.ensure_future(work), asyncio.ensure_future(exchange.gone())
+async def _until(work: Awaitable[None], end: Awaitable[object]) -> None:
+    """Do the work until something ends it, such as the client's leaving. Raises what the work raises."""
+    copying, leaving = asyncio.ensure_future(work), asyncio.ensure_future(end)
     try:
         await asyncio.wait((copying, leaving), return_when=asyncio.FIRST_COMPLETED)
         if copying.done():

@@ -54,6 +54,7 @@ async def test_who_am_i(ask):
         (SCHEDULER, wanted("create", subresource="binding"), True),
         (SCHEDULER, wanted("create"), False),
         (SCHEDULER, wanted("get", "replicasets", group="apps"), True),
+        (SCHEDULER, wanted("get", "secrets"), False),
         (JO, wanted(), False),
         (JO, wanted("create", "selfsubjectaccessreviews", group="authorization.k8s.io"), True),
         (JO, {"nonResourceAttributes": {"verb": "get", "path": "/api"}}, True),
@@ -64,8 +65,40 @@ async def test_who_am_i(ask):
 )
 async def test_may_i(ask, caller, spec, allowed):
     answer = await ask("SelfSubjectAccessReview", caller, spec)
-    assert answer["status"] == {"allowed": allowed}
+    assert answer["status"]["allowed"] is allowed
     assert answer["spec"] == spec
+
+
+async def test_why_i_may(ask):
+    basic = await ask(
+        "SelfSubjectAccessReview", JO, wanted("create", "selfsubjectreviews", group="authentication.k8s.io")
+    )
+    by = 'ClusterRoleBinding "system:basic-user" of ClusterRole "system:basic-user" to Group "system:authenticated"'
+    reason = f"RBAC: allowed by {by}"
+    assert basic["status"] == {"allowed": True, "reason": reason}
+    of_other = await ask("SelfSubjectAccessReview", NODE, wanted("get", "nodes", name="m"))
+    assert of_other["status"] == {"allowed": False, "reason": "node 'n' cannot read 'm', only its own Node object"}
+    assert (await ask("SelfSubjectAccessReview", JO, wanted()))["status"] == {"allowed": False}
+
+
+async def test_selectors_count_where_somebody_looks_at_them(ask):
+    def pods(**selector):
+        return wanted("list", namespace="default", **selector)
+
+    own = {"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n"]}]}
+    assert (await ask("SelfSubjectAccessReview", NODE, pods(fieldSelector=own)))["status"] == {"allowed": True}
+    raw = {"rawSelector": "spec.nodeName=n,status.phase=Running"}
+    assert (await ask("SelfSubjectAccessReview", NODE, pods(fieldSelector=raw)))["status"] == {"allowed": True}
+    refusal = {"allowed": False, "reason": "can only list/watch pods with spec.nodeName field selector"}
+    for other in ({"rawSelector": "spec.nodeName=m"}, {"rawSelector": "spec.nodeName!=n"}):
+        assert (await ask("SelfSubjectAccessReview", NODE, pods(fieldSelector=other)))["status"] == refusal
+    odd = {"requirements": [{"key": "spec.nodeName", "operator": "Near", "values": ["n"]}]}
+    answer = await ask(
+        "SelfSubjectAccessReview", NODE, pods(fieldSelector=odd, labelSelector={"rawSelector": "a in (b"})
+    )
+    ignored = "spec.resourceAttributes.{} ignored due to parse error"
+    problems = "; ".join(ignored.format(name) for name in ("fieldSelector", "labelSelector"))
+    assert answer["status"] == {**refusal, "evaluationError": problems}
 
 
 async def test_may_they(ask):
@@ -93,12 +126,16 @@ async def test_what_may_i(ask):
         "incomplete": False,
     }
     some = (await ask("SelfSubjectRulesReview", SCHEDULER, {"namespace": "default"}))["status"]
-    assert {"verbs": ["create"], "apiGroups": [""], "resources": ["pods/binding"]} in some["resourceRules"]
+    assert {"verbs": ["create"], "apiGroups": [""], "resources": ["pods/binding", "bindings"]} in some["resourceRules"]
     assert {
-        "verbs": ["get", "list", "watch"],
-        "apiGroups": ["apps"],
-        "resources": ["deployments", "replicasets"],
+        "verbs": ["get", "update", "list", "watch"],
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "resourceNames": ["kube-scheduler"],
     } in some["resourceRules"]
+    assert {"verbs": ["get"], "nonResourceURLs": ["/livez", "/readyz", "/healthz", "/version", "/version/"]} in some[
+        "nonResourceRules"
+    ]
     assert not some["incomplete"]
     node = (await ask("SelfSubjectRulesReview", NODE, {"namespace": "default"}))["status"]
     assert node["incomplete"]

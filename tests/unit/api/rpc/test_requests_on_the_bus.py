@@ -87,7 +87,7 @@ async def test_a_deposed_leader_s_writes_are_refused(driver):
 async def test_the_scale_is_reached_through_its_subresource(driver, client):
     template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "one"}]}}
     spec = {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}, "template": template}
-    await client.create(DEPLOYMENTS, "default", {"metadata": {"name": "d"}, "spec": spec})
+    await driver.api.client().create(DEPLOYMENTS, "default", {"metadata": {"name": "d"}, "spec": spec})
     await client.patch(DEPLOYMENTS, "default", "d", {"spec": {"replicas": 4}}, subresource="scale")
     assert (await client.get(DEPLOYMENTS, "default", "d")).spec.replicas == 4
 

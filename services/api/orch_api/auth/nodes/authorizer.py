@@ -23,6 +23,7 @@ _READ: Final = frozenset({"get", "list", "watch"})
 _OWN: Final = frozenset({"get", "create", "update", "patch", "delete"})
 _SELECTED: Final = frozenset({"list", "watch", "deletecollection"})
 _CHANGE: Final = frozenset({"update", "patch"})
+_POD_WRITES: Final = {"status": _CHANGE, "eviction": frozenset({"create"})}
 _PREFIX: Final = "system:node:"
 
 _Judge = Callable[[str, Attributes], Verdict]
@@ -119,25 +120,24 @@ class NodeAuthorizer:
     # Pods -------------------------------------------------------------------------------------------------------
 
     def _pod(self, node: str, wanted: Attributes) -> Verdict:
-        if wanted.subresource == "status":
-            return ALLOWED if wanted.verb in _CHANGE else NO_OPINION
-        if wanted.subresource == "eviction":
-            return ALLOWED if wanted.verb == "create" else NO_OPINION
         if wanted.subresource:
-            return NO_OPINION
+            return ALLOWED if wanted.verb in _POD_WRITES.get(wanted.subresource, ()) else NO_OPINION
         match wanted.verb:
             case "create" | "delete":
                 return ALLOWED
             case "get":
                 return _related(node, wanted, there=self._own_or_gone(node, wanted))
             case "list" | "watch":
-                if _selects(wanted, "spec.nodeName", node):
-                    return ALLOWED
-                if wanted.name:
-                    return _related(node, wanted, there=self._graph.runs(node, _key(wanted)))
-                return _no("can only list/watch pods with spec.nodeName field selector")
+                return self._pods(node, wanted)
             case _:
                 return NO_OPINION
+
+    def _pods(self, node: str, wanted: Attributes) -> Verdict:
+        if _selects(wanted, "spec.nodeName", node):
+            return ALLOWED
+        if wanted.name:
+            return _related(node, wanted, there=self._graph.runs(node, _key(wanted)))
+        return _no("can only list/watch pods with spec.nodeName field selector")
 
     def _own_or_gone(self, node: str, wanted: Attributes) -> bool:
         """Return whether a pod is the node's. That one is gone is told to any node, whose agent clears away by it."""
