@@ -20,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from orch.bus import subjects
 from orch.bus.protocol import Bus, Subscription
 from orch.bus.streams import FrameStream, serve_streams
-from orch.clock import Clock, parse_rfc3339
+from orch.clock import Clock
 from orch.errors import BadRequestError, NotFoundError, OrchError
 from orch_agent.config import AgentConfig
 from orch_agent.configuration import configuration_of
@@ -143,12 +143,7 @@ class NodeQueries:
             _LOG.warning("usage of node %s cannot be told: %s", node.settings.name, error)
             text = exposition([scrape_error(failed=True)], self._clock.now().timestamp())
             return Answer(text.encode(), _EXPOSITION)
-        started = {
-            f"{item.uid}/{each.name}": parse_rfc3339(each.state.running.started_at).timestamp()
-            for item in self._assignments.pods_of(node.settings.name)
-            for each in item.object.status.container_statuses
-            if each.state.running is not None and each.state.running.started_at
-        }
+        started = self._started(node.settings.name)
         return Answer(exposition(resource_metrics(stats, started), stats.time).encode(), _EXPOSITION)
 
     async def _cadvisor_metrics(self, node: Node, _query: str) -> Answer:
@@ -157,7 +152,12 @@ class NodeQueries:
             stats = await self._meter(node.settings.name).stats(fresh=True)
         except OrchError as error:
             return Answer(f"Internal Error: {error}".encode(), _TEXT, 500)
-        text = exposition(cadvisor_metrics(stats, node.machine.cpus), stats.time)
+        images = {
+            f"{item.uid}/{each.name}": each.image
+            for item in self._assignments.pods_of(node.settings.name)
+            for each in (*item.object.spec.init_containers, *item.object.spec.containers)
+        }
+        text = exposition(cadvisor_metrics(stats, node.machine.cpus, images), stats.time)
         return Answer(text.encode(), _EXPOSITION)
 
     async def _summary(self, node: Node, query: str) -> Answer:
@@ -169,8 +169,19 @@ class NodeQueries:
             return Answer(f"Internal Error: {error}".encode(), _TEXT, 500)
         rates = self._rates.setdefault(name, Rates())
         rates.take(stats)
-        started = {item.uid: item.object.status.start_time for item in self._assignments.pods_of(name)}
-        return Answer(msgspec.json.encode(summary(name, stats, rates, started, only_cpu_and_memory=brief)))
+        document = summary(name, stats, rates, self._started(name), only_cpu_and_memory=brief)
+        return Answer(msgspec.json.encode(document))
+
+    def _started(self, node: str) -> dict[str, str]:
+        """Return when the pods of a node and ("uid/container") their containers have started."""
+        found: dict[str, str] = {}
+        for item in self._assignments.pods_of(node):
+            status = item.object.status
+            found[item.uid] = status.start_time
+            for each in (*status.init_container_statuses, *status.container_statuses):
+                if each.state.running is not None:
+                    found[f"{item.uid}/{each.name}"] = each.state.running.started_at
+        return found
 
     async def _configuration(self, node: Node, _query: str) -> Answer:
         return Answer(

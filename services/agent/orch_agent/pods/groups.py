@@ -52,13 +52,12 @@ class PodGroups:
         return group
 
     async def widen(self, pod: Pod) -> None:
-        """Let the pod use what it may use now or could before, whichever is more: its containers are being changed."""
-        known = self._set.get(pod.metadata.uid)
-        if self._hierarchy is not None and known is not None:
-            group, before = known
-            wide = _wider(before, group_limits(pod, self.policy))
-            await asyncio.to_thread(self._hierarchy.apply, group, wide)
-            self._set[pod.metadata.uid] = (group, wide)
+        """Let the pod use what it may use now or could before, whichever is more: its containers are being changed.
+
+        What an earlier process made is taken over as it is.
+        """
+        if self._hierarchy is not None:
+            await asyncio.to_thread(self._widen, self._hierarchy, pod)
 
     async def remove(self, uid: str) -> None:
         """Remove a pod's group with whatever still runs there; nothing if there is none. Raises GroupError."""
@@ -93,13 +92,21 @@ class PodGroups:
     # -- in a thread ---------------------------------------------------------------------------------------------
 
     def _prepare(self, hierarchy: Hierarchy) -> None:
+        burstable = f"{self._node}{_LEVELS['Burstable']}"
+        if (before := hierarchy.limits(burstable)) is not None:
+            # Pods of an earlier process keep their shares until they are known.
+            self._shares = before.cpu_shares
         for level in _LEVELS.values():
             hierarchy.make(f"{self._node}{level}")
         hierarchy.apply(f"{self._node}{_LEVELS['BestEffort']}", Limits())
         if self._whole is not None:
             hierarchy.apply(self._node, self._whole)
-        with self._lock:
-            self._share(hierarchy)
+
+    def _widen(self, hierarchy: Hierarchy, pod: Pod) -> None:
+        group, limits = self.group_of(pod), group_limits(pod, self.policy)
+        known = self._set.get(pod.metadata.uid)
+        before = known[1] if known is not None else hierarchy.limits(group)
+        self._ensure(hierarchy, pod, group, _wider(before, limits) if before is not None else limits)
 
     def _ensure(self, hierarchy: Hierarchy, pod: Pod, group: str, limits: Limits) -> None:
         uid = pod.metadata.uid

@@ -46,6 +46,8 @@ class Tenancy:
         self._of_pod = pod.spec.resources
         self._admitted = False
         self._set: dict[str, Limits] = {}
+        self._found = {each.container_id.rpartition("/")[2]: self._allocated.get(each.name) for each in _told(pod)}
+        self._grouped = False
         self._refused: Refusal | None = None
         self._changing = pod.status.condition(IN_PROGRESS) is not None
         self._error = ""
@@ -109,19 +111,25 @@ class Tenancy:
                 self._refuse(refusal)
                 return None
             self._host.allocations.take(self._wanted)
-            self._changing = True
-            self._tell("Normal", "ResizeStarted", "Pod resize started")
         self._refused, self._error = None, ""
         self._allocated, self._of_pod = asked, self._wanted.spec.resources
+        if self._admitted:
+            self._changing = True
+            self._tell("Normal", "ResizeStarted", "Pod resize started")
         return self.pod()
 
     async def apply(self, slots: Iterable[Slot]) -> Slot | None:
         """Give running containers what is allocated to them; return one that has to be restarted for that."""
         running = [slot for slot in slots if slot.running and slot.role is not Role.EPHEMERAL]
         pod, changed = self.pod(), list[tuple[Slot, Limits]]()
+        if running and not self._grouped:
+            await self._host.groups.widen(pod)
+            self._grouped = True
         for slot in running:
-            target = self._target(pod, slot)
-            known = self._set.setdefault(_id(slot), target)
+            target = self._target(pod, slot, self._allocation(slot.container))
+            # What an earlier process started was given what that process has told.
+            found = self._found.get(_id(slot))
+            known = self._set.setdefault(_id(slot), self._target(pod, slot, found) if found is not None else target)
             if known != target:
                 if _needs_restart(slot.container, known, target):
                     return slot
@@ -185,8 +193,8 @@ class Tenancy:
         if refusal.reason == "Deferred":
             self._host.allocations.wait(self._wanted.metadata.uid, self._wake)
 
-    def _target(self, pod: Pod, slot: Slot) -> Limits:
-        container = msgspec.structs.replace(slot.container, resources=self._allocation(slot.container))
+    def _target(self, pod: Pod, slot: Slot, resources: ResourceRequirements) -> Limits:
+        container = msgspec.structs.replace(slot.container, resources=resources)
         return limits_of(pod, container, self._host.groups.policy)
 
     def _allocation(self, container: Container) -> ResourceRequirements:
@@ -263,9 +271,13 @@ def _spec_resources(pod: Pod) -> dict[str, ResourceRequirements]:
     return {each.name: each.resources for each in (*pod.spec.init_containers, *pod.spec.containers)}
 
 
+def _told(pod: Pod) -> tuple[ContainerStatus, ...]:
+    return (*pod.status.init_container_statuses, *pod.status.container_statuses)
+
+
 def _known(pod: Pod) -> dict[str, ResourceRequirements]:
     """Return what an earlier process had allocated, {} when none had."""
-    told = {each.name: each for each in (*pod.status.init_container_statuses, *pod.status.container_statuses)}
+    told = {each.name: each for each in _told(pod)}
     found: dict[str, ResourceRequirements] = {}
     for name, asked in _spec_resources(pod).items():
         status = told.get(name)

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from orch.clock import parse_rfc3339
 from orch_agent.stats.model import ContainerStats, NetworkUse, NodeStats, PodStats
 
 _NANO: Final = 1_000_000_000
@@ -32,8 +33,8 @@ def exposition(families: Iterable[Family], unix: float) -> str:
     return "".join(lines)
 
 
-def resource_metrics(stats: NodeStats, started: Mapping[str, float]) -> Iterator[Family]:
-    """Yield what metrics-server reads; `started` are moments by pod uid and container, "uid/name"."""
+def resource_metrics(stats: NodeStats, started: Mapping[str, str]) -> Iterator[Family]:
+    """Yield what metrics-server reads; `started` are start times by "uid/container"."""
     containers = [(pod, each) for pod in stats.pods.values() for each in pod.containers]
     whose = [({"container": each.name, **_pod(pod)}, pod, each) for pod, each in containers]
     yield Family(
@@ -52,7 +53,11 @@ def resource_metrics(stats: NodeStats, started: Mapping[str, float]) -> Iterator
         "container_start_time_seconds",
         "[STABLE] Start time of the container since unix epoch in seconds",
         "gauge",
-        [(labels, moment) for labels, pod, each in whose if (moment := started.get(f"{pod.uid}/{each.name}"))],
+        [
+            (labels, parse_rfc3339(moment).timestamp())
+            for labels, pod, each in whose
+            if (moment := started.get(f"{pod.uid}/{each.name}"))
+        ],
     )
     yield Family(
         "container_swap_usage_bytes",
@@ -159,10 +164,13 @@ _OF_NETWORKS: Final[tuple[tuple[str, str, Callable[[NetworkUse], float]], ...]] 
 )  # fmt: skip
 
 
-def cadvisor_metrics(stats: NodeStats, cpus: int) -> Iterator[Family]:
-    """Yield what dashboards know from cAdvisor of containers, pods (containers without a name) and the machine."""
+def cadvisor_metrics(stats: NodeStats, cpus: int, images: Mapping[str, str]) -> Iterator[Family]:
+    """Yield what dashboards know from cAdvisor of containers, pods (containers without a name) and the machine.
+
+    `images` are names of images by "uid/container".
+    """
     pods = list(stats.pods.values())
-    labelled = [(_cadvisor(pod, each), each) for pod in pods for each in (*pod.containers, _as_container(pod))]
+    labelled = [(_cadvisor(pod, each, images), each) for pod in pods for each in (*pod.containers, _as_container(pod))]
     for metric in _OF_CONTAINERS:
         yield Family(metric.name, metric.help, metric.kind, [(labels, metric.read(one)) for labels, one in labelled])
     yield Family(
@@ -172,7 +180,9 @@ def cadvisor_metrics(stats: NodeStats, cpus: int) -> Iterator[Family]:
         [sample for labels, one in labelled for sample in _faults(labels, one)],
     )
     networks = [
-        ({**_cadvisor(pod, _as_container(pod)), "interface": each.name}, each) for pod in pods for each in pod.networks
+        ({**_cadvisor(pod, _as_container(pod), images), "interface": each.name}, each)
+        for pod in pods
+        for each in pod.networks
     ]
     for name, said, read in _OF_NETWORKS:
         yield Family(name, said, "counter", [(labels, read(each)) for labels, each in networks])
@@ -195,14 +205,9 @@ def _as_container(pod: PodStats) -> ContainerStats:
     return ContainerStats(name="", cpu_nanos=pod.cpu_nanos, memory=pod.memory, processes=pod.processes)
 
 
-def _cadvisor(pod: PodStats, container: ContainerStats) -> Mapping[str, str]:
-    return {
-        "container": container.name,
-        "id": container.id,
-        "image": container.image,
-        "name": container.id,
-        **_pod(pod),
-    }
+def _cadvisor(pod: PodStats, container: ContainerStats, images: Mapping[str, str]) -> Mapping[str, str]:
+    image = images.get(f"{pod.uid}/{container.name}", "")
+    return {"container": container.name, "id": container.id, "image": image, "name": container.id, **_pod(pod)}
 
 
 def _pod(pod: PodStats) -> Mapping[str, str]:

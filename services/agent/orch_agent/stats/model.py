@@ -74,14 +74,12 @@ class ContainerStats(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     name: str
     id: str = ""
-    image: str = ""
     cpu_nanos: int = 0
     memory: MemoryUse = MemoryUse()
     throttling: Throttling = Throttling()
     processes: int = 0
     layer: DiskUse = DiskUse()
     logs: DiskUse = DiskUse()
-    started_at: float = 0.0
 
 
 class VolumeStats(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from orch.clock import rfc3339
 from orch_agent.stats.model import (
@@ -17,6 +17,8 @@ from orch_agent.stats.model import (
     PodStats,
     VolumeStats,
 )
+
+_DEFAULT: Final = "eth0"
 
 Document = dict[str, Any]
 
@@ -50,7 +52,7 @@ class Rates:
 def summary(
     node: str, stats: NodeStats, rates: Rates, started: Mapping[str, str], *, only_cpu_and_memory: bool = False
 ) -> Document:
-    """Return the whole document; `started` are the start times of pods by uid."""
+    """Return the whole document; `started` are start times by pod uid, and "uid/container"."""
     now = _moment(stats.time)
     told: Document = {
         "nodeName": node,
@@ -89,8 +91,8 @@ def _pod(
 ) -> Document:
     told: Document = {
         "podRef": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
-        "startTime": started.get(pod.uid) or None,
-        "containers": [_container(now, stats, pod, each, rates, brief=brief) for each in pod.containers],
+        **_started(started.get(pod.uid)),
+        "containers": [_container(now, stats, pod, each, rates, started, brief=brief) for each in pod.containers],
         "cpu": _cpu(now, pod.cpu_nanos, rates.of(pod.uid)),
         "memory": _memory(now, pod.memory),
     }
@@ -107,11 +109,18 @@ def _pod(
 
 
 def _container(
-    now: str, stats: NodeStats, pod: PodStats, container: ContainerStats, rates: Rates, *, brief: bool
+    now: str,
+    stats: NodeStats,
+    pod: PodStats,
+    container: ContainerStats,
+    rates: Rates,
+    started: Mapping[str, str],
+    *,
+    brief: bool,
 ) -> Document:
     told: Document = {
         "name": container.name,
-        "startTime": _moment(container.started_at) if container.started_at else None,
+        **_started(started.get(f"{pod.uid}/{container.name}")),
         "cpu": _cpu(now, container.cpu_nanos, rates.of(pod.uid, container.name)),
         "memory": _memory(now, container.memory),
     }
@@ -127,6 +136,10 @@ def _container(
 def _volume(now: str, stats: NodeStats, volume: VolumeStats) -> Document:
     on = volume.file_system if volume.file_system.capacity else stats.node_fs
     return {**_file_system(now, on, volume.used), "name": volume.name}
+
+
+def _started(moment: str | None) -> Document:
+    return {"startTime": moment} if moment else {}
 
 
 def _cpu(now: str, nanos: int, rate: int | None) -> Document:
@@ -169,7 +182,7 @@ def _networks(now: str, networks: Sequence[NetworkUse]) -> Document:
     """Return all interfaces, the first of them as the one by default; nothing when there is none to be seen."""
     if not networks:
         return {}
-    first, *_ = networks
+    first = next((each for each in networks if each.name == _DEFAULT), networks[0])
     return {"network": {"time": now, **_interface(first), "interfaces": _interfaces(networks)}}
 
 
