@@ -29,13 +29,15 @@ _Key = tuple[str, int, str, ssl.SSLContext | None]
 class _Idle:
     """A connection that waits for the next question."""
 
-    __slots__ = ("reader", "since", "state", "writer")
+    __slots__ = ("heard", "reader", "since", "state", "writer")
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, since: float) -> None:
         self.reader = reader
         self.writer = writer
         self.state = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         self.since = since
+        self.heard = False
+        """Whether anything was answered to the last question."""
 
     @property
     def usable(self) -> bool:
@@ -72,7 +74,7 @@ class Connections:
             try:
                 return await self._ask_on(kept, request, limit)
             except (ConnectionError, ssl.SSLError):
-                if kept.state.their_state is not h11.SEND_RESPONSE:
+                if kept.heard:
                     raise  # it had begun to answer
         CONNECTIONS.labels("new").inc()
         reader, writer = await connect(request)
@@ -80,13 +82,14 @@ class Connections:
 
     async def _ask_on(self, connection: _Idle, request: Request, limit: int) -> tuple[int, bytes]:
         done = False
+        answer = Answer(connection.reader, connection.state, request.timeout)
         try:
-            answer = Answer(connection.reader, connection.state, request.timeout)
             await send(connection.writer, connection.state, request, lasting=True)
             await answer.begin()
             body = await answer.body(limit)
             done = True
         finally:
+            connection.heard = answer.heard
             if not done or not self._keep(_key(request), connection):
                 connection.writer.transport.abort()
         return answer.status, body

@@ -50,6 +50,8 @@ class Answer:
         self._timeout = timeout
         self.status = 0
         self.headers: list[Header] = []
+        self.heard = False
+        """Whether anything came from the server."""
 
     async def begin(self) -> None:
         """Read the head."""
@@ -90,7 +92,9 @@ class Answer:
                 if event is not h11.NEED_DATA:
                     return event
                 async with asyncio.timeout(self._timeout):
-                    self._state.receive_data(await self._reader.read(_READ))
+                    piece = await self._reader.read(_READ)
+                self.heard = self.heard or bool(piece)
+                self._state.receive_data(piece)
             except h11.RemoteProtocolError as error:
                 raise ConnectionError(f"malformed HTTP response: {error}") from error
 
