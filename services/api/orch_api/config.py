@@ -75,6 +75,8 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Where pods reach the api: the endpoint of the service `kubernetes`; by default the host's own address."""
     metrics_rules_file: str = ""
     """Which custom and external metrics there are (see orch_api.foreign_metrics.rules); without one, none."""
+    authorization_config_file: str = ""
+    """An AuthorizationConfiguration of apiserver.config.k8s.io/v1: authorizers in order; without one, Node and RBAC."""
     enable_admission_plugins: tuple[str, ...] = ()
     """Admission plugins that are on beside those that are on by default (see orch_api.admission.plugins)."""
     disable_admission_plugins: tuple[str, ...] = ()

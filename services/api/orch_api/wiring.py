@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import socket
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -22,8 +23,9 @@ from orch_api.admission.ground import Ground
 from orch_api.admission.plugins import build as build_chain
 from orch_api.admission.webhooks.calling import WebhookCalls
 from orch_api.auth.assembly import Authentication
-from orch_api.auth.authorizer import Authorizer
+from orch_api.auth.authorizer import Authorizer, MakeChain, default_chain
 from orch_api.auth.vigil import Vigil
+from orch_api.auth.webhook.configuration import read_chain
 from orch_api.bootstrap import SystemObjects
 from orch_api.components import Components
 from orch_api.computed import Computed
@@ -83,7 +85,7 @@ class Core:
         outgoing = _outgoing(config)
         follow(ranges, self.cache)
         self.reader = Reader(store, self.cache)
-        self.authorizer = Authorizer(self.cache)
+        self.authorizer = Authorizer(self.cache, _authorizers(config, clock))
         self.vigil = Vigil(self.authorizer, clock)
         authentication = Authentication(config, self.cache, clock)
         self.tokens, self.authenticator = authentication.tokens, authentication.authenticator
@@ -198,6 +200,12 @@ def _outgoing(config: ApiConfig) -> Guard:
     own = (config.address, config.advertise_address or config.address)
     places = (f"[{host}]:{config.port}" if ":" in host else f"{host}:{config.port}" for host in own)
     return guard(config.outgoing_allowed, (*config.etcd.endpoints, *config.nats.servers, *places))
+
+
+def _authorizers(config: ApiConfig, clock: Clock) -> MakeChain:
+    """Return what makes the chain of authorizers. Raises ConfigError for a file that cannot be used."""
+    file = config.authorization_config_file
+    return read_chain(Path(file), clock) if file else default_chain
 
 
 def build(store: Store, bus: Bus, config: ApiConfig, *, clock: Clock | None = None, identity: str = "") -> Core:

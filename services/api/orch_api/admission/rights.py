@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from orch_api.auth.authorizer import Attributes, Authorizer
+from orch_api.auth.attributes import Attributes
+from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
 
 _CERTIFICATES = "certificates.k8s.io"
@@ -10,7 +11,8 @@ _CERTIFICATES = "certificates.k8s.io"
 
 async def may(authorizer: Authorizer, caller: Caller, wanted: Attributes) -> tuple[bool, str]:
     """Return whether a caller may do something, and why."""
-    return authorizer.decide(caller, wanted)
+    verdict = await authorizer.judge(caller, wanted)
+    return verdict.allowed, verdict.reason
 
 
 async def may_for_signer(authorizer: Authorizer, caller: Caller, verb: str, signer: str) -> bool:

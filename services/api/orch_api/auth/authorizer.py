@@ -58,8 +58,8 @@ class Judge(Protocol):
         ...
 
 
-class RemoteJudge(Judge, Protocol):
-    """Decides after asking somebody else; at once only what it was told before."""
+class RemoteJudge(Protocol):
+    """Decides after asking somebody else."""
 
     async def ask(self, caller: Caller, wanted: Attributes) -> Verdict:
         """Return its opinion."""
@@ -79,30 +79,37 @@ class Always:
 
 
 class Link:
-    """One place in the chain. `remote` is set for one that has to be asked."""
+    """One place in the chain: of one who decides at once, or of one who has to ask."""
 
     __slots__ = ("_allowed", "_denied", "judge", "remote")
 
-    def __init__(self, kind: str, name: str, judge: Judge, remote: RemoteJudge | None = None) -> None:
+    def __init__(self, kind: str, name: str, judge: Judge | None, remote: RemoteJudge | None = None) -> None:
         self.judge = judge
         self.remote = remote
         self._allowed = DECISIONS.labels(kind, name, "allowed")
         self._denied = DECISIONS.labels(kind, name, "denied")
+
+    async def opinion(self, caller: Caller, wanted: Attributes) -> Verdict:
+        """Return what the one in this place says."""
+        if self.judge is not None:
+            return self.judge.decide(caller, wanted)
+        return NO_OPINION if self.remote is None else await self.remote.ask(caller, wanted)
 
     def count(self, verdict: Verdict) -> None:
         """Count a decision that this one made."""
         (self._allowed if verdict.allowed else self._denied).inc()
 
 
-class Authorizer:
-    """Decides who may what. `chain` makes the places of the chain of the two built-in authorizers."""
+MakeChain = Callable[[NodeAuthorizer, RbacIndex], Sequence[Link]]
+"""Makes the chain, of the two authorizers that are built in and of whatever else it knows."""
 
-    def __init__(
-        self, cache: ObjectCache, chain: Callable[[NodeAuthorizer, RbacIndex], Sequence[Link]] | None = None
-    ) -> None:
+
+class Authorizer:
+    """Decides who may what."""
+
+    def __init__(self, cache: ObjectCache, chain: MakeChain) -> None:
         self.rbac: Final = RbacIndex(cache)
-        nodes = NodeAuthorizer(cache)
-        self._links = tuple(chain(nodes, self.rbac)) if chain is not None else default_chain(nodes, self.rbac)
+        self._links = tuple(chain(NodeAuthorizer(cache), self.rbac))
         self.asks_others: Final = any(link.remote is not None for link in self._links)
         """Whether decisions may change without any change in the cluster."""
 
@@ -145,30 +152,12 @@ class Authorizer:
             return built_in
         opinions: list[Verdict] = []
         for link in self._links:
-            remote = link.remote
-            verdict = link.judge.decide(caller, wanted) if remote is None else await remote.ask(caller, wanted)
+            verdict = await link.opinion(caller, wanted)
             if verdict.decision != "none":
                 link.count(verdict)
                 return verdict
             opinions.append(verdict)
         return _nobody(opinions)
-
-    def decide(self, caller: Caller, wanted: Attributes) -> tuple[bool, str]:
-        """Return at once whether `caller` may do what is wanted, and why; for those who cannot wait.
-
-        Somebody who would have to be asked first counts as one who denies.
-        """
-        verdict = _built_in(caller, wanted)
-        if verdict is not None:
-            return True, verdict.reason
-        opinions: list[Verdict] = []
-        for link in self._links:
-            verdict = link.judge.decide(caller, wanted)
-            if verdict.decision != "none":
-                link.count(verdict)
-                return verdict.allowed, verdict.reason
-            opinions.append(verdict)
-        return False, _nobody(opinions).reason
 
     def permitted(self, caller: Caller, namespace: str) -> Permitted:
         """Return what `caller` may do in a namespace. What nodes and webhooks permit is no list of rules: a gap."""

@@ -20,6 +20,7 @@ from orch_api.extensions.expressions.messages import POOL
 Env: TypeAlias = cel.Env
 Type: TypeAlias = cel.Type
 BOOL: Final = cel.Type.BOOL
+DYN: Final = cel.Type.DYN
 STRING: Final = cel.Type.STRING
 OLD_VALUE: Final = "oldSelf__"
 """The old value where oldSelf is optional: an optional value cannot be handed in, so it is made in the expression."""
