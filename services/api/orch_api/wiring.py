@@ -92,7 +92,7 @@ class Core:
         self.connections = Connections(clock)
         calls = WebhookCalls(ServiceAddresses(self.cache), outgoing, self.connections)
         committer = Committer(store, self.cache)
-        ground = Ground(self.cache, self.authorizer, registry, committer, clock, schemas, scale, calls)
+        ground = Ground(self.cache, self.authorizer, registry, committer, clock, schemas, scale, calls, outgoing)
         self.admission = build_chain(ground, config)
         self.pipeline = Pipeline(
             registry,

@@ -9,6 +9,7 @@ from orch_api.admission.default_tolerations import DEFAULT_SECONDS
 from orch_api.admission.questions import ScaleForm
 from orch_api.admission.webhooks.calling import WebhookCalls
 from orch_api.auth.authorizer import Authorizer
+from orch_api.extensions.outgoing import Guard
 from orch_api.registry import Registry
 from orch_api.schema import Schemas
 from orch_api.storage.cache import ObjectCache
@@ -26,5 +27,6 @@ class Ground(msgspec.Struct, frozen=True):
     schemas: Schemas
     scale: ScaleForm
     calls: WebhookCalls
+    guard: Guard
     toleration_seconds: tuple[int, int] = (DEFAULT_SECONDS, DEFAULT_SECONDS)
     """For how long pods tolerate nodes that are not ready, and that are unreachable."""

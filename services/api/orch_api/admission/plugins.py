@@ -19,18 +19,20 @@ from orch_api.admission.event_rates import EventRateLimit
 from orch_api.admission.extended_tolerations import ExtendedResourceToleration
 from orch_api.admission.external_ips import DenyServiceExternalIPs
 from orch_api.admission.ground import Ground
+from orch_api.admission.images import ImagePolicies
+from orch_api.admission.images.configured import read as read_image_policy
 from orch_api.admission.namespaces import NamespaceLifecycle
 from orch_api.admission.node_restriction import NodeRestriction
 from orch_api.admission.node_taints import TaintNodesByCondition
 from orch_api.admission.owner_references import OwnerReferencesPermissionEnforcement
 from orch_api.admission.policies import MutatingPolicies, ValidatingPolicies
 from orch_api.admission.priorities import Priorities
-from orch_api.admission.webhooks import MutatingWebhooks, ValidatingWebhooks
 from orch_api.admission.pull_images import AlwaysPullImages
 from orch_api.admission.runtime_classes import RuntimeClass
 from orch_api.admission.storage_protection import StorageObjectInUseProtection
 from orch_api.admission.topology_labels import PodTopologyLabels
 from orch_api.admission.trust_bundles import ClusterTrustBundleAttest
+from orch_api.admission.webhooks import MutatingWebhooks, ValidatingWebhooks
 from orch_api.config import ApiConfig
 
 
@@ -74,6 +76,11 @@ PLUGINS: Final = (
     Entry(DefaultIngressClass, lambda ground, _: DefaultIngressClass(ground.cache)),
     Entry(DenyServiceExternalIPs, lambda _, __: DenyServiceExternalIPs(), on=False),
     Entry(PodTopologyLabels, lambda ground, _: PodTopologyLabels(ground.cache)),
+    Entry(
+        ImagePolicies,
+        lambda ground, given: ImagePolicies(read_image_policy(given), ground.guard, ground.clock),
+        configurable=True,
+    ),
     Entry(
         MutatingPolicies,
         lambda ground, _: MutatingPolicies(

@@ -16,12 +16,14 @@ from prometheus_client import Counter
 from orch.clock import Clock, rfc3339_micro
 from orch.errors import ApiError, UnavailableError
 from orch_api.admission.chain import AUDIT_ANNOTATIONS
+from orch_api.admission.images.policy import PREFIX
 from orch_api.http.audit_policy import Attributes, Level, Recording, Rules, Stage
 from orch_api.http.exchange import Scope
 
 LEVELS: Final = Counter("apiserver_audit_level", "Requests by the level at which they are recorded", ("level",))
 
 _MAX_AGENT: Final = 1024
+_WRITES: Final = frozenset({"create", "update", "patch"})
 _DECISION: Final = "authorization.k8s.io/decision"
 _REASON: Final = "authorization.k8s.io/reason"
 _EARLY: Final[Mapping[str, Any]] = {
@@ -134,7 +136,12 @@ class Entry:
 
     def write(self, stage: Stage) -> None:
         """Record a stage, unless the policy leaves it out."""
-        if stage in self._omitted:
+        level = self._level
+        if level == "None":
+            if stage != "ResponseComplete" or not any(key.startswith(PREFIX) for key in self._annotations):
+                return
+            level = "Metadata"  # what the image policy refuses is recorded whatever the audit policy says
+        elif stage in self._omitted:
             return
         started = stage != "RequestReceived"
         status: Mapping[str, Any] | None = None
@@ -145,7 +152,7 @@ class Entry:
         self._auditor.put(
             Record(
                 **self._common,
-                level=self._level,
+                level=level,
                 stage=stage,
                 at=self._auditor.now(),
                 annotations=annotations,
@@ -175,7 +182,7 @@ class Auditor:
         """Return a request's entry, None when nothing of it is recorded."""
         recording = self._rules.of(asked)
         LEVELS.labels(recording.level).inc()
-        if recording.level == "None":
+        if recording.level == "None" and not _concerns_images(asked):
             return None
         query = scope.get("query_string", b"").decode("latin-1")
         raw_path = scope.get("raw_path", b"").decode("latin-1")
@@ -201,6 +208,11 @@ class Auditor:
     def now(self) -> str:
         """Return the time as events carry it."""
         return rfc3339_micro(self._clock.now())
+
+
+def _concerns_images(asked: Attributes) -> bool:
+    """Return whether a request may be one that the image policy refuses."""
+    return asked.resource == "pods" and not asked.group and asked.verb in _WRITES
 
 
 def source_ips(scope: Scope, headers: Mapping[bytes, bytes]) -> list[str]:
