@@ -37,6 +37,7 @@ from orch_agent.pods.host import PodHost
 from orch_agent.pods.namespaces import PodNamespaces
 from orch_agent.pods.resources import Policy, shares_of_cpu
 from orch_agent.pods.service_links import ServiceLinks
+from orch_agent.pods.static_pods import StaticPods
 from orch_agent.queries import NodeQueries
 from orch_agent.reporter import Reporter
 from orch_agent.runtimes.cgroups import Hierarchy
@@ -135,7 +136,7 @@ async def _run_cri(config: AgentConfig, bus: Bus, clock: Clock) -> None:
         config.node_name,
         clock,
         cgroup_parent=parent,
-        logs=Path(settings.log_dir or state / "logs").absolute(),
+        logs=Path(settings.log_dir) if settings.log_dir else state / "logs",
         streams_in=f"/run/netns/{namespace}" if namespace else "",
     )
     addresses = await asyncio.to_thread(AddressBook, config.pod_cidr, state / "addresses.json")
@@ -165,7 +166,9 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
     single = config.node_name
     recorder = EventRecorder(client, _COMPONENT, clock, host=single) if config.events else None
     intervals = config.intervals
-    lease = NodeLease(clock, intervals.lease, Path(config.state_dir) / "lease" if config.runtime != "simulated" else None)
+    lease = NodeLease(
+        clock, intervals.lease, Path(config.state_dir) / "lease" if config.runtime != "simulated" else None
+    )
     reporter = Reporter(
         bus,
         clock,
@@ -187,7 +190,11 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
     links = ServiceLinks(services)
     hosts = {place.node.settings.name: _host(config, place, client, reporter, lease, links) for place in places}
     nodes = {place.node.settings.name: place.node for place in places}
-    assignments = Assignments(informer, hosts)
+    static: StaticPods | None = None
+    if single:
+        folder = Path(config.static_pods) if config.static_pods else None
+        static = StaticPods(folder, hosts[single], client, reporter)
+    assignments = Assignments(informer, hosts, static)
     upkeeps = [
         _give_volumes(hosts[place.node.settings.name], place.files.parent / "volumes", bus, client, assignments)
         for place in places

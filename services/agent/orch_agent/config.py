@@ -59,7 +59,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one agent process: one real node, or a fleet of simulated ones.
 
     `capacity` overrides what is found, so that several nodes can share one machine; `reserved` (for the agent and its
-    runtime) and `system_reserved` (for all else) are kept from pods.
+    runtime) and `system_reserved` (for all else) are kept from pods. `static_pods` is a folder with pods, one a file,
+    that the node runs on its own.
     """
 
     node_name: str = ""
@@ -77,6 +78,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     fleet: FleetSettings = FleetSettings()
     network: NetworkSettings = NetworkSettings()
     pods: PodSettings = PodSettings()
+    static_pods: str = ""
     eviction: EvictionSettings = EvictionSettings()
     images: ImageSettings = ImageSettings()
     intervals: Intervals = Intervals()
@@ -88,6 +90,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Raise ConfigError, with the setting's path, for what the types cannot rule out."""
         thresholds_of(self.eviction)
         self.images.check("images")
+        self.pods.pulls.check("pods.pulls")
         for setting in ("capacity", "reserved", "system_reserved"):
             _quantities(setting, getattr(self, setting))
         if self.runtime == "simulated" and not self.node_name:

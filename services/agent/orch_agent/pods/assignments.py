@@ -20,6 +20,8 @@ from orch.objects.scheme import PODS
 from orch.runtime.informer import Change, Informer, Item
 from orch_agent.pods.host import PodHost
 from orch_agent.pods.naming import describe
+from orch_agent.pods.static import CONFIG_MIRROR, is_mirror
+from orch_agent.pods.static_pods import StaticPods
 from orch_agent.pods.worker import PodWorker
 from orch_agent.runtimes.protocol import ContainerInfo
 
@@ -38,9 +40,10 @@ _QUESTIONS: Final = 16
 class Assignments:
     """The pod workers of one process, for its one node or its simulated many."""
 
-    def __init__(self, informer: Informer[Pod], hosts: Mapping[str, PodHost]) -> None:
+    def __init__(self, informer: Informer[Pod], hosts: Mapping[str, PodHost], static: StaticPods | None = None) -> None:
         self._informer = informer
         self._hosts = hosts
+        self._static = static
         self._workers: dict[str, PodWorker] = {}
         self._found: dict[str, list[ContainerInfo]] = {}
         self._leftover: set[tuple[str, str]] = set()
@@ -54,7 +57,14 @@ class Assignments:
     def worker_named(self, namespace: str, name: str) -> PodWorker | None:
         """Return the worker of the pod that has this name now."""
         item = self._informer.get(namespace, name)
-        return self._workers.get(item.uid) if item is not None else None
+        if item is None:
+            return None
+        worker = self._workers.get(item.object.metadata.annotations.get(CONFIG_MIRROR, item.uid))
+        if worker is None:
+            return None
+        # Anyone may write that annotation: it must not lead to a pod of another name.
+        meta = worker.pod.metadata
+        return worker if (meta.namespace, meta.name) == (namespace, name) else None
 
     def workers_of(self, node: str) -> list[PodWorker]:
         """Return the workers of the pods of a node that have not ended."""
@@ -89,6 +99,8 @@ class Assignments:
             stop = self._informer.on_change(self._changed)
             try:
                 tasks.create_task(self._informer.run(), name="assignments")
+                if self._static is not None:
+                    tasks.create_task(self._static.run(self), name="static pods")
                 tasks.create_task(self._remove_orphans(), name="orphans")
                 await asyncio.get_running_loop().create_future()
             finally:
@@ -103,10 +115,20 @@ class Assignments:
         elif change.old is not None:
             self._left(change.old)
 
+    def start_static(self, host: PodHost, pod: Pod) -> None:
+        """Start a worker for a pod of the node's own, going on from what an earlier process left of it."""
+        uid = pod.metadata.uid
+        self._leftover.discard((host.node, uid))
+        self._start(uid, PodWorker(host, pod, found=self._found.pop(uid, [])))
+
     def _wanted(self, item: Item[Pod]) -> None:
         pod = item.object
         host = self._hosts.get(pod.spec.node_name)
         if host is None:
+            return
+        if is_mirror(pod):
+            if self._static is not None:
+                self._static.mirror_changed((item.namespace, item.name), item)
             return
         worker = self._workers.get(item.uid)
         if worker is not None:
@@ -147,6 +169,10 @@ class Assignments:
         _PODS.set(len(self._workers))
 
     def _left(self, item: Item[Pod]) -> None:
+        if is_mirror(item.object):
+            if self._static is not None:
+                self._static.mirror_changed((item.namespace, item.name), None)
+            return
         worker = self._workers.get(item.uid)
         if worker is None:
             return
@@ -210,6 +236,8 @@ class Assignments:
                 _LOG.warning("the assignments are not known yet: %s", error)
             else:
                 break
+        if self._static is not None:
+            await self._static.ready.wait()
         for node, uid in sorted(self._leftover):
             await self._remove_orphan(self._hosts[node], uid, self._found.get(uid, ()))
 

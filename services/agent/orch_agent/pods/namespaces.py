@@ -17,7 +17,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 import msgspec
@@ -33,6 +33,7 @@ _CLONE_NEWNET: Final = 0x4000_0000
 _SHARED_MEMORY_SIZE: Final = "64m"
 _SYSCTLS: Final = Path("/proc/sys")
 _NETWORK: Final = "net."
+_AS_PATH: Final = str.maketrans("./", "/.")
 _REAPERS: Final = ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit")
 _PAUSE: Final = "/pause"
 """What the first process of a pod is called, as in Kubernetes."""
@@ -151,8 +152,11 @@ def _set(sysctls: Sequence[tuple[str, str]], network: str, *, in_network: bool) 
         finally:
             os.close(entrance)
     for name, value in chosen:
+        path = PurePath(name.translate(_AS_PATH))
+        if path.is_absolute() or ".." in path.parts:
+            raise NamespaceError(f"sysctl {name} is no name of a setting")
         try:
-            (_SYSCTLS / name.replace(".", "/")).write_text(value)
+            (_SYSCTLS / path).write_text(value)
         except OSError as error:
             raise NamespaceError(f"sysctl {name} cannot be set to {value!r}: {error.strerror}") from error
 
