@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import msgspec
 
@@ -48,16 +49,26 @@ class InMemoryApi:
             await bus.close()
 
 
+_ACCOUNTS: Final = "ServiceAccount"
+
+
+def _without_accounts(config: ApiConfig) -> ApiConfig:
+    if _ACCOUNTS in config.enable_admission_plugins:
+        return config
+    return msgspec.structs.replace(config, disable_admission_plugins=(*config.disable_admission_plugins, _ACCOUNTS))
+
+
 @asynccontextmanager
 async def in_memory_api(clock: Clock | None = None, *, config: ApiConfig | None = None) -> AsyncGenerator[InMemoryApi]:
     """Run an api until the context ends. It is ready, and the system's namespaces exist.
 
-    With a ManualClock, periodic work and leases stand still until the clock is advanced.
+    Its pods need no account, unless the plugin is enabled by name: no controller is here to make accounts. With a
+    ManualClock, periodic work and leases stand still until the clock is advanced.
     """
     clock = clock or SystemClock()
     store = MemoryStore(clock)
     broker = MemoryBroker(clock=clock)
-    config = config or ApiConfig()
+    config = _without_accounts(config or ApiConfig())
     if not config.outgoing_allowed:
         config = msgspec.structs.replace(config, outgoing_allowed=LOOPBACK)
     core = Core(store, broker.connect(APISERVER_USER), config, clock=clock, identity="memory")

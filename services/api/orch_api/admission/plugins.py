@@ -21,6 +21,7 @@ from orch_api.admission.external_ips import DenyServiceExternalIPs
 from orch_api.admission.ground import Ground
 from orch_api.admission.images import ImagePolicies
 from orch_api.admission.images.configured import read as read_image_policy
+from orch_api.admission.limit_ranger import LimitRanger
 from orch_api.admission.namespaces import NamespaceLifecycle
 from orch_api.admission.node_restriction import NodeRestriction
 from orch_api.admission.node_taints import TaintNodesByCondition
@@ -28,7 +29,9 @@ from orch_api.admission.owner_references import OwnerReferencesPermissionEnforce
 from orch_api.admission.policies import MutatingPolicies, ValidatingPolicies
 from orch_api.admission.priorities import Priorities
 from orch_api.admission.pull_images import AlwaysPullImages
+from orch_api.admission.resource_quota import ResourceQuota
 from orch_api.admission.runtime_classes import RuntimeClass
+from orch_api.admission.service_accounts import ServiceAccount
 from orch_api.admission.storage_protection import StorageObjectInUseProtection
 from orch_api.admission.topology_labels import PodTopologyLabels
 from orch_api.admission.trust_bundles import ClusterTrustBundleAttest
@@ -53,6 +56,8 @@ class Entry(msgspec.Struct, frozen=True):
 PLUGINS: Final = (
     Entry(NamespaceLifecycle, lambda ground, _: NamespaceLifecycle(ground.cache)),
     Entry(LimitPodHardAntiAffinityTopology, lambda _, __: LimitPodHardAntiAffinityTopology(), on=False),
+    Entry(LimitRanger, lambda ground, _: LimitRanger(ground.cache)),
+    Entry(ServiceAccount, lambda ground, _: ServiceAccount(ground.cache, ground.clock), on=False),
     Entry(NodeRestriction, lambda ground, _: NodeRestriction(ground.cache, ground.authorizer)),
     Entry(TaintNodesByCondition, lambda _, __: TaintNodesByCondition()),
     Entry(AlwaysPullImages, lambda _, __: AlwaysPullImages(), on=False),
@@ -102,6 +107,11 @@ PLUGINS: Final = (
         lambda ground, _: ValidatingWebhooks(
             ground.cache, ground.registry, ground.authorizer, ground.scale, ground.calls
         ),
+    ),
+    Entry(
+        ResourceQuota,
+        lambda ground, given: ResourceQuota(ground.cache, ground.committer, ground.registry, ground.clock, given),
+        configurable=True,
     ),
 )
 

@@ -1,11 +1,13 @@
 """Writes into each quota's status what it allows and what is used of it.
 
-Requests that would use more are refused when they are made, by admission; here is counted what is there.
+Requests that would use more are refused when they are made, by admission; here is counted what is there. What admission
+has charged for objects that are not seen here yet counts as well (orch.quotas.pending).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from orch import quantity
@@ -13,6 +15,7 @@ from orch.errors import NotFoundError
 from orch.objects.pods import Pod
 from orch.objects.quota import ResourceQuota
 from orch.objects.scheme import EVENTS, PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, SERVICES, Kind
+from orch.quotas import pending
 from orch.quotas.amounts import COUNT, ONE, ZERO, Amounts, add, of_claim, of_pod, of_service
 from orch.quotas.scopes import claim_matches, pod_matches, requirements
 from orch.runtime.informer import Change
@@ -24,6 +27,9 @@ from orch_controllers.pod_state import is_finished
 _LEGACY: Final = frozenset({"configmaps", "secrets", "replicationcontrollers", "resourcequotas"})
 """Kinds that are counted by their bare name, too, beside those that have rules of their own."""
 _PAUSE: Final = 0.5
+_REMEMBERED: Final = 10_000
+_NOTES: Final = 100
+"""Charges of admission beyond which those that are settled are taken away although others are not."""
 
 
 class ResourceQuotaReconciler:
@@ -39,11 +45,17 @@ class ResourceQuotaReconciler:
         self._services = context.informers.of(SERVICES)
         self._claims = context.informers.of(PERSISTENT_VOLUME_CLAIMS)
         self._pacing = Pacing(self._quotas, context.clock)
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        """The objects that were deleted of late, by uid: what they were charged with is not awaited any more."""
 
     def keys_of_object(self, change: Change[Any]) -> Iterable[Key]:
         """Return the quotas of the namespace when an object comes or goes, or uses something else than before."""
         quotas = self._quotas.items(change.item.namespace or "-")
         old, new = change.old, change.new
+        if quotas and old is not None and new is None:
+            self._gone[old.uid] = None
+            if len(self._gone) > _REMEMBERED:
+                self._gone.popitem(last=False)
         if quotas and old is not None and new is not None and not _uses_other(old.object, new.object):
             return ()
         return [Key(item.namespace, item.name) for item in quotas]
@@ -58,20 +70,44 @@ class ResourceQuotaReconciler:
             return Result(wait)
         quota = item.object
         used = self._used(quota)
+        noted = pending.read(quota.metadata.annotations)
+        awaited = [charge for charge in noted if self._is_awaited(key.namespace, charge)]
+        for charge in awaited:
+            add(used, charge.amounts)
+        again = self._again(awaited)
         told = {name: str(used.get(name, ZERO)) for name in quota.spec.hard}
         status = quota.status
-        if _same(status.hard, quota.spec.hard) and _same(status.used, told):
-            return DONE
+        counted = _same(status.hard, quota.spec.hard) and _same(status.used, told)
+        if counted and (not noted or (awaited and len(noted) < _NOTES)):
+            return again
         gone = {name: None for name in (status.hard | status.used) if name not in quota.spec.hard}
-        version = {"uid": item.uid, "resourceVersion": str(item.revision)}
-        counted = {"hard": {**gone, **quota.spec.hard}, "used": {**gone, **told}}
-        patch = {"metadata": version, "status": counted}
+        metadata: dict[str, Any] = {"uid": item.uid, "resourceVersion": str(item.revision)}
+        if noted:
+            metadata["annotations"] = {pending.ANNOTATION: pending.write(awaited)}
+        patch = {"metadata": metadata, "status": {"hard": {**gone, **quota.spec.hard}, "used": {**gone, **told}}}
         try:
             written = await self._client.patch(RESOURCE_QUOTAS, key.namespace, key.name, patch, subresource="status")
         except NotFoundError:
             return DONE
         self._pacing.wrote(key, written.metadata.resource_version, _PAUSE)
-        return DONE
+        return again
+
+    def _is_awaited(self, namespace: str, charge: pending.Charge) -> bool:
+        """Return whether what an object was charged with is not counted yet, and may still have to be."""
+        kind = self._counted(f"{COUNT}{charge.resource}")
+        if kind is None or charge.uid in self._gone or not pending.is_awaited(charge, self._clock.now()):
+            return False
+        item = self._informers.of(kind).get(namespace, charge.name)
+        if item is None:
+            return True
+        return item.uid == charge.uid and item.revision <= charge.after
+
+    def _again(self, awaited: Sequence[pending.Charge]) -> Result:
+        """Return when the first of some charges is not awaited any more."""
+        if not awaited:
+            return DONE
+        oldest = min(charge.at for charge in awaited)
+        return Result(max(oldest + pending.PATIENCE - self._clock.now().timestamp(), _PAUSE))
 
     def _used(self, quota: ResourceQuota) -> Amounts:
         """Return what is used of all that the quota limits, and maybe more."""

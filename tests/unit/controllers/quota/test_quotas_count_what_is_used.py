@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memory_cluster import Cluster
+from memory_cluster import Cluster, template
 from workloads import NOW, ago
 
 from orch.objects.networking import Service
@@ -16,6 +16,7 @@ from orch.objects.pods import Pod
 from orch.objects.quota import ResourceQuotaSpec
 from orch.objects.scheme import CONFIG_MAPS, PODS, RESOURCE_QUOTAS, SERVICES
 from orch.objects.storage import PersistentVolumeClaim
+from orch.quotas import pending
 from orch.quotas.amounts import of_claim, of_pod, of_service
 from orch.quotas.scopes import claim_matches, pod_matches, requirements
 
@@ -184,6 +185,35 @@ async def used(cluster: Cluster, name: str) -> dict[str, str]:
     return (await cluster.client.get(RESOURCE_QUOTAS, "default", name)).status.used
 
 
+def asking(cpu: str) -> dict[str, Any]:
+    """Return a template whose container says what it asks for, as a quota wants it."""
+    made = template("web", "nginx:1")
+    made["spec"]["containers"][0]["resources"] = {"requests": {"cpu": cpu}}
+    return made
+
+
+async def test_what_is_charged_counts_until_its_object_is_seen(cluster: Cluster) -> None:
+    """What admission notes on the quota is used, although nobody sees the object yet, and for a while only."""
+    name, at = "default", cluster.clock.now().timestamp()
+    await cluster.client.create(RESOURCE_QUOTAS, name, {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "5"}}})
+    waited = [
+        pending.Charge("pods", "late", "uid-of-late", 0, at, {"pods": "1"}),
+        pending.Charge("pods", "lost", "uid-of-lost", 0, at - pending.PATIENCE, {"pods": "1"}),
+    ]
+    patch = {"metadata": {"annotations": {pending.ANNOTATION: pending.write(waited)}}}
+    await cluster.client.patch(RESOURCE_QUOTAS, name, "q", patch)
+
+    async def is_used(pods: str, noted: int) -> None:
+        async def holds() -> bool:
+            quota = await cluster.client.get(RESOURCE_QUOTAS, name, "q")
+            return quota.status.used == {"pods": pods} and len(pending.read(quota.metadata.annotations)) == noted
+
+        await cluster.eventually(holds, 40)
+
+    await is_used("1", 1)
+    await is_used("0", 0)
+
+
 async def test_the_status_follows_what_comes_and_goes(cluster: Cluster) -> None:
     hard = {"pods": "5", "requests.cpu": "2", "services": "3", "configmaps": "9", "count/deployments.apps": "4"}
     await cluster.client.create(RESOURCE_QUOTAS, "default", {"metadata": {"name": "all"}, "spec": {"hard": hard}})
@@ -204,12 +234,12 @@ async def test_the_status_follows_what_comes_and_goes(cluster: Cluster) -> None:
     await cluster.client.create(PODS, "default", body)
     await cluster.client.create(SERVICES, "default", {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}})
     await cluster.client.create(CONFIG_MAPS, "default", {"metadata": {"name": "c"}})
-    await cluster.deploy(replicas=1)
-    await settles("all", pods="2", requests_cpu="100m", services="2", configmaps="1")
-    await settles("low", pods="1")
+    await cluster.deploy(replicas=1, template=asking("100m"))
+    await settles("all", pods="2", requests_cpu="200m", services="2", configmaps="1")
+    await settles("low", pods="0")
     assert (await used(cluster, "all"))["count/deployments.apps"] == "1"
     await cluster.client.delete(PODS, "default", "a")
-    await settles("all", pods="1", requests_cpu="0")
+    await settles("all", pods="1", requests_cpu="100m")
     patch = {"spec": {"hard": {"configmaps": None, "pods": "7"}}}
     await cluster.client.patch(RESOURCE_QUOTAS, "default", "all", patch)
 
