@@ -37,6 +37,12 @@ def shares(tree: Path, level: str = "") -> int:
     return int((tree / f"cpu/orch/node-1{level}/cpu.shares").read_text())
 
 
+def empty(tree: Path, group: str) -> None:
+    """Remove a group's files, which with the kernel go with their folder."""
+    for path in tree.glob(f"*/orch/node-1/{group}/*"):
+        path.unlink()
+
+
 async def test_each_class_has_its_place_and_the_node_its_bounds(node: Any, tree: Path) -> None:
     groups = groups_in(tree)
     await groups.prepare()
@@ -61,8 +67,7 @@ async def test_burstable_pods_have_together_the_shares_that_they_ask_for(node: A
     for uid in ("a", "b"):
         await groups.ensure(node.pod({"name": "a", **BURSTABLE}, uid=uid))
     assert shares(tree, "/burstable") == 512
-    for path in sorted((tree).glob("*/orch/node-1/burstable/poda/*")):
-        path.unlink()  # the kernel's files go with their folder
+    empty(tree, "burstable/poda")
     await groups.remove("a")
     await groups.remove("a")
     assert shares(tree, "/burstable") == 256
