@@ -17,7 +17,7 @@ from orch.selectors import Selector, from_label_selector
 from orch.store.keys import ObjectKey
 from orch_api.admission.chain import Request
 from orch_api.registry import Registry, Resource
-from orch_api.storage.cache import ObjectCache
+from orch_api.storage.cache import CacheEvent, ObjectCache
 from orch_api.strategy import section
 
 GROUP: Final = "admissionregistration.k8s.io"
@@ -179,23 +179,24 @@ class Hooks(Generic[HookT]):
     ) -> None:
         self._cache = cache
         self._registry = registry
-        self._sources = tuple(sources)
         self._read = read
         self._exempt = frozenset(exempt)
-        self._state: tuple[int, ...] = ()
+        self._stale = True
+        self._generation = -1
         self._hooks: tuple[HookT, ...] = ()
         self._table: dict[_Key, tuple[tuple[HookT, Resource], ...]] = {}
-
-    @property
-    def state(self) -> tuple[int, ...]:
-        """What changes with the objects that are read."""
-        return self._state
+        for source in sources:
+            cache.observe(GROUP, source, self._note)
 
     def about(self, operation: str, resource: Resource, subresource: str) -> tuple[tuple[HookT, Resource], ...]:
         """Return what an operation on a resource may be for, each with the version of the resource that it asks for."""
-        self._sync()
+        if self._stale:
+            self._read_again()
         if not self._hooks:
             return ()
+        if self._registry.generation != self._generation:
+            self._table.clear()
+            self._generation = self._registry.generation
         key = (operation, resource.group, resource.version, resource.plural, subresource)
         found = self._table.get(key)
         if found is None:
@@ -218,13 +219,14 @@ class Hooks(Generic[HookT]):
             meant = matcher.target(request.operation, request.resource, request.subresource, others, request.name)
         return meant if meant is not None and matcher.selection.matches(request, self._cache) else None
 
-    def _sync(self) -> None:
-        changed = self._cache.changed
-        state = (self._registry.generation, *(changed(GROUP, source) for source in self._sources))
-        if state != self._state:
-            self._hooks = tuple(self._read())
-            self._table.clear()
-            self._state = state
+    def _note(self, event: CacheEvent) -> None:
+        _ = event
+        self._stale = True
+
+    def _read_again(self) -> None:
+        self._stale = False
+        self._hooks = tuple(self._read())
+        self._table.clear()
 
     def _find(self, operation: str, resource: Resource, subresource: str) -> tuple[tuple[HookT, Resource], ...]:
         place = (resource.group, resource.plural)
