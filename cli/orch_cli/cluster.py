@@ -91,6 +91,8 @@ class Cluster:
             "tls_key_file": str(identities.api_server.key),
             "client_ca_file": str(identities.api_server.authority),
             "service_account_key_file": str(identities.account_key),
+            # webhooks are tried out where they are written; the ports of the cluster itself stay closed to them
+            "outgoing_allowed": ["127.0.0.0/8", "::1/128"],
             **connections(API),
         }
         controllers = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ from orch.errors import BadRequestError, NotFoundError, ServiceUnavailableError
 from orch.objects.pods import Pod
 from orch.selectors import from_labels
 from orch.store.keys import ObjectKey
+from orch_api.extensions.outgoing import kind_of_address
 from orch_api.http.streams.pods import PodNodes
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.objects import to_document
@@ -53,8 +55,7 @@ class Locations:
         """
         scheme, name, asked = _split("pod", place)
         pod = await self._nodes.find(namespace, name)
-        if not pod.status.pod_ip:
-            raise BadRequestError("address not allowed")
+        _check_address(pod)
         declared = next((container.ports[0].container_port for container in pod.spec.containers if container.ports), 0)
         return Location(pod, _number(asked) if asked else declared or _DEFAULT_PORTS[scheme], scheme == "https")
 
@@ -74,7 +75,9 @@ class Locations:
         random.shuffle(candidates)
         for pod, port in candidates:
             if self._cache.get(ObjectKey("", "pods", namespace, pod)) is not None:
-                return Location(await self._nodes.find(namespace, pod), port, scheme == "https")
+                found = await self._nodes.find(namespace, pod)
+                _check_address(found)
+                return Location(found, port, scheme == "https")
         raise ServiceUnavailableError(f'no endpoints available for service "{place}"')
 
     async def node(self, place: str) -> str:
@@ -117,6 +120,16 @@ class Locations:
                 number = _target_port(pod, declared)
                 if (declared.get("name") or "") == port and number:
                     yield item.key.name, number
+
+
+def _check_address(pod: Pod) -> None:
+    """Raise BadRequestError for an address that nobody is led to: loopback, link-local, none (proxy/util)."""
+    try:
+        kind = kind_of_address(ip_address(pod.status.pod_ip))
+    except ValueError:
+        kind = "no address"
+    if kind:
+        raise BadRequestError("address not allowed")
 
 
 def _split(kind: str, place: str) -> tuple[str, str, str]:
