@@ -84,6 +84,7 @@ def podman_settings(
         "eviction": {"hard": _HARD_THRESHOLDS},
         "images": {"high_threshold": 99, "low_threshold": 98},
         "pods": {"cluster_dns": [CLUSTER_DNS]},
+        "static_pods": str(layout.nodes / node / "static-pods"),
         "nats": nats,
         "telemetry": state.telemetry(),
     }

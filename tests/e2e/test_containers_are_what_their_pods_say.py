@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -145,3 +146,32 @@ def test_a_node_refuses_what_it_cannot_run(space: Space, podman: LocalCluster) -
     refused = 'Failed to create pod sandbox: failed to get sandbox runtime: no runtime for "unheard-of" is configured'
     space.wait(lambda: refused in space.kubectl("events", "--for=pod/classy"))
     podman.kubectl("delete", "runtimeclass", f"{space.name}-class")
+
+
+def test_a_node_runs_the_pods_of_its_files(podman: LocalCluster, space: Space) -> None:
+    node = podman.get("nodes")[0]["metadata"]["name"]
+    folder = podman.layout.nodes / node / "static-pods"
+    name = f"keeper-{node}"
+    manifest = pod("keeper", container(f"echo first; {FOREVER}"))
+    manifest["metadata"]["namespace"] = space.name
+    file = folder / "keeper.yaml"
+    (folder / "broken.yaml").write_text("kind: [")
+    file.write_text(json.dumps(manifest))
+    space.wait(lambda: space.status(name)["phase"] == "Running", what="the mirror tells that the pod runs")
+    mirror = space.get("pod", name)
+    uid = mirror["metadata"]["annotations"]["kubernetes.io/config.mirror"]
+    assert mirror["metadata"]["annotations"]["kubernetes.io/config.source"] == "file"
+    assert mirror["metadata"]["ownerReferences"][0]["kind"] == "Node"
+    assert space.kubectl("logs", name) == "first\n"
+    container_id = space.container(name)["containerID"]
+    space.kubectl("delete", "pod", name)
+    space.wait(lambda: space.get("pod", name)["metadata"]["uid"] != mirror["metadata"]["uid"])
+    space.wait(lambda: space.container(name)["containerID"] == container_id, what="the container stayed")
+    manifest["spec"]["containers"][0]["command"][2] = f"echo second; {FOREVER}"
+    file.write_text(json.dumps(manifest))
+    space.wait(lambda: space.get("pod", name)["metadata"]["annotations"]["kubernetes.io/config.mirror"] != uid)
+    space.wait(lambda: space.kubectl("logs", name, check=False) == "second\n")
+    file.unlink()
+    space.wait(lambda: space.get("pods") == [], what="pod and mirror are gone")
+    (folder / "broken.yaml").unlink()
+    assert "broken.yaml" in podman.kubectl("get", "events", "-A", "--field-selector=reason=InvalidStaticPod")

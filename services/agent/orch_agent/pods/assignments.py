@@ -44,6 +44,7 @@ class Assignments:
         self._informer = informer
         self._hosts = hosts
         self._static = static
+        self._mirrors: dict[str, Item[Pod]] = {}
         self._workers: dict[str, PodWorker] = {}
         self._found: dict[str, list[ContainerInfo]] = {}
         self._leftover: set[tuple[str, str]] = set()
@@ -51,20 +52,24 @@ class Assignments:
         self._tasks: asyncio.TaskGroup | None = None
 
     def worker(self, uid: str) -> PodWorker | None:
-        """Return the pod's worker."""
-        return self._workers.get(uid)
+        """Return the pod's worker; of a mirror that of the pod which it shows."""
+        mirror = self._mirrors.get(uid)
+        return self._shown_by(mirror) if mirror is not None else self._workers.get(uid)
 
     def worker_named(self, namespace: str, name: str) -> PodWorker | None:
         """Return the worker of the pod that has this name now."""
         item = self._informer.get(namespace, name)
         if item is None:
             return None
-        worker = self._workers.get(item.object.metadata.annotations.get(CONFIG_MIRROR, item.uid))
+        return self._shown_by(item) if is_mirror(item.object) else self._workers.get(item.uid)
+
+    def _shown_by(self, mirror: Item[Pod]) -> PodWorker | None:
+        worker = self._workers.get(mirror.object.metadata.annotations[CONFIG_MIRROR])
         if worker is None:
             return None
         # Anyone may write that annotation: it must not lead to a pod of another name.
         meta = worker.pod.metadata
-        return worker if (meta.namespace, meta.name) == (namespace, name) else None
+        return worker if (meta.namespace, meta.name) == (mirror.namespace, mirror.name) else None
 
     def workers_of(self, node: str) -> list[PodWorker]:
         """Return the workers of the pods of a node that have not ended."""
@@ -127,6 +132,7 @@ class Assignments:
         if host is None:
             return
         if is_mirror(pod):
+            self._mirrors[item.uid] = item
             if self._static is not None:
                 self._static.mirror_changed((item.namespace, item.name), item)
             return
@@ -170,6 +176,7 @@ class Assignments:
 
     def _left(self, item: Item[Pod]) -> None:
         if is_mirror(item.object):
+            self._mirrors.pop(item.uid, None)
             if self._static is not None:
                 self._static.mirror_changed((item.namespace, item.name), None)
             return

@@ -137,6 +137,8 @@ class StaticPods:
     async def run(self, workers: Workers) -> None:
         """Keep pods and mirrors as the files say, for ever. `ready` is set once all pods have their workers."""
         clock = self._host.clock
+        if self._folder is not None:
+            await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
         own = copy.copy(self._host)
         own.outlet = self._mirrored
         while True:
