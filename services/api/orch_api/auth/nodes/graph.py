@@ -166,13 +166,15 @@ class NodeGraph:
         if known is not None and known.node == item.node and known.references == references:
             return
         self._pods[item.key] = _Edges(item.node, references)
-        needed = self._needed.setdefault(item.node, {})
+        needed = self._needed.setdefault(item.node, {}) if references else {}
         for reference in references:
             needed[reference] = needed.get(reference, 0) + 1
         if known is not None:
             self._close(known)
 
     def _close(self, edges: _Edges) -> None:
+        if not edges.references:
+            return
         needed = self._needed[edges.node]
         for reference in edges.references:
             needed[reference] -= 1

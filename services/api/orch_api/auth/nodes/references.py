@@ -64,13 +64,17 @@ class _Claimed(View, frozen=True):
     claim_name: str = ""
 
 
+class _Present(View, frozen=True):
+    """A part of which only matters that it is there."""
+
+
 class _Volume(View, frozen=True):
     name: str = ""
     config_map: _Named | None = None
     secret: _SecretNamed | None = None
     projected: _Projected | None = None
     persistent_volume_claim: _Claimed | None = None
-    ephemeral: msgspec.Raw | None = None
+    ephemeral: _Present | None = None
     azure_file: _SecretNamed | None = None
     cephfs: _SecretNamed | None = None
     cinder: _SecretNamed | None = None
