@@ -62,6 +62,22 @@ def test_v1_reads_back_what_is_set(v1: Hierarchy, tmp_path: Path) -> None:
     assert v1.limits("/other") is None
 
 
+@pytest.mark.parametrize(("limit", "written"), [(0, "-1"), (128 << 20, str(128 << 20)), (32 << 20, str(32 << 20))])
+def test_v1_limits_memory_with_swap_where_that_has_a_limit(
+    v1: Hierarchy, tmp_path: Path, limit: int, written: str
+) -> None:
+    v1.make("/g")
+    with_swap = tmp_path / "memory/g/memory.memsw.limit_in_bytes"
+    with_swap.write_text(str(64 << 20))
+    v1.apply("/g", Limits(memory=limit))
+    assert [(tmp_path / "memory/g/memory.limit_in_bytes").read_text(), with_swap.read_text()] == [written, written]
+
+
+def test_a_group_that_is_gone_cannot_be_set(v1: Hierarchy) -> None:
+    with pytest.raises(GroupError, match="no such control group"):
+        v1.apply("/gone", Limits())
+
+
 def test_v1_tells_use(v1: Hierarchy, tmp_path: Path) -> None:
     v1.make("/g")
     (tmp_path / "cpuacct/g").mkdir()

@@ -141,12 +141,14 @@ class Hierarchy:
 
     def _apply_v1(self, group: str, limits: Limits) -> None:
         cpu, memory, pids = (self.folder(group, name) for name in _CONTROLLERS)
+        if not (cpu.exists() or memory.exists() or pids.exists()):
+            raise FileNotFoundError(f"no such control group: {group}")
         if cpu.exists():
             (cpu / "cpu.shares").write_text(str(limits.cpu_shares))
             (cpu / "cpu.cfs_period_us").write_text(str(limits.cpu_period))
             (cpu / "cpu.cfs_quota_us").write_text(str(limits.cpu_quota or -1))
         if memory.exists():
-            (memory / "memory.limit_in_bytes").write_text(str(limits.memory or -1))
+            _limit_memory(memory, limits.memory)
         if pids.exists():
             (pids / "pids.max").write_text(str(limits.pids or "max"))
 
@@ -262,6 +264,17 @@ def shares_of(weight: int) -> int:
         else:
             low = middle + 1
     return low
+
+
+def _limit_memory(folder: Path, limit: int) -> None:
+    """Limit memory on v1, where memory and swap together may have a limit too, which must never be the lesser one."""
+    memory, with_swap = folder / "memory.limit_in_bytes", folder / "memory.memsw.limit_in_bytes"
+    bound = int(with_swap.read_text()) if with_swap.exists() else _UNLIMITED
+    both = [memory] if bound >= _UNLIMITED else [memory, with_swap]
+    if limit == 0 or limit > bound:
+        both.reverse()
+    for each in both:
+        each.write_text(str(limit or -1))
 
 
 def _fields(path: Path) -> dict[str, int]:

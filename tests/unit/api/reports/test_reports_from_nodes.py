@@ -91,6 +91,17 @@ async def test_conditions_of_others_stay(driver, make_pod, report, settled):
     assert conditions["Ready"]["reason"] == "Waiting"
 
 
+async def test_conditions_that_only_a_node_sets_go_when_it_tells_them_no_more(driver, bound, report, settled):
+    pending = {"type": "PodResizePending", "status": "True", "reason": "Deferred"}
+    await report(bound, status={"phase": "Running", "conditions": [pending]})
+    await settled()
+    assert [one["type"] for one in (await driver.get("pods", "p"))["status"]["conditions"]][-1] == "PodResizePending"
+    await report(bound, status={"phase": "Running", "conditions": []}, sequence=2)
+    await settled()
+    found = (await driver.get("pods", "p"))["status"].get("conditions") or []
+    assert "PodResizePending" not in {one["type"] for one in found}
+
+
 async def test_a_report_that_says_nothing_new_writes_nothing(driver, bound, report, settled):
     await report(bound)
     await settled()
