@@ -41,6 +41,7 @@ from orch_api.foreign_metrics.endpoint import MetricsEndpoint
 from orch_api.foreign_metrics.rules import read_rules
 from orch_api.foreign_metrics.sources import MetricSources
 from orch_api.pipeline import Pipeline, scale
+from orch_api.policy_status import PolicyStatus
 from orch_api.registry import REGISTRY, Registry
 from orch_api.reports import ReportConsumer
 from orch_api.rpc import RpcEndpoints
@@ -130,6 +131,7 @@ class Core:
         self.api_services = ApiServices(store, self.cache, registry, self.pipeline, identity, clock, proof, outgoing)
         self.metrics = MetricSources(read_rules(config.metrics_rules_file), self.cache, registry, self.usage, clock)
         self._metrics_endpoint = MetricsEndpoint(self.metrics, registry, self.authorizer, self.api_services)
+        self.policies = PolicyStatus(store, self.cache, registry, schemas, self.pipeline, identity, clock)
         self.advertiser = Advertiser(
             store, self.cache, self.pipeline, registry, clock, config.advertise_address, config.port
         )
@@ -164,6 +166,7 @@ class Core:
                 self.usage,
                 self.upkeep,
                 self.advertiser,
+                self.policies,
             ):
                 tasks.create_task(part.run(), name=type(part).__name__)
             await self._serve()

@@ -158,7 +158,8 @@ class Schemas:
     """The schemas of all kinds of Kubernetes 1.37."""
 
     def __init__(self, packed: bytes) -> None:
-        definitions = read_definitions(packed)
+        definitions = self.definitions = read_definitions(packed)
+        """What the schemas are made of."""
         self.fingerprint: Final = hashlib.sha256(packed).hexdigest()
         structs = Structs(definitions)
         field_types = FieldTypes(definitions)
