@@ -8,9 +8,8 @@ from typing import Final
 from orch.errors import OrchError
 
 _NAME: Final = re.compile(r"[ \t]*([-._a-zA-Z][-._a-zA-Z0-9]*)[ \t]*=[ \t]*")
-_LONGEST: Final = 64 << 10
-LONGEST_FILE: Final = _LONGEST
-"""Bytes of such a file that are read: kubelet's own limit."""
+LONGEST_FILE: Final = 64 << 10
+"""Bytes that such a file may have, as in kubelet."""
 
 
 class EnvFileError(OrchError):

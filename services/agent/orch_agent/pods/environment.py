@@ -7,14 +7,15 @@ import binascii
 import re
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from orch.errors import NotFoundError, OrchError
-from orch.objects.cluster import ConfigMap, Secret
+from orch.objects.cluster import ConfigMap
 from orch.objects.pods import Container, EnvVarSource, FieldSelector, FileKeySelector, KeySelector, Pod
-from orch.objects.scheme import CONFIG_MAPS, SECRETS, Kind, ObjectT
+from orch.objects.scheme import CONFIG_MAPS
+from orch_agent.objects import ObjectReader, read_secret
 from orch_agent.pods.env_files import EnvFileError, variable_of
 from orch_agent.pods.resources import resource_field
 
@@ -28,16 +29,11 @@ class ConfigurationError(OrchError):
     """A container's settings cannot be resolved now; the message is what kubelet says."""
 
 
-class ObjectReader(Protocol):
-    """The part of the api's client that is needed here."""
-
-    async def get(self, kind: Kind[ObjectT], namespace: str, name: str) -> ObjectT:
-        """Return the object. Raises NotFoundError."""
-        ...
-
-
 FileOpener = Callable[[Pod, str, str], Awaitable[str | None]]
-"""Returns the content of a file in one of the pod's volumes, by the volume's name and the path in it; None for none."""
+"""Returns the content of a file in a volume of the pod, by the volume's name and the path in it; None for none.
+
+Raises ConfigurationError.
+"""
 
 
 async def _no_files(pod: Pod, volume: str, path: str) -> str | None:  # noqa: ARG001 - a FileOpener
@@ -201,7 +197,7 @@ class _Sources:
         """Return its decoded values; None when it may be absent and is."""
         if name not in self._secrets:
             try:
-                found: Secret = await self._reader.get(SECRETS, self._namespace, name)
+                found = await read_secret(self._reader, self._namespace, name)
             except NotFoundError as error:
                 if optional:
                     return None
