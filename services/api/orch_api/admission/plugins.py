@@ -26,6 +26,7 @@ from orch_api.admission.namespaces import NamespaceLifecycle
 from orch_api.admission.node_restriction import NodeRestriction
 from orch_api.admission.node_taints import TaintNodesByCondition
 from orch_api.admission.owner_references import OwnerReferencesPermissionEnforcement
+from orch_api.admission.pod_security import PodSecurity
 from orch_api.admission.policies import MutatingPolicies, ValidatingPolicies
 from orch_api.admission.priorities import Priorities
 from orch_api.admission.pull_images import AlwaysPullImages
@@ -61,6 +62,7 @@ PLUGINS: Final = (
     Entry(NodeRestriction, lambda ground, _: NodeRestriction(ground.cache, ground.authorizer)),
     Entry(TaintNodesByCondition, lambda _, __: TaintNodesByCondition()),
     Entry(AlwaysPullImages, lambda _, __: AlwaysPullImages(), on=False),
+    Entry(PodSecurity, lambda ground, given: PodSecurity(ground.cache, ground.clock, given), configurable=True),
     Entry(Priorities, lambda ground, _: Priorities(ground.cache)),
     Entry(DefaultTolerationSeconds, lambda ground, _: DefaultTolerationSeconds(*ground.toleration_seconds)),
     Entry(EventRateLimit, lambda ground, given: EventRateLimit(given, ground.clock), on=False, configurable=True),
