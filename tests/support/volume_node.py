@@ -15,7 +15,7 @@ import msgspec
 from orch.clock import ManualClock, rfc3339
 from orch.errors import ApiError, NotFoundError
 from orch.objects.pods import Pod
-from orch_agent.runtimes.protocol import Mount
+from orch_agent.runtimes.protocol import FoundImage, Mount
 from orch_agent.volumes.node import NodeVolumes
 from orch_agent.volumes.protocol import Reference
 from orch_agent.volumes.upkeep import volumes_of
@@ -135,9 +135,9 @@ class VolumeNode:
         assert (container, kind, reason) == ("", "Warning", "FailedMount")
         self.events.append(message)
 
-    async def ensure(self, container: Any, on_pull: Any) -> tuple[str, bool]:
-        on_pull()
-        return container.image, True
+    async def ensure(self, pod: Pod, container: Any, tell: Any) -> FoundImage:
+        tell("Normal", "Pulling", f'Pulling image "{container.image}"')
+        return FoundImage(container.image, container.image)
 
     async def image_layers(self, image: str) -> Sequence[str]:
         return self.layers.get(image, ())

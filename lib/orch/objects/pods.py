@@ -378,6 +378,12 @@ class PodReadinessGate(View, frozen=True):
     condition_type: str = ""
 
 
+class LocalReference(View, frozen=True):
+    """An object of the same namespace."""
+
+    name: str = ""
+
+
 class PodSpec(View, frozen=True):
     """What a pod shall be."""
 
@@ -417,6 +423,7 @@ class PodSpec(View, frozen=True):
     runtime_class_name: str = ""
     os: PodOS | None = None
     service_account_name: str = ""
+    image_pull_secrets: tuple[LocalReference, ...] = ()
     security_context: SecurityContext | None = None
 
 

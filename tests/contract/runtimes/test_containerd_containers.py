@@ -332,5 +332,5 @@ async def test_images_are_told_and_removed(containerd_node: Any, lab: Any) -> No
     assert images["localhost/orch/other:1"].size > 1 << 20
     await lab.runtime.remove_image(images["localhost/orch/other:1"].id)
     await lab.runtime.remove_image(images["localhost/orch/other:1"].id)
-    assert await lab.runtime.image_id("localhost/orch/other:1") == ""
+    assert await lab.runtime.find_image("localhost/orch/other:1") is None
     assert str(containerd_node.folder) in await lab.runtime.image_file_system()

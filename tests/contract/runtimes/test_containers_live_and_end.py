@@ -17,8 +17,11 @@ async def test_the_runtime_says_what_it_is(lab: Any) -> None:
 
 
 async def test_images_are_known_by_id_or_not_at_all(lab: Any) -> None:
-    assert (await lab.runtime.image_id(IMAGE)).startswith("sha256:")
-    assert await lab.runtime.image_id("localhost/orch/none:1") == ""
+    found = await lab.runtime.find_image(IMAGE)
+    assert found.id.startswith("sha256:")
+    assert found.ref == found.id or found.ref.startswith("localhost/orch/behave@sha256:")
+    assert found.size > 0
+    assert await lab.runtime.find_image("localhost/orch/none:1") is None
     assert await lab.runtime.image_user(IMAGE) == ""
 
 

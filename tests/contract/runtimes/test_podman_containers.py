@@ -16,7 +16,7 @@ from orch_agent.network.addresses import AddressBook
 from orch_agent.network.connections import DialError, TcpConnection, connect
 from orch_agent.network.sandbox import NetnsSandboxes, NetworkSettings, Sandbox
 from orch_agent.pods.files import PodFiles
-from orch_agent.runtimes.podman.images import qualified
+from orch_agent.runtimes.image_names import qualified
 from orch_agent.runtimes.protocol import STDOUT, ExecSpec, Limits, LogQuery, Mount, State
 
 pytestmark = pytest.mark.podman

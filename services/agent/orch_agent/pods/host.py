@@ -20,7 +20,7 @@ from orch_agent.pods.environment import ObjectReader
 from orch_agent.pods.files import PodFiles
 from orch_agent.pods.groups import PodGroups
 from orch_agent.pods.hooks import Hooks
-from orch_agent.pods.images import Images
+from orch_agent.pods.images import Images, PullSettings
 from orch_agent.pods.namespaces import PodNamespaces
 from orch_agent.pods.network_files import NetworkFiles
 from orch_agent.pods.resolver import ClusterDns
@@ -56,6 +56,7 @@ class PodSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How pods are run on this node."""
 
     back_off: BackOffTimes = BackOffTimes()
+    pulls: PullSettings = PullSettings()
     pids_limit: int = 4096
     memory_qos: bool = False
     single_process_oom_kill: bool = False
@@ -101,7 +102,7 @@ class PodHost:
         self.scheme = scheme
         self.sandboxes = sandboxes
         self.files = PodFiles(files)
-        self.images = Images(runtime)
+        self.images = Images(runtime, reader, clock, settings.pulls, settings.back_off)
         self.reader = reader
         self.outlet = outlet
         self.clock = clock

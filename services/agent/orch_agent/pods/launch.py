@@ -17,7 +17,7 @@ from orch_agent.pods.backoff import BackOff
 from orch_agent.pods.environment import ConfigurationError
 from orch_agent.pods.hooks import POST_START_ERROR, HookError
 from orch_agent.pods.host import EventType, PodHost
-from orch_agent.pods.images import InvalidNameError, NeverPulledError
+from orch_agent.pods.images import ImageProblemError
 from orch_agent.pods.slot import Retry, Slot
 from orch_agent.pods.specification import Specifications
 from orch_agent.probes.health import Doom
@@ -26,8 +26,8 @@ from orch_agent.runtimes.protocol import (
     ContainerError,
     ContainerInfo,
     ContainerSpec,
+    FoundImage,
     Identity,
-    ImageError,
     State,
 )
 
@@ -61,11 +61,12 @@ class Launcher:
             slot.current, slot.previous = slot.previous, None
         try:
             with telemetry.span("agent.pull image", attributes={"container": name, "image": slot.container.image}):
-                await self._have_image(pod, slot)
+                found = await self._have_image(pod, slot)
             spec = await self._specifications.of(pod, slot, sandbox)
+            spec = msgspec.structs.replace(spec, found=found)
             if shared is not None:
                 spec = msgspec.structs.replace(spec, processes_of=_running(shared))
-        except ImageError as error:
+        except ImageProblemError as error:
             self._image_failed(pod, slot, error)
             return
         except (ConfigurationError, ApiError, UnavailableError) as error:
@@ -77,36 +78,20 @@ class Launcher:
             _STARTED.inc()
             _START_SECONDS.observe(host.clock.monotonic() - begun)
 
-    async def _have_image(self, pod: Pod, slot: Slot) -> None:
-        container, clock = slot.container, self._host.clock
-        begun = clock.monotonic()
-
-        def pulling() -> None:
-            self._event(pod, slot, "Normal", "Pulling", f'Pulling image "{container.image}"')
+    async def _have_image(self, pod: Pod, slot: Slot) -> FoundImage:
+        def tell(kind: EventType, reason: str, message: str) -> None:
+            self._event(pod, slot, kind, reason, message)
             self._tell()
 
-        _, pulled = await self._host.images.ensure(container, pulling)
-        if pulled:
-            seconds = clock.monotonic() - begun
-            message = f'Successfully pulled image "{container.image}" in {seconds:.3g}s'
-        else:
-            message = f'Container image "{container.image}" already present on machine'
-        self._event(pod, slot, "Normal", "Pulled", message)
+        return await self._host.images.ensure(pod, slot.container, tell)
 
-    def _image_failed(self, pod: Pod, slot: Slot, error: ImageError) -> None:
+    def _image_failed(self, pod: Pod, slot: Slot, error: ImageProblemError) -> None:
         _FAILED.labels("pull").inc()
-        image = slot.container.image
-        if isinstance(error, NeverPulledError):
-            reason, message = "ErrImageNeverPull", str(error)
-            self._event(pod, slot, "Warning", "ErrImageNeverPull", message)
-        elif isinstance(error, InvalidNameError):
-            reason, message = "InvalidImageName", str(error)
-            self._event(pod, slot, "Warning", "InspectFailed", message)
+        self._event(pod, slot, "Warning", "Failed", f"Error: {error.reason}")
+        if error.until is None:
+            self._wait(slot, slot.pulls, error.reason, str(error))
         else:
-            reason, message = "ErrImagePull", str(error)
-            self._event(pod, slot, "Warning", "Failed", f'Failed to pull image "{image}": {message}')
-        self._event(pod, slot, "Warning", "Failed", f"Error: {reason}")
-        self._wait(slot, slot.pulls, reason, message)
+            slot.retry = Retry(error.reason, str(error), self._host.clock.now(), error.until)
 
     async def _create_and_start(self, pod: Pod, slot: Slot, spec: ContainerSpec, sandbox: Sandbox) -> bool:
         runtime, name = self._host.runtime, slot.container.name

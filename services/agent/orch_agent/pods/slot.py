@@ -26,6 +26,7 @@ from orch_agent.runtimes.protocol import ContainerInfo, Identity, State
 
 CRASH_LOOP: Final = "CrashLoopBackOff"
 _HOOK_FAILED: Final = "PostStartHookError"
+_PULL_FAILED: Final = frozenset({"ErrImagePull", "RegistryUnavailable", "SignatureValidationFailed"})
 _AFTER_A_RUN: Final = frozenset({CRASH_LOOP, _HOOK_FAILED})
 LOST_EXIT_CODE: Final = 137
 LOST_REASON: Final = "ContainerStatusUnknown"
@@ -190,7 +191,7 @@ class Slot:
     def hold_back(self, now: datetime, pod: str) -> str:
         """Turn to the reason that fits a wait that goes on; return it if it is new, else "".
 
-        It is CrashLoopBackOff or ImagePullBackOff; an ErrImagePull stays visible for its first seconds.
+        It is CrashLoopBackOff or ImagePullBackOff; a failed pull stays visible for its first seconds.
         """
         due = self.due()
         if due is None or due <= now:
@@ -200,9 +201,9 @@ class Slot:
             message = f"back-off {go_duration(self.restarts.delay)} restarting failed container={name} pod={pod}"
             self.retry = Retry(CRASH_LOOP, message, now, due)
             return CRASH_LOOP
-        if self.retry.reason == "ErrImagePull" and now >= self.turn_at(self.retry):
+        if self.retry.reason in _PULL_FAILED and now >= self.turn_at(self.retry):
             image = self.container.image
-            message = f'Back-off pulling image "{image}": ErrImagePull: {self.retry.message}'
+            message = f'Back-off pulling image "{image}": {self.retry.reason}: {self.retry.message}'
             self.retry = Retry("ImagePullBackOff", message, now, due)
             return "ImagePullBackOff"
         return ""
@@ -210,7 +211,7 @@ class Slot:
     @staticmethod
     def turn_at(retry: Retry) -> datetime:
         """Return when a wait is to be looked at again: when its reason changes, else at its end."""
-        if retry.reason != "ErrImagePull":
+        if retry.reason not in _PULL_FAILED:
             return retry.until
         return retry.since + min(timedelta(seconds=2), (retry.until - retry.since) / 2)
 
@@ -236,7 +237,7 @@ class Slot:
             ready=self.ready,
             restart_count=max(self.attempt, 0),
             image=self.container.image,
-            image_id=current.image_id if current is not None else "",
+            image_id=(current.image_ref or current.image_id) if current is not None else "",
             container_id=f"{scheme}://{current.id}" if current is not None and current.id else "",
             started=self.started,
         )
@@ -286,7 +287,7 @@ def _from_status(known: ContainerStatus, identity: Identity) -> ContainerInfo | 
             identity=identity,
             state=State.EXITED,
             image=known.image,
-            image_id=known.image_id,
+            image_ref=known.image_id,
             exit_code=LOST_EXIT_CODE,
             reason=LOST_REASON,
             message=LOST_MESSAGE,
@@ -297,7 +298,7 @@ def _from_status(known: ContainerStatus, identity: Identity) -> ContainerInfo | 
         identity=identity,
         state=State.EXITED,
         image=known.image,
-        image_id=known.image_id,
+        image_ref=known.image_id,
         exit_code=ended.exit_code,
         reason=ended.reason,
         message=ended.message,

@@ -27,6 +27,8 @@ LABEL_UID: Final = "orch.dev/pod-uid"
 LABEL_CONTAINER: Final = "orch.dev/container-name"
 LABEL_ATTEMPT: Final = "orch.dev/attempt"
 LABEL_IMAGE: Final = "orch.dev/image"
+LABEL_IMAGE_ID: Final = "orch.dev/image-id"
+LABEL_IMAGE_REF: Final = "orch.dev/image-ref"
 LABEL_GROUP: Final = "orch.dev/cgroup-parent"
 
 
@@ -36,6 +38,29 @@ class ContainerError(OrchError):
 
 class ImageError(OrchError):
     """An image cannot be had; the message is the runtime's."""
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """Who asks a registry for an image. Never shown."""
+
+    username: str = ""
+    password: str = ""
+
+    def __repr__(self) -> str:
+        """Return no secret."""
+        return "Credentials(...)"
+
+
+class FoundImage(msgspec.Struct, frozen=True, gc=False):
+    """An image that is here. `ref` names it by the digest in its registry, or by its id if it came from none."""
+
+    id: str
+    ref: str
+    size: int = 0
+
+
+ProgressHandler = Callable[[int, int], None]
+"""Called with how many bytes of an image have come, and of how many that are known of by then."""
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
@@ -142,7 +167,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     `network_namespace` is a path, empty for the node's own network. `processes_of` is the id of the container whose
     processes this one shall see, empty for none but its own. `stop_signal` takes the place of the image's.
     `runs_to_completion` tells a simulation that nothing would ever come after this container unless it ends.
-    `cgroup_parent` is the pod's control group, empty for the runtime's own choice.
+    `cgroup_parent` is the pod's control group, empty for the runtime's own choice. `found` is what `image` named when
+    it was last looked for.
 
     Without `user` and `username` it is the image's, without `group` the user's own. Beside `supplemental_groups` the
     user is in those of the image's /etc/group, unless `only_these_groups`. `capabilities_added` and `_dropped` are
@@ -180,6 +206,14 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     stop_signal: str = ""
     runs_to_completion: bool = False
     cgroup_parent: str = ""
+    found: FoundImage | None = None
+
+
+def image_labels(spec: ContainerSpec) -> dict[str, str]:
+    """Return the labels by which a container's image is known when the image itself may be gone."""
+    found = spec.found
+    known = {LABEL_IMAGE_ID: found.id, LABEL_IMAGE_REF: found.ref} if found is not None else {}
+    return {LABEL_IMAGE: spec.image, **known}
 
 
 class State(enum.Enum):
@@ -193,8 +227,8 @@ class State(enum.Enum):
 class ContainerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A container as the runtime sees it. Times are None until the moment has come.
 
-    `image` is the name it was created by; `reason` is set when more is known of its end than the exit code says;
-    `cgroup_parent` is what it was created with.
+    `image` is the name it was created by, `image_ref` what FoundImage says of it; `reason` is set when more is known of
+    its end than the exit code says; `cgroup_parent` is what it was created with.
     """
 
     id: str
@@ -202,6 +236,7 @@ class ContainerInfo(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     image: str = ""
     image_id: str = ""
+    image_ref: str = ""
     exit_code: int = 0
     oom_killed: bool = False
     started_at: datetime | None = None
@@ -324,16 +359,22 @@ class Runtime(Protocol):
         """Return name and version as in nodeInfo.containerRuntimeVersion: "podman://4.3.1"."""
         ...
 
-    async def image_id(self, image: str) -> str:
-        """Return the id of an image that is here, "" when it is not."""
+    async def find_image(self, image: str) -> FoundImage | None:
+        """Return an image that is here by its name, None when it is not."""
         ...
 
     async def image_user(self, image: str) -> str:
         """Return the user that an image's containers run as by default, "" for root."""
         ...
 
-    async def pull(self, image: str) -> str:
-        """Fetch an image and return its id. Raises ImageError."""
+    async def pull(
+        self,
+        image: str,
+        *,
+        credentials: Credentials | None = None,
+        on_progress: ProgressHandler | None = None,
+    ) -> FoundImage:
+        """Fetch an image. A runtime that knows how far it is says so. Raises ImageError."""
         ...
 
     async def create(self, spec: ContainerSpec) -> str:

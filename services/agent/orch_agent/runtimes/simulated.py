@@ -18,6 +18,7 @@ import msgspec
 from orch.clock import Clock, rfc3339_micro
 from orch.objects.pods import Pod
 from orch.runtime.informer import Change
+from orch_agent.runtimes.image_names import repository
 from orch_agent.runtimes.protocol import (
     STDERR,
     STDOUT,
@@ -25,13 +26,16 @@ from orch_agent.runtimes.protocol import (
     ContainerError,
     ContainerInfo,
     ContainerSpec,
+    Credentials,
     ExecSession,
     ExecSpec,
+    FoundImage,
     ImageError,
     Layers,
     Limits,
     LogLine,
     LogQuery,
+    ProgressHandler,
     Session,
     State,
     StoredImage,
@@ -101,23 +105,29 @@ class SimulatedRuntime:
         """Return simulated://1."""
         return "simulated://1"
 
-    async def image_id(self, image: str) -> str:
-        """Return the id of an image that was pulled."""
-        return self._images.get(image, "")
+    async def find_image(self, image: str) -> FoundImage | None:
+        """Return an image that was pulled."""
+        found = self._images.get(image)
+        return FoundImage(found, f"{repository(image)}@{found}", _IMAGE_SIZE) if found is not None else None
 
     async def image_user(self, image: str) -> str:
         """Return "": simulated images run as root."""
         del image
         return ""
 
-    async def pull(self, image: str) -> str:
+    async def pull(
+        self, image: str, *, credentials: Credentials | None = None, on_progress: ProgressHandler | None = None
+    ) -> FoundImage:
         """Know the image, after the time that a pull takes."""
+        del credentials
+        if on_progress is not None:
+            on_progress(0, _IMAGE_SIZE)
         if self._pull_seconds:
             await self._clock.sleep(self._pull_seconds)
         if image.endswith(":missing"):
             raise ImageError(f"initializing source docker://{image}: manifest unknown")
-        digest = hashlib.sha256(image.encode()).hexdigest()
-        return self._images.setdefault(image, f"sha256:{digest}")
+        found = self._images.setdefault(image, f"sha256:{hashlib.sha256(image.encode()).hexdigest()}")
+        return FoundImage(found, f"{repository(image)}@{found}", _IMAGE_SIZE)
 
     async def create(self, spec: ContainerSpec) -> str:
         """Add a record."""
@@ -127,8 +137,14 @@ class SimulatedRuntime:
         name = hashlib.sha256(identity.runtime_name.encode()).hexdigest()
         if name in self._containers:
             raise ContainerError(f'the container name "{identity.runtime_name}" is already in use')
+        found = self._images[spec.image]
         info = ContainerInfo(
-            id=name, identity=identity, state=State.CREATED, image=spec.image, image_id=self._images[spec.image]
+            id=name,
+            identity=identity,
+            state=State.CREATED,
+            image=spec.image,
+            image_id=found,
+            image_ref=f"{repository(spec.image)}@{found}",
         )
         container = _Container(spec, info)
         self._containers[name] = container

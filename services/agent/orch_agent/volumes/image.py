@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from orch.objects.pods import Container, Pod
 from orch.objects.volumes import ImageSource, Volume
-from orch_agent.runtimes.protocol import ImageError
+from orch_agent.pods.pull_secrets import Tell
+from orch_agent.runtimes.protocol import FoundImage, ImageError
 from orch_agent.volumes.mounts import Mounts
 from orch_agent.volumes.protocol import Ready, VolumeError, in_thread
 
@@ -16,7 +17,7 @@ from orch_agent.volumes.protocol import Ready, VolumeError, in_thread
 class ImageStore(Protocol):
     """The images of the node."""
 
-    async def ensure(self, container: Container, on_pull: Callable[[], None]) -> tuple[str, bool]:
+    async def ensure(self, pod: Pod, container: Container, tell: Tell) -> FoundImage:
         """Have the image of a container by its pull policy. Raises ImageError."""
         ...
 
@@ -47,13 +48,12 @@ class ImageVolumes:
 
     async def set_up(self, pod: Pod, volume: Volume, folder: Path) -> Ready:
         """Have the image, and show its layers as one folder."""
-        _ = pod
         source = volume.image or ImageSource()
         if await in_thread(self._mounts.below, folder):
             return Ready(path=folder, read_only=True)
         wanted = Container(name=volume.name, image=source.reference, image_pull_policy=source.pull_policy)
         try:
-            await self._store.ensure(wanted, lambda: None)
+            await self._store.ensure(pod, wanted, _say_nothing)
             if not isinstance(self._runtime, LayeredImages):
                 return Ready(path=folder, read_only=True, image=source.reference)
             layers = await self._runtime.image_layers(source.reference)
@@ -73,3 +73,7 @@ class ImageVolumes:
             self._mounts.overlay(folder, layers)
         except OSError as error:
             raise VolumeError(f"{error.strerror or error}: {folder}") from error
+
+
+def _say_nothing(kind: str, reason: str, message: str) -> None:
+    """Record no event: what is wrong is told of the volume."""

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from orch_agent.runtimes.protocol import LABEL_GROUP, LABEL_IMAGE, ContainerInfo, Identity, State
+from orch_agent.runtimes.protocol import (
+    LABEL_GROUP,
+    LABEL_IMAGE,
+    LABEL_IMAGE_ID,
+    LABEL_IMAGE_REF,
+    ContainerInfo,
+    Identity,
+    State,
+)
 from orch_pb.cri import api_pb2
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,7 +46,8 @@ def from_status(status: api_pb2.ContainerStatus) -> ContainerInfo | None:
         identity=identity,
         state=state,
         image=status.labels.get(LABEL_IMAGE, ""),
-        image_id=status.image_ref,
+        image_id=status.labels.get(LABEL_IMAGE_ID, "") or status.image_ref,
+        image_ref=status.labels.get(LABEL_IMAGE_REF, "") or status.image_ref,
         exit_code=status.exit_code if ended else 0,
         oom_killed=ended and status.reason == _OOM_KILLED,
         started_at=_moment(status.started_at),

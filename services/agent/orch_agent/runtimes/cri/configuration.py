@@ -7,7 +7,6 @@ from typing import Final
 
 from orch_agent.runtimes.protocol import (
     LABEL_GROUP,
-    LABEL_IMAGE,
     LABEL_NAMESPACE,
     LABEL_NODE,
     LABEL_POD,
@@ -18,6 +17,7 @@ from orch_agent.runtimes.protocol import (
     Limits,
     Mount,
     Propagation,
+    image_labels,
 )
 from orch_pb.cri import api_pb2
 
@@ -107,13 +107,17 @@ def container_config(spec: ContainerSpec, *, unified: bool) -> api_pb2.Container
     }
     return api_pb2.ContainerConfig(
         metadata=api_pb2.ContainerMetadata(name=identity.container, attempt=identity.attempt),
-        image=api_pb2.ImageSpec(image=spec.image, user_specified_image=spec.image),
+        image=api_pb2.ImageSpec(
+            # By its id: the name may have come to mean another one meanwhile.
+            image=spec.found.id if spec.found is not None else spec.image,
+            user_specified_image=spec.image,
+        ),
         command=spec.command,
         args=spec.args,
         working_dir=spec.working_dir,
         envs=[api_pb2.KeyValue(key=key, value=value.encode()) for key, value in spec.env],
         mounts=[_mount(mount) for mount in spec.mounts],
-        labels={**identity.labels(), LABEL_IMAGE: spec.image, LABEL_GROUP: spec.cgroup_parent},
+        labels={**identity.labels(), **image_labels(spec), LABEL_GROUP: spec.cgroup_parent},
         annotations={key: value for key, value in annotations.items() if value},
         log_path=log_file(identity),
         stdin=spec.stdin,

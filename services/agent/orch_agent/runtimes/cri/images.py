@@ -11,7 +11,8 @@ from orch_agent.runtimes.cri.connection import (
     Connection,
     MissingError,
 )
-from orch_agent.runtimes.protocol import ContainerError, ImageError, StoredImage
+from orch_agent.runtimes.image_names import repository
+from orch_agent.runtimes.protocol import ContainerError, Credentials, FoundImage, ImageError, StoredImage
 from orch_pb.cri import api_pb2
 
 _PULL_TIMEOUT = 24 * 3600.0
@@ -24,9 +25,10 @@ class CriImages:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def id(self, image: str) -> str:
-        """Return sha256:<id>, "" when the image is not there."""
-        return (await self._find(image)).id
+    async def find(self, image: str) -> FoundImage | None:
+        """Return an image that is there."""
+        found = await self._find(image)
+        return FoundImage(found.id, _ref(found, image), found.size) if found.id else None
 
     async def user(self, image: str) -> str:
         """Return the image's USER, "" for root."""
@@ -35,15 +37,17 @@ class CriImages:
             return found.username
         return str(found.uid.value) if found.uid.value else ""
 
-    async def pull(self, image: str) -> str:
+    async def pull(self, image: str, credentials: Credentials | None) -> FoundImage:
         """Fetch the image. Raises ImageError."""
         request = api_pb2.PullImageRequest(image=_spec(image))
+        if credentials is not None:
+            request.auth.username, request.auth.password = credentials.username, credentials.password
         try:
             await self._connection.call(PULL_IMAGE, request, timeout=_PULL_TIMEOUT)
         except ContainerError as error:
             raise ImageError(str(error)) from error
-        found = await self.id(image)
-        if not found:
+        found = await self.find(image)
+        if found is None:
             raise ImageError(f"{image} was pulled and is not there")
         return found
 
@@ -79,6 +83,13 @@ class CriImages:
             return (await self._connection.call(IMAGE_STATUS, api_pb2.ImageStatusRequest(image=_spec(image)))).image
         except MissingError:
             return api_pb2.Image()
+
+
+def _ref(found: api_pb2.Image, image: str) -> str:
+    """Return the image's name by digest: of several, the one in the registry that it was asked for from."""
+    wanted = f"{repository(image)}@"
+    digests = sorted(found.repo_digests, key=lambda each: not each.startswith(wanted))
+    return digests[0] if digests else found.id
 
 
 def _spec(image: str) -> api_pb2.ImageSpec:

@@ -49,12 +49,15 @@ from orch_agent.runtimes.protocol import (
     ContainerError,
     ContainerInfo,
     ContainerSpec,
+    Credentials,
     ExecSession,
     ExecSpec,
+    FoundImage,
     Layers,
     Limits,
     LogLine,
     LogQuery,
+    ProgressHandler,
     Session,
     State,
     StoredImage,
@@ -144,17 +147,20 @@ class CriRuntime:
 
     # -- images --------------------------------------------------------------------------------------------------
 
-    async def image_id(self, image: str) -> str:
-        """Return sha256:<id>, "" when the image is not there."""
-        return await self._images.id(image)
+    async def find_image(self, image: str) -> FoundImage | None:
+        """Return one of the runtime's images."""
+        return await self._images.find(image)
 
     async def image_user(self, image: str) -> str:
         """Return the image's USER."""
         return await self._images.user(image)
 
-    async def pull(self, image: str) -> str:
-        """Fetch the image."""
-        return await self._images.pull(image)
+    async def pull(
+        self, image: str, *, credentials: Credentials | None = None, on_progress: ProgressHandler | None = None
+    ) -> FoundImage:
+        """Fetch the image. CRI does not tell how far it is, and gives up by itself a pull that does not move."""
+        del on_progress
+        return await self._images.pull(image, credentials)
 
     # -- containers ----------------------------------------------------------------------------------------------
 

@@ -37,5 +37,7 @@ class CriSettings(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"cri.{setting}", f"{endpoint!r} is not of the form unix:///path")
         if not self.endpoint:
             raise ConfigError("cri.endpoint", "is required")
+        if self.log_dir and not self.log_dir.startswith("/"):
+            raise ConfigError("cri.log_dir", "must be an absolute path")
         if self.request_timeout <= 0:
             raise ConfigError("cri.request_timeout", "must be positive")

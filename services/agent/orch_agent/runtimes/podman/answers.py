@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from orch_agent.runtimes.podman.connection import Document
-from orch_agent.runtimes.protocol import LABEL_GROUP, LABEL_IMAGE, ContainerInfo, Identity, State
+from orch_agent.runtimes.protocol import LABEL_GROUP, LABEL_IMAGE, LABEL_IMAGE_REF, ContainerInfo, Identity, State
 
 _STATES: Final[Mapping[str, State]] = {
     "configured": State.CREATED,
@@ -36,6 +36,7 @@ def from_list(document: Document) -> ContainerInfo | None:
         identity=identity,
         state=state_of(document["State"]),
         image=labels.get(LABEL_IMAGE, ""),
+        image_ref=labels.get(LABEL_IMAGE_REF, ""),
         cgroup_parent=labels.get(LABEL_GROUP, ""),
         image_id=f"sha256:{document.get('ImageID', '')}",
         exit_code=int(document.get("ExitCode", 0)),
@@ -56,6 +57,7 @@ def from_inspection(document: Document) -> ContainerInfo | None:
         identity=identity,
         state=state_of(state["Status"]),
         image=labels.get(LABEL_IMAGE, ""),
+        image_ref=labels.get(LABEL_IMAGE_REF, ""),
         cgroup_parent=labels.get(LABEL_GROUP, ""),
         image_id=f"sha256:{document['Image']}",
         exit_code=int(state.get("ExitCode", 0)),

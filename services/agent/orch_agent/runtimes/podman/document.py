@@ -6,10 +6,10 @@ import signal
 from pathlib import Path, PurePath
 from typing import Final
 
+from orch_agent.runtimes.image_names import qualified
 from orch_agent.runtimes.podman.capabilities import changes
 from orch_agent.runtimes.podman.connection import Document
-from orch_agent.runtimes.podman.images import qualified
-from orch_agent.runtimes.protocol import LABEL_GROUP, LABEL_IMAGE, UNCONFINED, ContainerSpec, Limits, Mount
+from orch_agent.runtimes.protocol import LABEL_GROUP, UNCONFINED, ContainerSpec, Limits, Mount, image_labels
 
 _APP_ARMOR: Final = Path("/sys/module/apparmor/parameters/enabled")
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - where every program expects it
@@ -22,7 +22,7 @@ def document_of(spec: ContainerSpec, *, cgroup_parent: str, log_size_max: int) -
     document: Document = {
         "name": spec.identity.runtime_name,
         "image": qualified(spec.image),
-        "labels": {**spec.identity.labels(), LABEL_IMAGE: spec.image, LABEL_GROUP: spec.cgroup_parent},
+        "labels": {**spec.identity.labels(), **image_labels(spec), LABEL_GROUP: spec.cgroup_parent},
         "env": dict(spec.env),
         "netns": network,
         "resource_limits": _resources(spec.limits),

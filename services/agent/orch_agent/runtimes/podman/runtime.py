@@ -34,12 +34,15 @@ from orch_agent.runtimes.protocol import (
     ContainerError,
     ContainerInfo,
     ContainerSpec,
+    Credentials,
     ExecSession,
     ExecSpec,
+    FoundImage,
     Layers,
     Limits,
     LogLine,
     LogQuery,
+    ProgressHandler,
     Session,
     State,
     StoredImage,
@@ -121,9 +124,9 @@ class PodmanRuntime:
 
     # -- images --------------------------------------------------------------------------------------------------
 
-    async def image_id(self, image: str) -> str:
-        """Return sha256:<id>, "" when the image is not in the node's stores."""
-        return await self._images.id(image)
+    async def find_image(self, image: str) -> FoundImage | None:
+        """Return an image of the node's stores."""
+        return await self._images.find(image)
 
     async def image_user(self, image: str) -> str:
         """Return the image's USER."""
@@ -133,9 +136,11 @@ class PodmanRuntime:
         """Return the folders of an image's layers, the topmost first."""
         return [str(layer) for layer in await self._images.layers(image)]
 
-    async def pull(self, image: str) -> str:
+    async def pull(
+        self, image: str, *, credentials: Credentials | None = None, on_progress: ProgressHandler | None = None
+    ) -> FoundImage:
         """Fetch the image by its full name."""
-        return await self._images.pull(image)
+        return await self._images.pull(image, credentials, on_progress)
 
     # -- containers ----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from orch.errors import UnavailableError
@@ -32,7 +33,14 @@ class Wire:
 
     @classmethod
     async def open(
-        cls, socket: Path, method: str, path: str, body: Mapping[str, Any] | None = None, *, hijack: bool = False
+        cls,
+        socket: Path,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        hijack: bool = False,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Self:
         """Send a request and return the connection after the answer's headers.
 
@@ -46,17 +54,20 @@ class Wire:
             raise UnavailableError(f"{socket}: {error or 'no answer'}") from error
         wire = cls(reader, writer)
         try:
-            await wire._request(method, path, body, hijack=hijack or body is not None)
+            await wire._request(method, path, body, headers, hijack=hijack or body is not None)
         except BaseException:
             await wire.close()
             raise
         return wire
 
-    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None, *, hijack: bool) -> None:
+    async def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str], *, hijack: bool
+    ) -> None:
         content = b"" if body is None else json.dumps(body).encode()
         version, upgrade = ("1.1", "Connection: Upgrade\r\nUpgrade: tcp\r\n") if hijack else ("1.0", "")
+        others = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = (
-            f"{method} {path} HTTP/{version}\r\nHost: podman\r\n{upgrade}"
+            f"{method} {path} HTTP/{version}\r\nHost: podman\r\n{upgrade}{others}"
             f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         try:
