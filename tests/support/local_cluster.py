@@ -172,7 +172,7 @@ class LocalCluster:
     def control_groups(self, node: str, container: str = "*") -> list[Path]:
         """Return the control groups of a Podman node's containers that have processes, one a controller with v1."""
         root = Path("/sys/fs/cgroup")
-        pattern = f"orch-{self.name}/{node}/libpod-{container}"
+        pattern = f"orch-{self.name}/{node}/**/libpod-{container}"
         found = [path for places in (root.glob(pattern), root.glob(f"*/{pattern}")) for path in places]
         return [path for path in found if (path / "cgroup.procs").read_text()]
 
