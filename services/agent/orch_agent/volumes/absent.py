@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from orch.objects.pods import Container, Pod
@@ -23,6 +24,10 @@ class Volumes(Protocol):
 
     async def mounts(self, pod: Pod, container: Container, variables: Mapping[str, str]) -> tuple[Mount, ...]:
         """Return what a container mounts of its pod's volumes. Raises ConfigurationError."""
+        ...
+
+    def path(self, uid: str, volume: str) -> Path | None:
+        """Return where a volume of the pod is, None while it is not set up."""
         ...
 
     async def remove(self, uid: str) -> None:
@@ -53,6 +58,10 @@ class NoVolumes:
         """Mount nothing."""
         _ = pod, container, variables
         return ()
+
+    def path(self, uid: str, volume: str) -> Path | None:
+        """Have no volume."""
+        _ = uid, volume
 
     async def remove(self, uid: str) -> None:
         """Have nothing to remove."""

@@ -12,7 +12,7 @@ from orch.objects.pods import Pod
 from orch.objects.scheme import PERSISTENT_VOLUME_CLAIMS
 from orch.objects.storage import PersistentVolumeClaim
 from orch.objects.volumes import Volume
-from orch_agent.pods.environment import ObjectReader
+from orch_agent.objects import ObjectReader
 from orch_agent.volumes.protocol import Ready, UnprocessedError
 
 

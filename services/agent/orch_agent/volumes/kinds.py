@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from orch.clock import Clock
-from orch_agent.pods.environment import ObjectReader
+from orch_agent.objects import ObjectReader
 from orch_agent.volumes.claims import ClaimVolumes
 from orch_agent.volumes.config_map import ConfigMapVolumes
 from orch_agent.volumes.downward_api import DownwardVolumes

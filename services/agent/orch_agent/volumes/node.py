@@ -158,6 +158,12 @@ class NodeVolumes:
         ready = {} if volumes is None else {name: held.ready for name, held in volumes.held.items() if held.ready}
         return await ContainerMounts(self._mounts, self._disk / uid, ready).of(container, variables)
 
+    def path(self, uid: str, volume: str) -> Path | None:
+        """Return where containers' own writing lands; who reads there must not be led out of it."""
+        volumes = self._pods.get(uid)
+        held = None if volumes is None else volumes.held.get(volume)
+        return None if held is None or held.ready is None else held.ready.path
+
     async def remove(self, uid: str) -> None:
         """Tear everything down that is there of the pod, by what lies in its folders."""
         volumes = self._pods.get(uid)
@@ -318,9 +324,16 @@ class NodeVolumes:
 
 
 def _mounted(pod: Pod) -> set[str]:
-    """Return the names of the volumes that some container mounts; kubelet leaves the others alone."""
+    """Return the names of the volumes that some container mounts or reads; kubelet leaves the others alone."""
     containers = (*pod.spec.init_containers, *pod.spec.containers, *pod.spec.ephemeral_containers)
-    return {mount.name for container in containers for mount in container.volume_mounts}
+    files = (
+        variable.value_from.file_key_ref
+        for container in containers
+        for variable in container.env
+        if variable.value_from is not None
+    )
+    mounted = {mount.name for container in containers for mount in container.volume_mounts}
+    return mounted | {file.volume_name for file in files if file is not None}
 
 
 def _names(volumes: Sequence[_Held]) -> str:

@@ -1,4 +1,4 @@
-"""The ConfigMaps, Secrets and claims that pods refer to, asked of the api: the one place where an agent reads secrets.
+"""The content of the ConfigMaps and Secrets that pods' volumes show, asked of the api.
 
 What is read is held as long as a pod of the node refers to it and nothing says that it changed.
 """
@@ -14,7 +14,7 @@ import msgspec
 from orch.errors import NotFoundError
 from orch.objects.cluster import ConfigMap, Secret
 from orch.objects.scheme import CONFIG_MAPS, SECRETS
-from orch_agent.pods.environment import ObjectReader
+from orch_agent.objects import ObjectReader, read_secret
 from orch_agent.volumes.protocol import Reference, VolumeError
 
 
@@ -88,7 +88,7 @@ class ReferredObjects:
 
 
 async def _secret(reader: ObjectReader, namespace: str, name: str) -> Content:
-    found: Secret = await reader.get(SECRETS, namespace, name)
+    found = await read_secret(reader, namespace, name)
     reference = Reference(SECRETS.resource, namespace, name)
     values = {key: _decoded(text, reference, key) for key, text in found.data.items()}
     return Content(_version(found), values, found.immutable)

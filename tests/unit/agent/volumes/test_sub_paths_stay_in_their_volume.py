@@ -108,3 +108,17 @@ async def test_bad_paths_keep_the_container_from_being_made(node: VolumeNode, pa
     with pytest.raises(ConfigurationError) as refused:
         await node.volumes.mounts(bad, bad.spec.containers[0], {"P": path})
     assert str(refused.value) == problem
+
+
+async def test_a_volume_is_found_for_files_of_variables(node: VolumeNode) -> None:
+    named = {"fileKeyRef": {"volumeName": "data", "path": "env", "key": "A"}}
+    pod = node.pod(
+        {"name": "data", "emptyDir": {}},
+        containers=[{"name": "web", "env": [{"name": "A", "valueFrom": named}]}],
+    )
+    assert node.volumes.path("u1", "data") is None
+    assert await node.volumes.prepare(pod) is None
+    path = node.volumes.path("u1", "data")
+    assert path is not None
+    assert path.is_dir()
+    assert (node.volumes.path("u1", "other"), node.volumes.path("u2", "data")) == (None, None)
