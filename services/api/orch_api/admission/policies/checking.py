@@ -1,4 +1,4 @@
-"""What of a validating policy does not fit the kinds that it names: warnings in its status (validating/typechecking.go).
+"""What of a validating policy does not fit the kinds that it names: warnings in its status (typechecking.go).
 
 A policy works as it did whatever is found here: an expression may be meant for only some of its kinds.
 """

@@ -301,4 +301,3 @@ def _declare(field: Any, kind: str) -> None:
             field.type, field.type_name = _FIELD.TYPE_MESSAGE, ".google.protobuf.Value"
         case _:
             field.type, field.type_name = _FIELD.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
-

@@ -13,7 +13,7 @@ from cel_expr_python import cel
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from orch_api.extensions.expressions.messages import PACKAGE, new_pool
+from orch_api.extensions.expressions.messages import PACKAGE, entry_name, new_pool
 from orch_api.extensions.props import Props
 from orch_api.schema.definitions import Definitions, ListOf, MapOf, ObjectOf, Scalar, Shape
 
@@ -108,7 +108,7 @@ class KindTypes:
             self._single(field, shape.item)
             field.label = _FIELD.LABEL_REPEATED
         elif isinstance(shape, MapOf) and not isinstance(shape.value, ListOf | MapOf):
-            entry = owner.nested_type.add(name=f"{''.join(part.capitalize() for part in field.name.split('_'))}Entry")
+            entry = owner.nested_type.add(name=entry_name(field.name))
             entry.options.map_entry = True
             entry.field.add(name="key", number=1, type=_FIELD.TYPE_STRING, label=_FIELD.LABEL_OPTIONAL)
             self._single(entry.field.add(name="value", number=2, label=_FIELD.LABEL_OPTIONAL), shape.value)

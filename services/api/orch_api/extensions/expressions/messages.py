@@ -95,6 +95,11 @@ def message_class(name: str) -> Any:
     return message_factory.GetMessageClass(POOL.FindMessageTypeByName(f"{PACKAGE}.{name}"))
 
 
+def entry_name(field: str) -> str:
+    """Return how protobuf calls the entries of a map: the field's name in camel case, and "Entry"."""
+    return "".join(part[:1].upper() + part[1:] for part in field.split("_")) + "Entry"
+
+
 class SchemaTypes:
     """The types of a version's schema. `of` declares what it meets; `pool` then has it all and is closed."""
 
@@ -148,14 +153,13 @@ class SchemaTypes:
             self._single(field, props.item)
             field.label = _FIELD.LABEL_REPEATED
         elif props.type == "object" and props.additional is not None and not _is_collection(props.additional):
-            entry_name = f"{''.join(part.capitalize() for part in field.name.split('_'))}Entry"
-            entry = owner.nested_type.add(name=entry_name)
+            entry = owner.nested_type.add(name=entry_name(field.name))
             entry.options.map_entry = True
             entry.field.add(name="key", number=1, type=_FIELD.TYPE_STRING, label=_FIELD.LABEL_OPTIONAL)
             value = entry.field.add(name="value", number=2, label=_FIELD.LABEL_OPTIONAL)
             self._single(value, props.additional)
             field.type, field.label = _FIELD.TYPE_MESSAGE, _FIELD.LABEL_REPEATED
-            field.type_name = f".{PACKAGE}.{owner.name}.{entry_name}"
+            field.type_name = f".{PACKAGE}.{owner.name}.{entry.name}"
         else:
             self._single(field, props)
 
