@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,7 +11,7 @@ from orch.errors import UnavailableError
 from orch.objects.networking import Service
 from orch.objects.pods import Pod
 from orch.runtime.informer import Item
-from orch_agent.pods.env_files import EnvFileError, variable_of
+from orch_agent.pods.env_files import EnvFileError, read_beneath, variable_of
 from orch_agent.pods.environment import ConfigurationError, Facts, expand, resolve
 from orch_agent.pods.service_links import ServiceLinks, variables_of
 
@@ -160,3 +162,21 @@ async def test_a_key_of_a_file_in_a_volume(node: Any) -> None:
         await found(reference("app.env", "NONE"))
     with pytest.raises(ConfigurationError, match=r'environment file "none\.env" not found in volume "config"'):
         await found(reference("none.env", "A"))
+
+
+def test_a_file_is_read_below_its_volume_alone(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (tmp_path / "secret").write_text("A='secret'")
+    (volume / "app.env").write_text(FILE)
+    (volume / "out").symlink_to(tmp_path / "secret")
+    (volume / "long").write_bytes(b"#" * 70_000)
+    (volume / "odd").write_bytes(b"\xff")
+    os.mkfifo(volume / "pipe")
+    assert read_beneath(volume, "app.env") == FILE
+    assert read_beneath(volume, "/app.env") == FILE
+    assert read_beneath(volume, "none") is None
+    assert read_beneath(tmp_path / "gone", "app.env") is None
+    for path in ("out", "../secret", "long", "odd", "pipe", "."):
+        with pytest.raises(EnvFileError):
+            read_beneath(volume, path)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+from pathlib import Path
 from typing import Final
 
 from orch.errors import OrchError
+from orch_agent.volumes.kernel import open_beneath
 
 _NAME: Final = re.compile(r"[ \t]*([-._a-zA-Z][-._a-zA-Z0-9]*)[ \t]*=[ \t]*")
 LONGEST_FILE: Final = 64 << 10
@@ -14,6 +18,32 @@ LONGEST_FILE: Final = 64 << 10
 
 class EnvFileError(OrchError):
     """A file of variables cannot be read; the message says at which line."""
+
+
+def read_beneath(folder: Path, path: str) -> str | None:
+    """Return the content of a file below a folder that containers write to; None for none. Raises EnvFileError."""
+    try:
+        root = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        found = open_beneath(root, path.lstrip("/"), os.O_RDONLY | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise EnvFileError(f"{path} cannot be opened: {error.strerror}") from error
+    finally:
+        os.close(root)
+    with open(found, "rb") as source:  # noqa: PTH123 - a descriptor
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise EnvFileError(f"{path} is not a regular file")
+        data = source.read(LONGEST_FILE + 1)
+    if len(data) > LONGEST_FILE:
+        raise EnvFileError(f"{path} is longer than {LONGEST_FILE} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise EnvFileError(f"{path} is not UTF-8") from error
 
 
 def variable_of(content: str, key: str) -> str | None:

@@ -32,7 +32,7 @@ class ConfigurationError(OrchError):
 FileOpener = Callable[[Pod, str, str], Awaitable[str | None]]
 """Returns the content of a file in a volume of the pod, by the volume's name and the path in it; None for none.
 
-Raises ConfigurationError.
+Raises EnvFileError.
 """
 
 
@@ -115,7 +115,10 @@ async def _value_from(
 
 async def _from_file(pod: Pod, facts: Facts, reference: FileKeySelector) -> str | None:
     """Return the value of a key of a file of variables; None when it may be absent and is."""
-    content = await facts.files(pod, reference.volume_name, reference.path)
+    try:
+        content = await facts.files(pod, reference.volume_name, reference.path)
+    except EnvFileError as error:
+        raise ConfigurationError(f"couldn't parse env file: {error}") from error
     if content is None:
         if reference.optional:
             return None

@@ -5,6 +5,8 @@ Every step can be repeated, also by another agent process: what stands is kept.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from orch import telemetry
@@ -41,6 +43,12 @@ class PodSandboxes:
             message = f"Failed to create pod sandbox: {error}"
             self._host.outlet.event(pod, "", "Warning", "FailedCreatePodSandBox", message)
             raise SandboxError(message) from error
+
+    @staticmethod
+    def stands(sandbox: Sandbox) -> bool:
+        """Return whether the first process of a pod that shares its processes is still there."""
+        path = sandbox.shared.process_namespace
+        return not path or Path(path).exists()
 
     async def remove(self, pod: Pod) -> None:
         """Take the pod's sandbox away; nothing if there is none. Its files go with the pod's others."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from orch.objects.pods import Pod
 from orch_agent.network.sandbox import Sandbox
+from orch_agent.pods.env_files import read_beneath
 from orch_agent.pods.environment import Facts, expand, resolve
 from orch_agent.pods.host import PodHost
 from orch_agent.pods.naming import nodename_of
@@ -29,6 +32,7 @@ class Specifications:
             host_ip=host.host_ip,
             pod_ip=sandbox.address,
             allocatable=host.allocatable,
+            files=self._read,
             services=await host.services.variables(pod, may_be_unknown=is_static(pod)),
         )
         variables = await resolve(pod, container, facts, host.reader)
@@ -64,3 +68,8 @@ class Specifications:
             runs_to_completion=slot.role is Role.INIT,
             cgroup_parent=await host.groups.ensure(pod),
         )
+
+    async def _read(self, pod: Pod, volume: str, path: str) -> str | None:
+        """Return a file of a volume, None if either is not there. Raises EnvFileError."""
+        folder = self._host.volumes.path(pod.metadata.uid, volume)
+        return await asyncio.to_thread(read_beneath, folder, path) if folder is not None else None

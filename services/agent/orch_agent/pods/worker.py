@@ -295,7 +295,7 @@ class PodWorker:
             self._tell()
             await self._pause(min(left, wait))
             return
-        if self._sandbox is None:
+        if self._sandbox is None or not self._sandboxes.stands(self._sandbox):
             await self._make_sandbox()
             return
         if (changed := self._tenancy.decide()) is not None:
