@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import pytest
 from containerd_node import ContainerdNode
+from image_registry import HOST
 
 from orch.clock import SystemClock
 from orch.objects.pods import Container
@@ -107,12 +108,15 @@ class PodmanNode:
             socket=str(volatile / "podman.sock"),
             cgroup_parent=self.group,
             exec_memory=1,
+            registries_file=str(self.folder / "registries.conf"),
         )
         return PodmanService(settings, state, self.namespace, SystemClock())
 
     def start(self) -> None:
         subprocess.run(["ip", "netns", "add", self.namespace], check=True)
         subprocess.run(["ip", "-n", self.namespace, "link", "set", "lo", "up"], check=True)
+        insecure = f'[[registry]]\nlocation = "{HOST}"\ninsecure = true\n'
+        (self.folder / "registries.conf").write_text(insecure)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self.service.wait_ready(), self._loop).result(30)
         archive = self.folder / "image.tar"
