@@ -5,6 +5,7 @@ Follows k8s.io/kubernetes/pkg/controller/validatingadmissionpolicystatus.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Final
 
@@ -96,7 +97,7 @@ class PolicyStatus:
         except msgspec.MsgspecError as error:
             log.error("the policy %s cannot be read: %s", item.key.name, error)
             return
-        warnings = self._checker.warnings(policy)
+        warnings = await asyncio.to_thread(self._checker.warnings, policy)  # many kinds take a tenth of a second
         checked: Document = {"expressionWarnings": warnings} if warnings else {}
         document["status"] = {
             **section(document, "status"),

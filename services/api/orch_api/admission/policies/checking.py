@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from orch.objects.admissionregistration import Policy, Rule
 from orch_api.extensions.documents import CustomSchema
-from orch_api.extensions.expressions.admission import ExpressionError, Variable, Words, typed_problem
+from orch_api.extensions.expressions.admission import ExpressionError, TypedChecker, Variable, Words
 from orch_api.extensions.expressions.kinds import KindTypes
 from orch_api.registry import Registry, Resource
 from orch_api.schema import Schemas
@@ -29,22 +29,21 @@ class PolicyChecker:
 
     def warnings(self, policy: Policy) -> list[Document]:
         """Return the expressionWarnings of a policy; none when all is well."""
-        resources = self._resources(policy)
-        found: list[Document] = []
         spec = policy.spec
         variables = tuple(Variable(one.name, one.expression) for one in spec.variables)
         words = Words(variables, params=spec.param_kind is not None)
-        for index, one in enumerate(spec.validations):
-            for field, text in (("expression", one.expression), ("messageExpression", one.message_expression)):
-                warning = "\n".join(self._about(policy, resource, text, words) for resource in resources).strip("\n")
-                if text.strip() and warning:
-                    found.append({"fieldRef": f"spec.validations[{index}].{field}", "warning": warning})
-        return found
+        found: dict[str, list[str]] = {}
+        for resource in self._resources(policy):
+            checker = self._checker(policy, resource, words)
+            for index, one in enumerate(spec.validations):
+                for field, text in (("expression", one.expression), ("messageExpression", one.message_expression)):
+                    if text.strip() and (problem := _problem(checker, text)):
+                        told = found.setdefault(f"spec.validations[{index}].{field}", [])
+                        told.append(f"{resource.api_version}, Kind={resource.kind}: {problem}")
+        return [{"fieldRef": place, "warning": "\n".join(told)} for place, told in found.items()]
 
-    def _about(self, policy: Policy, resource: Resource, text: str, words: Words) -> str:
-        """Return what is wrong with an expression about one kind, "" when nothing is."""
-        if not text.strip():
-            return ""
+    def _checker(self, policy: Policy, resource: Resource, words: Words) -> TypedChecker:
+        """Return what checks expressions about one kind."""
         kinds = KindTypes(self._schemas.definitions)
         shown = self._type(kinds, resource)
         types: dict[str, Any] = {"object": shown, "oldObject": shown}
@@ -54,11 +53,7 @@ class PolicyChecker:
             params = self._registry.of_kind(group, version, kind.kind)
             if params is not None:
                 types["params"] = self._type(kinds, params)
-        try:
-            problem = typed_problem(text, words, kinds.pool(), types)
-        except ExpressionError as error:
-            problem = str(error)
-        return f"{resource.api_version}, Kind={resource.kind}: {problem}" if problem else ""
+        return TypedChecker(words, kinds.pool(), types)
 
     def _type(self, kinds: KindTypes, resource: Resource) -> Any:
         if isinstance(resource.schema, CustomSchema):
@@ -83,3 +78,10 @@ class PolicyChecker:
                     resource = self._registry.find(group, version, plural)
                     if resource is not None and resource.stored:
                         yield resource
+
+
+def _problem(checker: TypedChecker, text: str) -> str:
+    try:
+        return checker.problem(text)
+    except ExpressionError as error:
+        return str(error)

@@ -95,7 +95,8 @@ class WebhookCalls:
         except TimeoutError as error:
             raise _failed(hook, f'Post "{url}?timeout={seconds}s": context deadline exceeded') from error
         except (OSError, ValueError, ApiError) as error:
-            detail = str(error) or type(error).__name__
+            refused = isinstance(error, ConnectionRefusedError)
+            detail = "connect: connection refused" if refused else str(error) or type(error).__name__
             raise _failed(hook, f'Post "{url}?timeout={seconds}s": {detail}') from error
         if status >= 300:
             raise _failed(hook, _meaning(status, answer), status)

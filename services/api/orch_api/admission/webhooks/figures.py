@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 Kind = Literal["admit", "validating"]
 
@@ -22,12 +22,13 @@ REQUESTS: Final = Counter(
     "Questions to admission webhooks, by the code of what came of them",
     ("name", "type", "operation", "code", "rejected"),
 )
-REJECTIONS: Final = Counter(
+# Kubernetes' names of these two do not end in _total, which a Counter's always do.
+REJECTIONS: Final = Gauge(
     "apiserver_admission_webhook_rejection_count",
     "Requests that admission webhooks refused, or that were refused since one could not be asked",
     ("name", "type", "operation", "error_type", "rejection_code"),
 )
-FAIL_OPEN: Final = Counter(
+FAIL_OPEN: Final = Gauge(
     "apiserver_admission_webhook_fail_open_count", "Webhooks that failed and were left out", ("name", "type")
 )
 CONDITION_ERRORS: Final = Counter(

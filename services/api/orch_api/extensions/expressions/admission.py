@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 import msgspec
 from cel_expr_python import cel
 from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor_pool import DescriptorPool
 
 from orch.clock import rfc3339
 from orch_api.extensions.expressions.authorizing import AUTHORIZER, RESOURCE_CHECK, authorizing
@@ -58,6 +59,7 @@ _MESSAGES: Final[Mapping[str, Mapping[str, str]]] = {
         "options": "any",
     },
 }
+_STRUCT: Final = re.compile(r" not found in struct '[^']*'")
 _KEY_MISSING: Final = re.compile(r'Key not found in map : "?([^"]*)"?')
 
 Wanted = Literal["bool", "string", "string or null", "any", "Object", "list(JSONPatch)"]
@@ -163,20 +165,32 @@ def problem(text: str, words: Words, wanted: Wanted) -> str:
     try:
         compiled = _checking(words.params, words.authorizer).compile(composed)
     except RuntimeError as error:
-        return f"compilation failed: {detail(str(error), shift)}"
+        return f"compilation failed: {_told(error, shift)}"
     found = compiled.return_type().name()
     return "" if found.startswith(_ACCEPTED[wanted]) else f"must evaluate to {wanted}"
 
 
-def typed_problem(text: str, words: Words, pool: Any, types: Mapping[str, cel.Type]) -> str:
-    """Return what the checker says of an expression when the types of objects and parameters are known."""
-    composed, shift = _composed(text, words.variables)
-    declared = {**_declared(words.params, words.authorizer, _T.DYN), **types}
-    try:
-        _ = environment(pool, declared, _functions()).compile(composed)
-    except RuntimeError as error:
-        return detail(str(error), shift)
-    return ""
+def _told(error: RuntimeError, shift: int) -> str:
+    """Return the checker's message without the names that types have here alone."""
+    return _STRUCT.sub("", detail(str(error), shift))
+
+
+class TypedChecker:
+    """Checks expressions when the types of objects and parameters are known."""
+
+    def __init__(self, words: Words, pool: DescriptorPool, types: Mapping[str, cel.Type]) -> None:
+        declared = {**_declared(words.params, words.authorizer, _T.DYN), **types}
+        self._env = environment(pool, declared, _functions())
+        self._words = words
+
+    def problem(self, text: str) -> str:
+        """Return what the checker says of an expression, "" when nothing is wrong. Raises ExpressionError."""
+        composed, shift = _composed(text, self._words.variables)
+        try:
+            _ = self._env.compile(composed)
+        except RuntimeError as error:
+            return _told(error, shift)
+        return ""
 
 
 def _composed(text: str, variables: Sequence[Variable]) -> tuple[str, int]:
