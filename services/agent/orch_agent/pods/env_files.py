@@ -34,10 +34,12 @@ def read_beneath(folder: Path, path: str) -> str | None:
         raise EnvFileError(f"{path} cannot be opened: {error.strerror}") from error
     finally:
         os.close(root)
-    with open(found, "rb") as source:  # noqa: PTH123 - a descriptor
+    try:
         if not stat.S_ISREG(os.fstat(found).st_mode):
             raise EnvFileError(f"{path} is not a regular file")
-        data = source.read(LONGEST_FILE + 1)
+        data = os.read(found, LONGEST_FILE + 1)
+    finally:
+        os.close(found)
     if len(data) > LONGEST_FILE:
         raise EnvFileError(f"{path} is longer than {LONGEST_FILE} bytes")
     try:
