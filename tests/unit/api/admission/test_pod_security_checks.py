@@ -88,8 +88,8 @@ def test_a_plain_pod_is_baseline_and_not_restricted():
         (
             pod({"seLinuxOptions": {"type": "spc_t", "user": "u", "role": "r"}}),
             (
-                'seLinuxOptions (container "a" set forbidden securityContext.seLinuxOptions: type "spc_t"; user may not '
-                "be set; role may not be set)"
+                'seLinuxOptions (container "a" set forbidden securityContext.seLinuxOptions: type "spc_t"; '
+                "user may not be set; role may not be set)"
             ),
         ),
         (
@@ -140,8 +140,8 @@ def test_what_baseline_forbids(bad: dict[str, Any], problem: str):
                 "securityContext.allowPrivilegeEscalation=false), "
                 'unrestricted capabilities (container "i" must set securityContext.capabilities.drop=["ALL"]), '
                 'runAsNonRoot != true (pod or container "i" must set securityContext.runAsNonRoot=true), '
-                'seccompProfile (pod or container "i" must set securityContext.seccompProfile.type to "RuntimeDefault" or '
-                '"Localhost")'
+                'seccompProfile (pod or container "i" must set securityContext.seccompProfile.type to '
+                '"RuntimeDefault" or "Localhost")'
             ),
         ),
     ],

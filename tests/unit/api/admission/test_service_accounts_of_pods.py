@@ -102,18 +102,24 @@ async def test_and_not_for_longer(accounts, clock):
     [
         (
             {"volumes": [{"name": "v", "secret": {"secretName": "s"}}]},
-            'volume with secret.secretName="s" is not allowed because service account default does not reference that '
-            "secret",
+            (
+                'volume with secret.secretName="s" is not allowed because service account default does not '
+                "reference that secret"
+            ),
         ),
         (
             {"imagePullSecrets": [{"name": "known"}, {"name": "s"}]},
-            'imagePullSecrets[1].name="s" is not allowed because service account default does not reference that '
-            "imagePullSecret",
+            (
+                'imagePullSecrets[1].name="s" is not allowed because service account default does not reference that '
+                "imagePullSecret"
+            ),
         ),
         (
             {"initContainers": [{"name": "i", "image": "i", "envFrom": [{"secretRef": {"name": "s"}}]}]},
-            'init container i with envFrom referencing secret.secretName="s" is not allowed because service account '
-            "default does not reference that secret",
+            (
+                'init container i with envFrom referencing secret.secretName="s" is not allowed because '
+                "service account default does not reference that secret"
+            ),
         ),
     ],
 )
