@@ -1,4 +1,4 @@
-"""Measures everything, or the parts that are named: store, bus, engine, cluster, scheduling."""
+"""Measures everything, or the parts that are named: store, bus, engine, authorization, cluster, scheduling."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import sys
 
 import uvloop
 
-from benchmarks import bus, cluster, engine, scheduling, store
+from benchmarks import authorization, bus, cluster, engine, scheduling, store
 
 PARTS = {
     "store": store.main,
     "bus": lambda: uvloop.run(bus.with_server(bus.measure)),
     "engine": engine.main,
+    "authorization": authorization.main,
     "cluster": cluster.main,
     "scheduling": scheduling.main,
 }

@@ -156,6 +156,7 @@ def test_nothing_is_left_of_what_is_gone():
     feed.delete(RBAC, "rolebindings", "one", "b")
     feed.delete(RBAC, "clusterroles", "", "r")
     assert not index._roles
+    assert not index._absent
     assert not index._bindings
     assert not index._spaces
     assert index.generation == 4

@@ -7,7 +7,7 @@ many bindings in one place gets one table made of all of them, when it is first 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from orch.objects.rbac import Binding, PolicyRule, RoleRules, Subject
 from orch_api.auth.attributes import NO_OPINION, Attributes, Permitted, Verdict
 from orch_api.auth.identity import SERVICE_ACCOUNT_PREFIX, Caller
-from orch_api.auth.rbac.rules import Table, compiled, keys_of
+from orch_api.auth.rbac.rules import Key, Table, compiled, keys_of
 from orch_api.storage.cache import CacheEvent, ObjectCache
 
 log = logging.getLogger(__name__)
@@ -75,16 +75,16 @@ class _Grants:
         self._merged = None
         self._problems = None
 
-    def find(self, wanted: Attributes) -> str | None:
-        """Return by what the subject is permitted, None when it is not."""
+    def find(self, keys: Sequence[Key], wanted: Attributes) -> str | None:
+        """Return by what the subject is permitted, None when it is not; `keys` are those of what is wanted."""
         if len(self.by_binding) > _MANY:
             merged = self._merged
             if merged is None:
                 merged = self._merged = self._merge()
-            return _look(merged, wanted)
+            return _look(merged, keys, wanted)
         for grant in self.by_binding.values():
             table = grant.role.table
-            if table is not None and _look(table, wanted) is not None:
+            if table is not None and _look(table, keys, wanted) is not None:
                 return grant.origin
         return None
 
@@ -127,6 +127,8 @@ class RbacIndex:
         self.generation = 0
         self._changed: list[Callable[[], None]] = []
         self._roles: dict[Place, _Role] = {}
+        self._absent: set[Place] = set()
+        """The roles that do not exist, though bindings name them."""
         self._bindings: dict[tuple[bool, Place], _Held] = {}
         self._cluster = _Scope()
         self._spaces: dict[str, _Scope] = {}
@@ -143,11 +145,12 @@ class RbacIndex:
 
     def decide(self, caller: Caller, wanted: Attributes) -> Verdict:
         """Return whether the roles that the caller was given permit what is wanted."""
+        keys = keys_of(wanted.group, wanted.resource, wanted.subresource)
         for grants in self._grants(caller, wanted.namespace):
-            origin = grants.find(wanted)
+            origin = grants.find(keys, wanted)
             if origin is not None:
                 return Verdict("allow", f"RBAC: allowed by {origin}")
-        problems = self._problems(caller, wanted.namespace)
+        problems = self._problems(caller, wanted.namespace) if self._absent else ""
         return Verdict("none", f"RBAC: {problems}") if problems else NO_OPINION
 
     def permitted(self, caller: Caller, namespace: str) -> Permitted:
@@ -165,17 +168,14 @@ class RbacIndex:
         role = self._roles.get((namespace, name))
         return None if role is None or role.table is None else role.rules
 
-    def _grants(self, caller: Caller, namespace: str) -> Iterator[_Grants]:
-        scope: _Scope | None = self._cluster
-        while scope is not None:
-            grants = scope.users.get(caller.user)
-            if grants is not None:
-                yield grants
-            for group in caller.groups:
-                grants = scope.groups.get(group)
-                if grants is not None:
-                    yield grants
-            scope = self._spaces.get(namespace) if namespace and scope is self._cluster else None
+    def _grants(self, caller: Caller, namespace: str) -> list[_Grants]:
+        """Return what the caller's own names were given, for the whole cluster first."""
+        found: list[_Grants | None] = []
+        for scope in (self._cluster, self._spaces.get(namespace) if namespace else None):
+            if scope is not None:
+                found.append(scope.users.get(caller.user))
+                found += [scope.groups.get(group) for group in caller.groups]
+        return [one for one in found if one is not None]
 
     def _problems(self, caller: Caller, namespace: str) -> str:
         found: dict[str, None] = {}
@@ -199,6 +199,9 @@ class RbacIndex:
             except msgspec.MsgspecError as error:
                 _unreadable(event, error)
             role.table = compiled(role.rules)
+            self._absent.discard(place)
+        else:
+            self._absent.add(place)
         for grants in role.holders:
             grants.touch()
         self._let_go(role)
@@ -261,12 +264,14 @@ class RbacIndex:
         role = self._roles.get(place)
         if role is None:
             role = self._roles[place] = _Role(place)
+            self._absent.add(place)
         return role
 
     def _let_go(self, role: _Role) -> None:
         """Forget a role that neither exists nor is named."""
         if role.table is None and not role.holders:
             self._roles.pop(role.place, None)
+            self._absent.discard(role.place)
 
     def _tell(self) -> None:
         self.generation += 1
@@ -274,11 +279,11 @@ class RbacIndex:
             told()
 
 
-def _look(table: Table, wanted: Attributes) -> str | None:
+def _look(table: Table, keys: Sequence[Key], wanted: Attributes) -> str | None:
     """Return the origin of a permission."""
     if wanted.path is not None:
         return table.find_path(wanted.verb, wanted.path)
-    return table.find(keys_of(wanted.group, wanted.resource, wanted.subresource), wanted.verb, wanted.name)
+    return table.find(keys, wanted.verb, wanted.name)
 
 
 def _who(scope: _Scope, subject: Subject, namespace: str) -> tuple[dict[str, _Grants], str]:
