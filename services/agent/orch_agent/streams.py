@@ -177,7 +177,10 @@ class NodeStreams:
             raise ServiceUnavailableError(str(error)) from error
 
         async def end() -> Status:
-            return exit_status(await session.exit_code())
+            try:
+                return exit_status(await session.exit_code())
+            except ContainerError as error:  # some runtimes find out only now that there is no such command
+                return _failure(f"error executing command in container: {error}")
 
         await _converse(session, stream, wanted, end)
 

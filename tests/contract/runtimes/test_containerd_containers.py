@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,11 @@ def test_the_plug_in_is_installed_beside_others(tmp_path: Path) -> None:
 
 
 # -- containers --------------------------------------------------------------------------------------------------
+
+
+async def test_a_pod_on_the_nodes_network_has_the_nodes_name(lab: Any) -> None:
+    made = await lab.run(hostname="of-the-node", sandbox=SandboxSpec(host_processes=True, host_ipc=True))
+    assert await output(lab, made, "hostname") == socket.gethostname()
 
 
 async def test_limits_are_settings_of_the_control_group(lab: Any) -> None:

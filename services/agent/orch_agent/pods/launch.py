@@ -185,6 +185,8 @@ def _never_started(made: str, spec: ContainerSpec, problem: str, now: datetime) 
         identity=spec.identity,
         state=State.EXITED,
         image=spec.image,
+        image_id=spec.found.id if spec.found is not None else "",
+        image_ref=spec.found.ref if spec.found is not None else "",
         exit_code=START_ERROR_CODE,
         reason="StartError",
         message=problem,

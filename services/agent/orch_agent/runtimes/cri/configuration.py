@@ -80,7 +80,8 @@ def sandbox_config(
         metadata=api_pb2.PodSandboxMetadata(
             name=identity.pod, namespace=identity.namespace, uid=identity.uid, attempt=attempt
         ),
-        hostname=spec.hostname,
+        # A pod on the node's network has the node's name, which nobody may set for it.
+        hostname=spec.hostname if spec.network_namespace else "",
         log_directory=log_directory,
         labels=sandbox_labels(identity),
         annotations={ANNOTATION_NETWORK: spec.network_namespace} if spec.network_namespace else {},

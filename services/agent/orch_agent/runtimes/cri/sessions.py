@@ -26,6 +26,8 @@ _OPEN_TIMEOUT: Final = 30.0
 _END_TIMEOUT: Final = 30.0
 _SUCCESS: Final = "Success"
 _EXIT_CODE: Final = "ExitCode"
+_WRAPPED: Final = "Internal error occurred: error executing command in container: "
+"""What a runtime's streaming server, which is kubelet's, says before its own words, and what we say ourselves."""
 
 
 class CriSession:
@@ -156,7 +158,7 @@ class CriExec(CriSession):
         for cause in verdict.details.causes if isinstance(verdict.details, StatusDetails) else ():
             if cause.reason == _EXIT_CODE and cause.message.isdecimal():
                 return int(cause.message)
-        raise ContainerError(verdict.message or "the command failed")
+        raise ContainerError(verdict.message.removeprefix(_WRAPPED) or "the command failed")
 
     async def kill(self) -> None:
         """Kill the command's first process: CRI has no call for that, and a command outlives its streams."""
