@@ -89,6 +89,11 @@ class Governed:
         """Create a policy and a binding of it."""
         await self.put(policy, binding(policy, *actions, **spec))
 
+    async def unbind(self, kind: str, name: str) -> None:
+        """Delete a binding; `kind` is "validating" or "mutating"."""
+        await self.http("DELETE", f"{ROOT}/{kind}admissionpolicybindings/{name}")
+        await self.memory.core.cache.catch_up()
+
     async def refused(self, document: dict[str, Any]) -> str:
         """Return why an object of admissionregistration cannot be created."""
         kind = document["kind"].lower()

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from policies import MAPS, MERGE, Governed, applied, binding, mutating, patched, rule, validating
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -71,28 +70,30 @@ async def test_parameters_by_name_and_by_selector(api: Governed) -> None:
     assert (await api.make("s", secrets)).json["metadata"]["labels"] == {"first": "", "second": ""}
 
 
-@pytest.mark.parametrize(
-    ("reference", "problem"),
-    [
-        (
-            {"name": "gone", "parameterNotFoundAction": "Deny"},
-            "no params found for policy binding with `Deny` parameterNotFoundAction",
-        ),
-        ({"name": "gone", "parameterNotFoundAction": "Allow"}, ""),
-        ({"name": "limit", "namespace": "default", "parameterNotFoundAction": "Deny"}, "failed expression"),
-    ],
-)
-async def test_parameters_that_are_not_there(api: Governed, reference: Any, problem: str) -> None:
+REFERENCES: Any = [
+    (
+        {"name": "gone", "parameterNotFoundAction": "Deny"},
+        "no params found for policy binding with `Deny` parameterNotFoundAction",
+    ),
+    ({"name": "gone", "parameterNotFoundAction": "Allow"}, ""),
+    ({"name": "limit", "namespace": "default", "parameterNotFoundAction": "Deny"}, "failed expression"),
+]
+
+
+async def test_parameters_that_are_not_there(api: Governed) -> None:
     await api.make("limit", data={"most": "0"})
     kind = {"apiVersion": "v1", "kind": "ConfigMap"}
     check = "object.data.size() <= int(params.data.most)"
     policy = validating("p", check, paramKind=kind, rules=[rule("secrets")])
-    await api.put(policy, binding(policy, paramRef=reference))
-    answer = await api.make("s", "/api/v1/namespaces/default/secrets", data={"a": "Yg=="})
-    if not problem:
-        assert answer.status == 201
-    else:
-        assert problem in answer.json["message"]
+    await api.put(policy)
+    for index, (reference, problem) in enumerate(REFERENCES):
+        await api.put(binding(policy, name=f"b{index}", paramRef=reference))
+        answer = await api.make("s", "/api/v1/namespaces/default/secrets", data={"a": "Yg=="})
+        if not problem:
+            assert answer.status == 201
+        else:
+            assert problem in answer.json["message"]
+        await api.unbind("validating", f"b{index}")
 
 
 async def test_an_unknown_kind_of_parameters(api: Governed) -> None:
@@ -104,32 +105,33 @@ async def test_an_unknown_kind_of_parameters(api: Governed) -> None:
     assert message.endswith(f"denied request: failed to configure binding: paramKind kind `{shown}` not known")
 
 
-@pytest.mark.parametrize(
-    ("mutation", "problem"),
-    [
-        (applied("Object{spec: Object.spec{nodeSelector: {'a': object.nothing}}}"), "no such key: nothing"),
-        (
-            applied("Object{spec: Object.spec{activeDeadlineSeconds: 1, containerz: 1}}"),
-            "failed to convert patch object to typed object: .spec.containerz: field not declared in schema",
-        ),
-        (
-            applied("Object{spec: Object.spec{containers: [Object.spec.containers{name: 'c', args: ['a']}]}}"),
-            "may not mutate atomic arrays, maps or structs: .spec.containers[0].args",
-        ),
-        (applied("Object{metadata: Object.metadata{name: 'other'}}"), "metadata.name may not be changed"),
-        (patched("[JSONPatch{op: 'remove', path: '/spec/nothing'}]"), "JSON Patch: "),
-    ],
-)
-async def test_a_mutation_that_fails_refuses_the_request(api: Governed, mutation: Any, problem: str) -> None:
-    await api.bound(mutating("p", mutation, rules=[rule("pods", "", "v1", "CREATE")]))
-    answer = await api.http("POST", PODS, pod())
-    assert (answer.status, answer.json["reason"]) == (403, "Invalid")
-    assert answer.json["message"].startswith("policy 'p' with binding 'p' denied request: ")
-    assert problem in answer.json["message"]
-    path = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies/p"
-    await api.http("PATCH", path, {"spec": {"failurePolicy": "Ignore"}}, **MERGE)
-    await api.memory.core.cache.catch_up()
-    assert (await api.http("POST", PODS, pod())).status == 201
+FAILING: Any = [
+    (applied("Object{spec: Object.spec{nodeSelector: {'a': object.nothing}}}"), "no such key: nothing"),
+    (
+        applied("Object{spec: Object.spec{activeDeadlineSeconds: 1, containerz: 1}}"),
+        "failed to convert patch object to typed object: .spec.containerz: field not declared in schema",
+    ),
+    (
+        applied("Object{spec: Object.spec{containers: [Object.spec.containers{name: 'c', args: ['a']}]}}"),
+        "may not mutate atomic arrays, maps or structs: .spec.containers[0].args",
+    ),
+    (applied("Object{metadata: Object.metadata{name: 'other'}}"), "metadata.name may not be changed"),
+    (patched("[JSONPatch{op: 'remove', path: '/spec/nothing'}]"), "JSON Patch: "),
+]
+
+
+async def test_a_mutation_that_fails_refuses_the_request(api: Governed) -> None:
+    for index, (mutation, problem) in enumerate(FAILING):
+        name = f"p{index}"
+        await api.bound(mutating(name, mutation, rules=[rule("pods", "", "v1", "CREATE")]))
+        answer = await api.http("POST", PODS, pod())
+        assert (answer.status, answer.json["reason"]) == (403, "Invalid")
+        assert answer.json["message"].startswith(f"policy '{name}' with binding '{name}' denied request: ")
+        assert problem in answer.json["message"]
+        path = f"/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies/{name}"
+        await api.http("PATCH", path, {"spec": {"failurePolicy": "Ignore"}}, **MERGE)
+        await api.memory.core.cache.catch_up()
+        assert (await api.http("POST", PODS, pod(f"free{index}"))).status == 201
 
 
 async def test_updates_and_scales(api: Governed) -> None:

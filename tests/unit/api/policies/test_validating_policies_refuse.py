@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from definitions import DEFINITIONS, definition, version
 from policies import MAPS, MERGE, ROOT, Governed, binding, rule, validating
 
@@ -31,24 +30,27 @@ async def test_a_request_that_breaks_a_policy_is_refused_in_its_words(api: Gover
     assert (await api.http("DELETE", f"{MAPS}/few")).status == 200, "the rule names no DELETE"
 
 
-@pytest.mark.parametrize(
-    ("validation", "message", "code", "reason"),
-    [
-        ({"message": " too many "}, "too many", 422, "Invalid"),
-        ({"reason": "Forbidden", "message": "no"}, "no", 403, "Forbidden"),
-        ({"reason": "RequestEntityTooLarge", "message": "no"}, "no", 413, "RequestEntityTooLarge"),
-        ({"reason": "Unauthorized", "message": "no"}, "no", 401, "Unauthorized"),
-        ({"messageExpression": "'not ' + request.name", "message": "x"}, "not a", 422, "Invalid"),
-        ({"messageExpression": "'two\\nlines'", "message": "plain"}, "plain", 422, "Invalid"),
-        ({"messageExpression": "'x' + object.nothing", "message": "plain"}, "plain", 422, "Invalid"),
-        ({"messageExpression": "'  '"}, "failed expression: false", 422, "Invalid"),
-    ],
-)
-async def test_what_is_said(api: Governed, validation: Any, message: str, code: int, reason: str) -> None:
-    await api.bound(validating("p", validations=[{"expression": "false", **validation}]))
-    answer = await api.make()
-    assert (answer.status, answer.json["reason"]) == (code, reason)
-    assert answer.json["message"] == f'configmaps "a" is forbidden: {BY}{message}'
+SAID: Any = [
+    ({"message": " too many "}, "too many", 422, "Invalid"),
+    ({"reason": "Forbidden", "message": "no"}, "no", 403, "Forbidden"),
+    ({"reason": "RequestEntityTooLarge", "message": "no"}, "no", 413, "RequestEntityTooLarge"),
+    ({"reason": "Unauthorized", "message": "no"}, "no", 401, "Unauthorized"),
+    ({"messageExpression": "'not ' + request.name", "message": "x"}, "not a", 422, "Invalid"),
+    ({"messageExpression": "'two\\nlines'", "message": "plain"}, "plain", 422, "Invalid"),
+    ({"messageExpression": "'x' + object.nothing", "message": "plain"}, "plain", 422, "Invalid"),
+    ({"messageExpression": "'  '"}, "failed expression: false", 422, "Invalid"),
+]
+
+
+async def test_what_is_said(api: Governed) -> None:
+    for index, (validation, message, code, reason) in enumerate(SAID):
+        name = f"p{index}"
+        await api.bound(validating(name, validations=[{"expression": "false", **validation}]))
+        answer = await api.make()
+        assert (answer.status, answer.json["reason"]) == (code, reason)
+        by = f"ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: "
+        assert answer.json["message"] == f'configmaps "a" is forbidden: {by}{message}'
+        await api.unbind("validating", name)
 
 
 async def test_a_policy_without_binding_does_nothing_and_one_without_policy_neither(api: Governed) -> None:
@@ -59,8 +61,7 @@ async def test_a_policy_without_binding_does_nothing_and_one_without_policy_neit
     assert (await api.make("b")).status == 201
     await api.put(binding(policy))
     assert (await api.make("c")).status == 422
-    await api.http("DELETE", f"{ROOT}/validatingadmissionpolicybindings/p")
-    await api.memory.core.cache.catch_up()
+    await api.unbind("validating", "p")
     assert (await api.make("c")).status == 201
 
 
@@ -127,8 +128,7 @@ async def test_selectors_rules_and_exclusions(api: Governed) -> None:
     assert free.status == 201
     labels = {"labels": {"guarded": "yes"}}
     assert (await api.http("PATCH", f"{namespaces}/default", {"metadata": labels}, **MERGE)).status == 422, "itself"
-    await api.http("DELETE", f"{ROOT}/validatingadmissionpolicybindings/p")
-    await api.memory.core.cache.catch_up()
+    await api.unbind("validating", "p")
     assert (await api.http("PATCH", f"{namespaces}/default", {"metadata": labels}, **MERGE)).status == 200
     await api.put(binding(validating("p")))
     assert (await api.make()).status == 422
