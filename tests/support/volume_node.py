@@ -119,6 +119,7 @@ class VolumeNode:
         self.api = Api(self.clock)
         self.kernel = WrittenMounts()
         self.events: list[str] = []
+        self.news: list[str] = []
         self.woken: list[str] = []
         self.layers: Mapping[str, Sequence[str]] = {}
         self.allocatable: Mapping[str, str] = {"cpu": "4", "memory": "1Gi"}
@@ -132,8 +133,15 @@ class VolumeNode:
         return self.volumes
 
     def event(self, pod: Pod, container: str, kind: str, reason: str, message: str) -> None:
-        assert (container, kind, reason) == ("", "Warning", "FailedMount")
-        self.events.append(message)
+        assert container == ""
+        if kind == "Normal":
+            self.news.append(message)
+        else:
+            assert reason == "FailedMount"
+            self.events.append(message)
+
+    async def find_image(self, image: str) -> FoundImage | None:
+        return FoundImage(image, image) if image in self.layers else None
 
     async def ensure(self, pod: Pod, container: Any, tell: Any) -> FoundImage:
         tell("Normal", "Pulling", f'Pulling image "{container.image}"')

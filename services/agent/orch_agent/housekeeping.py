@@ -89,7 +89,7 @@ class Housekeeping:
             volumes=host.volumes.usage,
             pods=pods.uids,
         )
-        self._collector = ImageCollector(host.runtime, settings.images, clock)
+        self._collector = ImageCollector(host.runtime, settings.images, clock, host.volumes.images)
         room = Room(host.runtime, self._collector)
         self.evictor = Evictor(self._name, settings.eviction, self.meter, pods, room, events, clock)
         self._next_collection = clock.monotonic() + settings.images.interval

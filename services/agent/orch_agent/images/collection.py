@@ -6,7 +6,8 @@ Source: k8s.io/kubernetes/pkg/kubelet/images/image_gc_manager.go.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -58,12 +59,19 @@ class _Record(msgspec.Struct):
 
 
 class ImageCollector:
-    """The images of one node."""
+    """The images of one node. `shown` returns the ids of those that volumes show, which count as used."""
 
-    def __init__(self, runtime: Runtime, settings: ImageSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: ImageSettings,
+        clock: Clock,
+        shown: Callable[[], AbstractSet[str]] = frozenset,
+    ) -> None:
         self._runtime = runtime
         self._settings = settings
         self._clock = clock
+        self._shown = shown
         self._records: dict[str, _Record] = {}
         self.images: Sequence[StoredImage] = ()
 
@@ -71,7 +79,7 @@ class ImageCollector:
         """Look which images there are and which are used; return those that are not. Raises OrchError."""
         now = self._clock.now()
         images = {image.id: image for image in await self._runtime.images()}
-        used = {info.image_id for info in await self._runtime.containers()}
+        used = {info.image_id for info in await self._runtime.containers()} | self._shown()
         self._records = {each: self._records.get(each) or _Record(now) for each in images}
         for each in used & self._records.keys():
             self._records[each].used = now

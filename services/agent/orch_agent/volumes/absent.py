@@ -30,6 +30,10 @@ class Volumes(Protocol):
         """Return where a volume of the pod is, None while it is not set up."""
         ...
 
+    def images(self) -> frozenset[str]:
+        """Return the ids of the images that volumes show, which must stay."""
+        ...
+
     async def remove(self, uid: str) -> None:
         """Remove a pod's volumes; nothing if there are none. Raises VolumeError."""
         ...
@@ -62,6 +66,10 @@ class NoVolumes:
     def path(self, uid: str, volume: str) -> Path | None:
         """Have no volume."""
         _ = uid, volume
+
+    def images(self) -> frozenset[str]:
+        """Show no image."""
+        return frozenset()
 
     async def remove(self, uid: str) -> None:
         """Have nothing to remove."""

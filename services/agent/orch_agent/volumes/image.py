@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from orch.objects.pods import Container, Pod
 from orch.objects.volumes import ImageSource, Volume
 from orch_agent.pods.pull_secrets import Tell
-from orch_agent.runtimes.protocol import FoundImage, ImageError
+from orch_agent.runtimes.protocol import ContainerError, FoundImage, ImageError
 from orch_agent.volumes.mounts import Mounts
-from orch_agent.volumes.protocol import Ready, VolumeError, in_thread
+from orch_agent.volumes.protocol import Outlet, Ready, VolumeError, in_thread
 
 
 class ImageStore(Protocol):
@@ -19,6 +19,14 @@ class ImageStore(Protocol):
 
     async def ensure(self, pod: Pod, container: Container, tell: Tell) -> FoundImage:
         """Have the image of a container by its pull policy. Raises ImageError."""
+        ...
+
+
+class ImageFinder(Protocol):
+    """A runtime that knows its images."""
+
+    async def find_image(self, image: str) -> FoundImage | None:
+        """Return an image that is on the node. Raises ImageError."""
         ...
 
 
@@ -37,8 +45,9 @@ class ImageVolumes:
     name = "kubernetes.io/image"
     volatile = False
 
-    def __init__(self, store: ImageStore, runtime: object, mounts: Mounts) -> None:
+    def __init__(self, store: ImageStore, runtime: ImageFinder, mounts: Mounts, outlet: Outlet) -> None:
         self._store = store
+        self._outlet = outlet
         self._runtime = runtime
         self._mounts = mounts
 
@@ -49,20 +58,25 @@ class ImageVolumes:
     async def set_up(self, pod: Pod, volume: Volume, folder: Path) -> Ready:
         """Have the image, and show its layers as one folder."""
         source = volume.image or ImageSource()
-        if await in_thread(self._mounts.below, folder):
-            return Ready(path=folder, read_only=True)
         wanted = Container(name=volume.name, image=source.reference, image_pull_policy=source.pull_policy)
+
+        def tell(kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+            self._outlet.event(pod, "", kind, reason, message)
+
         try:
-            await self._store.ensure(pod, wanted, _say_nothing)
+            if await in_thread(self._mounts.below, folder):
+                there = await self._runtime.find_image(source.reference)
+                return Ready(path=folder, read_only=True, image_id=there.id if there is not None else "")
+            found = await self._store.ensure(pod, wanted, tell)
             if not isinstance(self._runtime, LayeredImages):
-                return Ready(path=folder, read_only=True, image=source.reference)
+                return Ready(path=folder, read_only=True, image=source.reference, image_id=found.id)
             layers = await self._runtime.image_layers(source.reference)
-        except ImageError as error:
+        except (ContainerError, ImageError) as error:
             raise VolumeError(str(error)) from error
         if not layers:
             raise VolumeError(f"the layers of image {source.reference} are not kept as folders that can be mounted")
         await in_thread(self._show, folder, layers)
-        return Ready(path=folder, read_only=True)
+        return Ready(path=folder, read_only=True, image_id=found.id)
 
     async def tear_down(self, folder: Path) -> None:
         """Nothing but the mount is there."""
@@ -73,7 +87,3 @@ class ImageVolumes:
             self._mounts.overlay(folder, layers)
         except OSError as error:
             raise VolumeError(f"{error.strerror or error}: {folder}") from error
-
-
-def _say_nothing(kind: str, reason: str, message: str) -> None:
-    """Record no event: what is wrong is told of the volume."""

@@ -11,11 +11,11 @@ from orch_agent.volumes.config_map import ConfigMapVolumes
 from orch_agent.volumes.downward_api import DownwardVolumes
 from orch_agent.volumes.empty_dir import EmptyDirVolumes
 from orch_agent.volumes.host_path import HostPathVolumes
-from orch_agent.volumes.image import ImageStore, ImageVolumes
+from orch_agent.volumes.image import ImageFinder, ImageStore, ImageVolumes
 from orch_agent.volumes.mounts import Mounts
 from orch_agent.volumes.objects import ReferredObjects
 from orch_agent.volumes.projected import ProjectedVolumes
-from orch_agent.volumes.protocol import NodeFacts, VolumePlugin
+from orch_agent.volumes.protocol import NodeFacts, Outlet, VolumePlugin
 from orch_agent.volumes.secret import SecretVolumes
 from orch_agent.volumes.tokens import TokenIssuer, Tokens
 from orch_agent.volumes.trust_bundles import BundleReader, TrustBundles
@@ -29,8 +29,9 @@ def all_kinds(
     client: ApiClient,
     objects: ReferredObjects,
     images: ImageStore,
-    runtime: object,
+    runtime: ImageFinder,
     mounts: Mounts,
+    outlet: Outlet,
     facts: NodeFacts,
     clock: Clock,
 ) -> tuple[VolumePlugin, ...]:
@@ -42,6 +43,6 @@ def all_kinds(
         SecretVolumes(objects, clock),
         DownwardVolumes(facts, clock),
         ProjectedVolumes(objects, Tokens(client, clock), TrustBundles(client, clock), facts, clock),
-        ImageVolumes(images, runtime, mounts),
+        ImageVolumes(images, runtime, mounts, outlet),
         ClaimVolumes(client),
     )

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final
 
 from prometheus_client import Counter, Gauge
 
@@ -25,6 +25,7 @@ from orch_agent.volumes.container_mounts import ContainerMounts
 from orch_agent.volumes.mounts import Mounts, remove_tree
 from orch_agent.volumes.objects import ReferredObjects
 from orch_agent.volumes.protocol import (
+    Outlet,
     Ready,
     Reference,
     UnprocessedError,
@@ -53,14 +54,6 @@ _PATIENCE: Final = timedelta(seconds=123)
 _RENEWALS: Final = 8
 _IDLE: Final = 60.0
 _VOLUMES: Final = "volumes"
-
-
-class Outlet(Protocol):
-    """Where it is told that a volume cannot be had."""
-
-    def event(self, pod: Pod, container: str, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
-        """Record an event about the pod."""
-        ...
 
 
 class _Held:
@@ -163,6 +156,10 @@ class NodeVolumes:
         volumes = self._pods.get(uid)
         held = None if volumes is None else volumes.held.get(volume)
         return None if held is None or held.ready is None else held.ready.path
+
+    def images(self) -> frozenset[str]:
+        """Return the ids of the images that volumes show, which must stay."""
+        return frozenset(held.ready.image_id for _, held in self._everything() if held.ready and held.ready.image_id)
 
     async def remove(self, uid: str) -> None:
         """Tear everything down that is there of the pod, by what lies in its folders."""

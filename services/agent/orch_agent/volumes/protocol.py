@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Literal, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -39,13 +39,15 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     """A volume that is set up.
 
     `path` is what containers see. `read_only`: they see it so, whatever their mounts say. At `stale_at` it is to be set
-    up anew, if not an object that it refers to changes before. With `image` the runtime mounts that by itself instead.
+    up anew, if not an object that it refers to changes before. `image_id` is the image that it shows; with `image` the
+    runtime mounts that by itself.
     """
 
     path: Path
     read_only: bool = False
     stale_at: datetime | None = None
     image: str = ""
+    image_id: str = ""
 
 
 def references_of(namespace: str, volume: Volume) -> frozenset[Reference]:
@@ -101,6 +103,14 @@ class VolumePlugin(Protocol):
 
         What is mounted below the folder is unmounted and the folder removed by who calls. Raises VolumeError.
         """
+        ...
+
+
+class Outlet(Protocol):
+    """Where it is told what becomes of a pod's volumes."""
+
+    def event(self, pod: Pod, container: str, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        """Record an event about the pod."""
         ...
 
 

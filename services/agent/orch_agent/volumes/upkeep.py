@@ -20,12 +20,12 @@ from orch.bus import rpc, subjects
 from orch.bus.protocol import Bus
 from orch.clock import Clock
 from orch.errors import ApiError, BusError, UnavailableError
-from orch_agent.volumes.image import ImageStore
+from orch_agent.volumes.image import ImageFinder, ImageStore
 from orch_agent.volumes.kinds import ApiClient, all_kinds
 from orch_agent.volumes.mounts import Mounts
-from orch_agent.volumes.node import NodeVolumes, Outlet
+from orch_agent.volumes.node import NodeVolumes
 from orch_agent.volumes.objects import ReferredObjects
-from orch_agent.volumes.protocol import NodeFacts, Reference
+from orch_agent.volumes.protocol import NodeFacts, Outlet, Reference
 from orch_pb.v1 import rpc_pb2
 from orch_pb.v1.node_pb2 import ObjectsChanged
 
@@ -54,7 +54,7 @@ class NodeParts(Protocol):
         ...
 
     @property
-    def runtime(self) -> object:
+    def runtime(self) -> ImageFinder:
         """What runs the containers."""
         ...
 
@@ -78,7 +78,7 @@ def volumes_of(parts: NodeParts, folder: Path, client: ApiClient, mounts: Mounts
     """Return the volumes of a node, kept under `folder`."""
     objects = ReferredObjects(client)
     facts = NodeFacts(allocatable=parts.allocatable)
-    plugins = all_kinds(client, objects, parts.images, parts.runtime, mounts, facts, parts.clock)
+    plugins = all_kinds(client, objects, parts.images, parts.runtime, mounts, parts.outlet, facts, parts.clock)
     return NodeVolumes(folder, plugins, objects, mounts, parts.outlet, parts.clock)
 
 

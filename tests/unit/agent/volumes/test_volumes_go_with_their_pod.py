@@ -41,11 +41,12 @@ async def test_nothing_is_left(node: VolumeNode, tmp_path: Path) -> None:
     memory = node.folder / "memory"
     kinds = sorted(what.split(" ")[0] for what, _ in node.kernel.made)
     assert kinds == ["overlay", "rw", "tmpfs", "tmpfs"]
+    assert (node.volumes.images(), node.news) == ({"tools:1"}, ['Pulling image "tools:1"'])
     await node.volumes.remove("u1")
     assert [target for _, target in node.kernel.made] == [memory]
     assert (list(memory.iterdir()), list((node.folder / "disk").iterdir())) == ([], [])
     assert (host / "kept").is_dir()
-    assert (node.volumes.followed(), await node.volumes.usage("u1")) == ({}, ())
+    assert (node.volumes.followed(), await node.volumes.usage("u1"), node.volumes.images()) == ({}, (), frozenset())
     await node.volumes.remove("u1")
 
 
@@ -55,10 +56,13 @@ async def test_another_process_finds_what_is_there(node: VolumeNode, tmp_path: P
     volumes = node.started_again()
     assert await volumes.owners() == ["u1"]
     pod = node.pod(
-        {"name": "memory", "emptyDir": {"medium": "Memory"}}, {"name": "keys", "secret": {"secretName": "keys"}}
+        {"name": "memory", "emptyDir": {"medium": "Memory"}},
+        {"name": "keys", "secret": {"secretName": "keys"}},
+        {"name": "tools", "image": {"reference": "tools:1"}},
     )
     assert await volumes.prepare(pod) is None
     assert node.kernel.made == made  # nothing is mounted twice
+    assert volumes.images() == {"tools:1"}
     await node.started_again().remove("u1")
     assert await node.volumes.owners() == []
 
@@ -128,6 +132,8 @@ async def test_what_a_container_sees(node: VolumeNode) -> None:
 async def test_images_that_the_runtime_mounts_are_left_to_it(node: VolumeNode) -> None:
     class Plain:
         """A runtime that shows nobody its layers."""
+
+        find_image = node.find_image
 
     node.runtime = Plain()  # type: ignore[assignment] - a runtime as the volumes see it
     node.started_again()
