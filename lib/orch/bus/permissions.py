@@ -14,7 +14,9 @@ Three rules carry the security of the bus:
 
 A node answers requests through `allow_responses`: once for each request that it received. The frames of a stream
 (logs, exec) are many, so they go to a part of the caller's inbox that is set aside for this node:
-`_INBOX.<caller>.nodes.<node>.>` (subjects.stream_inbox). It can reach no other inbox.
+`_INBOX.<caller>.nodes.<node>.>` (subjects.stream_inbox). It can reach no other inbox. Services name instead whose
+inboxes they answer to: with `allow_responses` the server remembers every message that it delivers, as each of a
+stream's could be answered, for two minutes. At thousands a second that took gigabytes of its memory.
 
 What NATS cannot forbid: whoever may create a consumer may name any subject for its deliveries. A node could have its
 own pods' ObjectEvents delivered on a foreign subject, not with content of its choice. orch.bus.rpc therefore takes
@@ -103,7 +105,6 @@ def api() -> Permissions:
             *_micro_service(subjects.API_SERVICE),
             subjects.service_subject(subjects.API_SERVICE, ">"),
         ),
-        responses=True,
     )
 
 
@@ -177,12 +178,12 @@ def fleet() -> Permissions:
             subjects.METRICS_OF_ALL,
             subjects.rpc_subject(FLEET, ">"),
             "_INBOX.*.nodes.>",
+            *_own_inbox(API),
             jetstream.create_consumer(subjects.NODES.name, "*", subjects.NODE_PODS_OF_ALL),
             jetstream.flow_control(subjects.NODES.name),
             *_reads_services(),
         ),
         subscribe=(*_own_inbox(FLEET), subjects.node_rpc_requests(">")),
-        responses=True,
     )
 
 
@@ -262,7 +263,8 @@ def _service(user: str, service: str, component: str, *, reads: Iterable[str]) -
             subjects.decisions_of(component),
             *(jetstream.create_consumer(subjects.OBJECTS.name, "*", subject) for subject in reads),
             jetstream.flow_control(subjects.OBJECTS.name),
+            *_own_inbox(ADMIN),
+            *_own_inbox(API),
         ),
         subscribe=(*_own_inbox(user), *_micro_service(service), subjects.service_subject(service, ">")),
-        responses=True,
     )
