@@ -25,7 +25,7 @@ class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True):
     identity: str = ""
     leader_election: bool = True
     lease_ttl: Duration = 5.0
-    workers: int = 10
+    workers: int = 32
     resync_period: Duration = 30.0
     node_grace_period: Duration = 5.0
     horizontal_pod_autoscaling: bool = True
