@@ -221,7 +221,8 @@ class NodeVolumes:
         moments = [held.due for _, held in self._everything() if held.ready is not None and held.due is not None]
         seconds = min([_IDLE, *((moment - now).total_seconds() for moment in moments)])
         alarm = asyncio.ensure_future(self._clock.sleep(max(seconds, 0.01)))
-        alarm.add_done_callback(lambda _: self._changed.set())
+        # Not when it is cancelled below: what woke this pause would then wake the next one, and so on for ever.
+        alarm.add_done_callback(lambda rung: rung.cancelled() or self._changed.set())
         try:
             await self._changed.wait()
         finally:
