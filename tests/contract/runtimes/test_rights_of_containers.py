@@ -177,17 +177,30 @@ async def test_namespaces_of_the_node(lab: Any) -> None:
 async def test_containers_of_a_pod_share_memory_and_processes(lab: Any, podman_node: Any, tmp_path: Path) -> None:
     namespaces = PodNamespaces(podman_node.volatile / "shared")
     sysctls = (("kernel.shm_rmid_forced", "1"),)
-    shared, made = await namespaces.ensure(lab.uid, SandboxSpec(shares_processes=True, sysctls=sysctls), "")
+    wanted = SandboxSpec(shares_processes=True, sysctls=sysctls)
+    shared, made = await namespaces.ensure(lab.uid, wanted, lab.namespace)
     assert made
     try:
-        again, made_again = await namespaces.ensure(lab.uid, SandboxSpec(shares_processes=True, sysctls=sysctls), "")
+        again, made_again = await namespaces.ensure(lab.uid, wanted, lab.namespace)
         assert (again, made_again) == (shared, False)
         first = await lab.run("first", sandbox=shared, command=("sh", "-c", "echo here > /dev/shm/note; sleep 100"))
         pid_one = "cat /proc/1/cmdline; cat /dev/shm/note; cat /proc/sys/kernel/shm_rmid_forced; cat /proc/*/cmdline"
         seen = await said(lab, f"sleep 0.3; {pid_one}", sandbox=shared)
-        assert seen.startswith("/pause")
+        assert seen.startswith("/pause\x00")
         assert "here\n1" in seen
         assert "sleep\x00100" in seen
+        nosy = "ls /proc/1/root; grep -E 'CapPrm|NoNewPrivs|Uid' /proc/1/status; ls -l /proc/1/ns/net /proc/self/ns/net"
+        found = await said(
+            lab, nosy, sandbox=shared, capabilities_added=("SYS_PTRACE",), network_namespace=lab.namespace
+        )
+        lines = found.splitlines()
+        assert lines[0] == "pause"
+        assert "CapPrm:\t0000000000000000" in found
+        assert "NoNewPrivs:\t1" in found
+        assert "Uid:\t65535" in found
+        assert lines[-1].partition("->")[2] == lines[-2].partition("->")[2]
+        orphan = "(sleep 0.1 &); sleep 0.5; cat /proc/[0-9]*/stat | grep ' Z ' ; true"
+        assert await said(lab, orphan, sandbox=shared) == ""
         await lab.runtime.remove(first)
     finally:
         await namespaces.remove(lab.uid)

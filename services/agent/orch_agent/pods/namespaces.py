@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import select
 import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
@@ -23,24 +21,16 @@ from typing import Final
 import msgspec
 
 from orch.errors import OrchError
+from orch_agent.pods.pause import CLONE_NEWIPC, CLONE_NEWNET, PauseError, enter, start, unshare
 from orch_agent.runtimes.cgroups import GroupError, Hierarchy
 from orch_agent.runtimes.protocol import SandboxSpec
 from orch_agent.volumes.kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, unmount
 
-_CLONE_NEWIPC: Final = 0x0800_0000
-_CLONE_NEWPID: Final = 0x2000_0000
-_CLONE_NEWNET: Final = 0x4000_0000
 _SHARED_MEMORY_SIZE: Final = "64m"
 _SYSCTLS: Final = Path("/proc/sys")
 _NETWORK: Final = "net."
 _AS_PATH: Final = str.maketrans("./", "/.")
-_REAPERS: Final = ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit")
-_PAUSE: Final = "/pause"
-"""What the first process of a pod is called, as in Kubernetes."""
-_SHELL_THAT_REAPS: Final = "trap '' TERM INT HUP; while :; do sleep 86400 & wait $!; done"
 _END_TIMEOUT: Final = 5.0
-
-_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class NamespaceError(OrchError):
@@ -63,7 +53,7 @@ class PodNamespaces:
             return wanted, False
         try:
             return await asyncio.to_thread(self._ensure, self._folder / uid, wanted, network, group)
-        except (OSError, GroupError) as error:
+        except (OSError, GroupError, PauseError) as error:
             raise NamespaceError(f"namespaces of the pod: {error}") from error
 
     async def remove(self, uid: str) -> None:
@@ -96,7 +86,9 @@ class PodNamespaces:
                 ipc.touch()
                 _in_thread(lambda: _make_ipc(ipc, wanted.sysctls))
             if wanted.shares_processes:
-                _in_thread(lambda: _start_pause(pause))
+                own_ipc = "" if wanted.host_ipc else str(ipc)
+                _in_thread(lambda: _start_pause(folder, network, own_ipc))
+                _note_start(pause)
                 if group:
                     Hierarchy().add(group, _process(pause))
             # The marker comes last: its presence is what says that all the rest is there.
@@ -133,7 +125,7 @@ def _make_memory(path: Path) -> None:
 
 
 def _make_ipc(path: Path, sysctls: Sequence[tuple[str, str]]) -> None:
-    _call(_libc.unshare, _CLONE_NEWIPC)
+    unshare(CLONE_NEWIPC)
     _set(sysctls, "", in_network=False)
     mount("/proc/thread-self/ns/ipc", path, flags=MS_BIND)
 
@@ -146,11 +138,7 @@ def _set(sysctls: Sequence[tuple[str, str]], network: str, *, in_network: bool) 
     if in_network:
         if not network:
             raise NamespaceError(f"sysctl {chosen[0][0]} cannot be set in the node's own network")
-        entrance = os.open(network, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _call(_libc.setns, entrance, _CLONE_NEWNET)
-        finally:
-            os.close(entrance)
+        enter(network, CLONE_NEWNET)
     for name, value in chosen:
         path = PurePath(name.translate(_AS_PATH))
         if path.is_absolute() or ".." in path.parts:
@@ -161,25 +149,19 @@ def _set(sysctls: Sequence[tuple[str, str]], network: str, *, in_network: bool) 
             raise NamespaceError(f"sysctl {name} cannot be set to {value!r}: {error.strerror}") from error
 
 
-def _start_pause(pid_file: Path) -> None:
-    """Start the first process of a new process namespace. This thread's children are in that from now on."""
-    _call(_libc.unshare, _CLONE_NEWPID)
-    reaper = next((each for each in _REAPERS if Path(each).exists()), "")
-    program, arguments = (reaper, (_PAUSE, "-P")) if reaper else ("/bin/sh", (_PAUSE, "-c", _SHELL_THAT_REAPS))
-    nothing = subprocess.DEVNULL
-    process = subprocess.Popen(
-        arguments,
-        executable=program,
-        stdin=nothing,
-        stdout=nothing,
-        stderr=nothing,
-        cwd="/",
-        env={},
-        start_new_session=True,
-    )
-    pid_file.write_text(f"{process.pid} {_started(process.pid)}")
-    # It shall outlive this process: whoever finds it is not its parent, and this is no error here either.
-    process.returncode = 0
+def _start_pause(folder: Path, network: str, ipc: str) -> None:
+    root, pid_file = folder / "root", folder / "pause.pid"
+    root.mkdir()
+    # Opened before: the thread has no way to it afterwards.
+    with pid_file.open("w") as note:
+        pid = start(root, network, ipc)
+        note.write(str(pid))
+
+
+def _note_start(pid_file: Path) -> None:
+    """Add to a process's id when it was started, which tells it from a later one with the same id."""
+    pid = int(pid_file.read_text())
+    pid_file.write_text(f"{pid} {_started(pid)}")
 
 
 def _process(pid_file: Path) -> int:
@@ -188,7 +170,18 @@ def _process(pid_file: Path) -> int:
         pid, _, started = pid_file.read_text().partition(" ")
     except FileNotFoundError:
         return 0
-    return int(pid) if pid.isdecimal() and started and _started(int(pid)) == started else 0
+    if not pid.isdecimal():
+        return 0
+    # An agent that was killed at once did not come to say when it started: then its name tells.
+    same = _started(int(pid)) == started if started else _is_pause(int(pid))
+    return int(pid) if same else 0
+
+
+def _is_pause(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() == b"/pause\0"
+    except OSError:
+        return False
 
 
 def _started(pid: int) -> str:
@@ -243,9 +236,3 @@ def _is_mounted(path: Path) -> bool:
     """Return whether something is mounted at `path` itself."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     return any(line.split(" ")[4] == str(path) for line in lines)
-
-
-def _call(function: Callable[..., int], *arguments: int) -> None:
-    if function(*arguments):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
