@@ -37,7 +37,7 @@ class Limits(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     api_version: Literal["eventratelimit.admission.k8s.io/v1alpha1"]
     kind: Literal["Configuration"]
-    limits: Annotated[tuple[Limit, ...], msgspec.Meta(min_length=1)]
+    limits: tuple[Limit, ...]
 
 
 class _Buckets:
@@ -72,6 +72,8 @@ class EventRateLimit(Plugin):
         if not given.present:
             raise given.missing(self.name)
         limits = given.read(Limits).limits
+        if not limits:
+            raise given.refuse("limits", "must not be empty")
         self._limits: list[tuple[LimitType, _Buckets]] = [(limit.type, _Buckets(limit, clock)) for limit in limits]
 
     async def validate(self, request: Request) -> None:
