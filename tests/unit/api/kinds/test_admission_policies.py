@@ -11,7 +11,7 @@ def policy(**spec):
 
 
 def mutating(**spec):
-    made = policy(reinvocationPolicy="Never", mutations=[{"patchType": "JSONPatch", "jsonPatch": {"expression": "x"}}])
+    made = policy(reinvocationPolicy="Never", mutations=[{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}])
     del made["spec"]["validations"]
     made["spec"].update(spec)
     return made
@@ -67,7 +67,7 @@ def test_defaults(created):
             ['variables[0].name: Invalid value: "in": name is not a valid CEL identifier'],
         ),
         (
-            {"auditAnnotations": [{"key": "k", "valueExpression": "x"}] * 2},
+            {"auditAnnotations": [{"key": "k", "valueExpression": "null"}] * 2},
             ['auditAnnotations[1].key: Duplicate value: "k"'],
         ),
     ],
