@@ -37,9 +37,10 @@ HEARTBEATS: Final = StreamSpec(
 )
 
 METRICS: Final = StreamSpec(
-    name="METRICS", subjects=("orch.metrics.*",), storage="memory", max_per_subject=3, max_age=600
+    name="METRICS", subjects=("orch.metrics.*",), storage="memory", max_per_subject=1, max_age=600
 )
-"""What each node and its pods use, every second while that changes."""
+"""What each node and its pods use, every second while that changes. The newest of each is all that is kept: with three,
+the server looks for the second through all messages of all nodes each time it drops the first."""
 
 DECISIONS: Final = StreamSpec(
     name="DECISIONS", subjects=("orch.decisions.>",), max_per_subject=5, max_age=3600, max_bytes=128 * _MIB
