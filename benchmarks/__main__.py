@@ -1,4 +1,4 @@
-"""Measures everything, or the parts that are named: store, bus, engine, authorization, cluster, scheduling."""
+"""Measures everything, or the parts that are named: store, bus, engine, authorization, cluster, scheduling, fleet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import uvloop
 
-from benchmarks import authorization, bus, cluster, engine, scheduling, store
+from benchmarks import authorization, bus, cluster, engine, fleet, scheduling, store
 
 PARTS = {
     "store": store.main,
@@ -17,6 +17,7 @@ PARTS = {
     "authorization": authorization.main,
     "cluster": cluster.main,
     "scheduling": scheduling.main,
+    "fleet": fleet.main,
 }
 
 
