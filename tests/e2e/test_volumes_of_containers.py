@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from local_cluster import LocalCluster
-from manifests import NGINX, config_map, container, pod, secret
+from manifests import BUSYBOX, config_map, container, pod, secret
 from space import Space
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(240)]
@@ -59,13 +59,13 @@ def test_folders_of_the_pod_the_node_and_an_image(space: Space, tmp_path: Path) 
             {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
             {"name": "host", "hostPath": {"path": str(tmp_path), "type": "Directory"}},
             {"name": "made", "hostPath": {"path": str(tmp_path / "made"), "type": "DirectoryOrCreate"}},
-            {"name": "image", "image": {"reference": NGINX, "pullPolicy": "IfNotPresent"}},
+            {"name": "image", "image": {"reference": BUSYBOX, "pullPolicy": "IfNotPresent"}},
             mounts=[
                 {"name": "disk", "mountPath": "/part", "subPathExpr": "logs/$(NAME)"},
                 {"name": "host", "mountPath": "/one", "subPath": "file"},
                 {"name": "host", "mountPath": "/sealed", "readOnly": True, "recursiveReadOnly": "Enabled"},
                 {"name": "disk", "mountPath": "/spread", "mountPropagation": "HostToContainer"},
-                {"name": "image", "mountPath": "/programs", "subPath": "usr/bin"},
+                {"name": "image", "mountPath": "/programs", "subPath": "bin"},
             ],
             env=[{"name": "NAME", "value": "web"}],
             script=f"echo mine > /part/log; {FOREVER}",
@@ -79,11 +79,10 @@ def test_folders_of_the_pod_the_node_and_an_image(space: Space, tmp_path: Path) 
     refused(space, "sh", "-c", "head -c 2000000 /dev/zero > /memory/big")
     assert seen(space, "stat -c %s /memory/big") == str(1 << 20)
     assert (tmp_path / "made").is_dir()
-    assert "nginx" in seen(space, "ls /image/usr/sbin")
-    assert "env" in seen(space, "ls /programs")
-    for place in ("/sealed", "/image"):
-        assert "Read-only file system" in refused(space, "touch", f"{place}/x")
-    assert "Permission denied" in refused(space, "/programs/env")
+    assert "busybox" in seen(space, "ls /image/bin")
+    options = {line.split()[1]: line.split()[3].split(",") for line in seen(space, "cat /proc/mounts").splitlines()}
+    assert ["ro" in options[place] for place in ("/sealed", "/image", "/programs", "/one")] == [True, True, True, False]
+    assert "ermission denied" in refused(space, "/programs/busybox", "true")
 
 
 def test_a_part_of_a_volume_leads_nowhere_else(space: Space, tmp_path: Path) -> None:
@@ -105,6 +104,7 @@ def test_objects_as_files_follow_their_objects(space: Space, podman: LocalCluste
             {"name": "keys", "secret": {"secretName": "keys", "defaultMode": 0o400}},
             {"name": "me", "downwardAPI": {"items": items}},
             mounts=[{"name": "settings", "mountPath": "/fixed", "subPath": "colour"}],
+            tolerations=[{"operator": "Exists"}],  # on a busy machine the node may be missed while its agent starts
         ),
     )
     space.running("web")

@@ -214,7 +214,11 @@ class NodeVolumes:
         async with free, volumes.lock:
             if self._pods.get(volumes.pod.metadata.uid) is volumes:
                 _RENEWED.inc()
-                await self._set_up(volumes, held)
+                try:
+                    await self._set_up(volumes, held)
+                except Exception:  # noqa: BLE001 - a mistake about one volume must not end the others; logged and retried
+                    _LOG.exception("volume %s of pod %s", held.spec.name, volumes.pod.metadata.name)
+                    held.due = self._clock.now() + timedelta(seconds=_LONGEST_RETRY)
 
     async def _pause(self) -> None:
         now = self._clock.now()

@@ -147,6 +147,8 @@ class VolumeUpkeep:
         reply = await rpc.call(self._bus, "versions", request, rpc_pb2.VersionsReply)
         if reply.status:
             raise ApiError.decode(reply.status)
+        if len(reply.revisions) != len(known):
+            raise BusError(f"the api answered {len(reply.revisions)} versions for {len(known)} objects")
         for (reference, held), version in zip(known, reply.revisions, strict=True):
             if version > held or (held and not version):
                 _MISSED.inc()

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
 from volume_node import VolumeNode, files_below
 
 from orch.bus import rpc, subjects
@@ -210,3 +212,26 @@ async def test_a_bundle_of_trust_is_looked_up_again(node: VolumeNode) -> None:
         node.api.put("clustertrustbundles", "roots", namespace="", spec={"trustBundle": two + one})
         await node.clock.advance(60)
         await until(node, lambda: (path / "named.pem").read_text() == one + two)
+
+
+async def test_a_mistake_about_one_volume_leaves_the_others(node: VolumeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.api.config_map("app", colour="blue")
+    node.api.config_map("bad", colour="blue")
+    bad = {"name": "bad", "configMap": {"name": "bad"}}
+    pod = node.pod(SETTINGS, bad)
+    path, broken = await node.shown(pod, "settings"), await node.shown(pod, "bad")
+    get = node.api.get
+
+    async def mistaken(kind: Any, namespace: str, name: str) -> Any:
+        if name == "bad":
+            raise ZeroDivisionError
+        return await get(kind, namespace, name)
+
+    monkeypatch.setattr(node.api, "get", mistaken)
+    async with kept(node):
+        changed(node, "bad", node.api.config_map("bad", colour="green"))
+        changed(node, "app", node.api.config_map("app", colour="green"))
+        await until(node, lambda: files_below(path) == {"colour": "green"})
+        changed(node, "app", node.api.config_map("app", colour="red"))
+        await until(node, lambda: files_below(path) == {"colour": "red"})
+    assert files_below(broken) == {"colour": "blue"}
