@@ -12,11 +12,12 @@ from orch_agent.node import NodeSettings
 def configuration_of(node: NodeSettings, capacity: Mapping[str, str], config: AgentConfig) -> dict[str, Any]:
     """Return the KubeletConfiguration (kubelet.config.k8s.io/v1beta1) that a kubelet with these settings would have."""
     pods, eviction, images = config.pods, config.eviction, config.images
+    parent = config.cri.cgroup_parent if config.runtime == "cri" else config.podman.cgroup_parent
     return {
         "kind": "KubeletConfiguration",
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": config.podman.cgroup_parent or f"/orch-{node.name}",
+        "cgroupRoot": parent or f"/orch-{node.name}",
         "cgroupsPerQOS": True,
         "cpuCFSQuota": True,
         "cpuCFSQuotaPeriod": "100ms",
