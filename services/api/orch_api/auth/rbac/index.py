@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 GROUP: Final = "rbac.authorization.k8s.io"
 UNREADABLE: Final = Counter("orch_rbac_unreadable", "Roles and bindings that could not be read and permit nothing")
 
-_MANY: Final = 8
+_MANY: Final = 2
 """Bindings of one subject in one place past which they share a table."""
 
 _rules_of = msgspec.json.Decoder(RoleRules).decode
