@@ -72,13 +72,14 @@ class Guard:
         found = [host] if literal is not None else await self._resolve(host, port)
         if self._everything:
             return list(dict.fromkeys(found))[:_MAX_ADDRESSES]
+        closed = await self._closed(port)
         checked: list[str] = []
         for one in dict.fromkeys(found):
             address = _parsed(one)
             if address is None:
                 raise OSError(f"lookup {host}: {one!r} is no address")
             address = _plain(address)
-            if problem := self._problem(address, port):
+            if problem := self._problem(address, port, closed):
                 REFUSED.labels(problem).inc()
                 named = "" if literal is not None else f" ({host})"
                 raise RefusedAddressError(
@@ -89,9 +90,26 @@ class Guard:
             raise OSError(f"lookup {host}: no such host")
         return checked[:_MAX_ADDRESSES]
 
-    def _problem(self, address: Address, port: int) -> str:
+    async def _closed(self, port: int) -> frozenset[str]:
+        """Return at which addresses the control plane has a port; those of its names are looked up each time."""
+        if port not in self._protected_ports:
+            return frozenset()
+        found: set[str] = set()
+        for host, number in self._protected:
+            if number != port:
+                continue
+            literal = _parsed(host)
+            if literal is not None:
+                found.add(str(_plain(literal)))
+                continue
+            with contextlib.suppress(OSError):  # a name that means nothing now keeps nothing closed
+                some = [_parsed(one) for one in await self._resolve(host, port)]
+                found.update(str(_plain(one)) for one in some if one is not None)
+        return frozenset(found)
+
+    def _problem(self, address: Address, port: int, closed: frozenset[str]) -> str:
         """Return what is at an address that may not be reached, "" for one that may."""
-        if port in self._protected_ports and self._is_protected(address, port):
+        if port in self._protected_ports and (str(address) in closed or _is_own(address)):
             return "" if self._allows(address, port, exactly=True) else "a port of the control plane"
         kind = kind_of_address(address)
         return "" if not kind or self._allows(address, port, exactly=False) else kind
@@ -103,9 +121,6 @@ class Guard:
             and address in one.network
             for one in self._allowed
         )
-
-    def _is_protected(self, address: Address, port: int) -> bool:
-        return (str(address), port) in self._protected or _is_own(address)
 
 
 def kind_of_address(address: Address) -> str:

@@ -18,7 +18,7 @@ from orch_api.extensions.https import Request, ask, trust
 from orch_api.extensions.outgoing import OPEN, Guard, RefusedAddressError, guard, kind_of_address
 
 CLOSED = guard((), ("https://127.0.0.1:2379", "tls://127.0.0.1:4222", "10.0.0.9:6443"))
-LOCAL = guard(("127.0.0.0/8", "::1/128"), ("https://127.0.0.1:2379", "tls://nats.example.com:4222"))
+LOCAL = guard(("127.0.0.0/8", "::1/128"), ("https://127.0.0.1:2379", "tls://127.0.0.1:4222"))
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,20 @@ async def test_ports_of_the_control_plane_stay_closed_where_loopback_is_open() -
     assert await exactly.addresses("127.0.0.1", 2379) == ["127.0.0.1"]
     with pytest.raises(RefusedAddressError):
         await exactly.addresses("127.0.0.1", 2380)
+
+
+async def test_the_control_plane_is_closed_by_its_names_too() -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        if host == "gone.example.com":
+            raise OSError("no such host")
+        return ["10.0.0.7"]
+
+    closed = Guard((), (("etcd.example.com", 2379), ("gone.example.com", 2379)), resolve=resolve)
+    for host in ("etcd.example.com", "alias.example.com", "10.0.0.7", "::ffff:10.0.0.7"):
+        with pytest.raises(RefusedAddressError, match="a port of the control plane"):
+            await closed.addresses(host, 2379)
+    assert await closed.addresses("10.0.0.8", 2379) == ["10.0.0.8"]
+    assert await closed.addresses("alias.example.com", 443) == ["10.0.0.7"]
 
 
 async def test_metadata_can_be_allowed_by_name_only() -> None:
