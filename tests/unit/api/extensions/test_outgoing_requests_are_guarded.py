@@ -141,7 +141,7 @@ async def test_names_that_cannot_be_resolved() -> None:
     async def resolve(host: str, port: int) -> Sequence[str]:
         return []
 
-    with pytest.raises(OSError, match="lookup nothing.example.com: no such host"):
+    with pytest.raises(OSError, match=r"lookup nothing\.example\.com: no such host"):
         await Guard(resolve=resolve).addresses("nothing.example.com", 80)
     assert await OPEN.addresses("127.0.0.1", 80) == ["127.0.0.1"]
 
@@ -160,6 +160,7 @@ def test_old_versions_of_tls_are_not_spoken() -> None:
 
 async def test_connections_are_kept_and_made_anew_when_the_server_left(tmp_path: Path) -> None:
     files = certificates.make(tmp_path, "h")
+    trusted = trust(certificate_of(files))
     clock = ManualClock()
     connections = Connections(clock)
 
@@ -171,7 +172,7 @@ async def test_connections_are_kept_and_made_anew_when_the_server_left(tmp_path:
             host="127.0.0.1",
             port=port,
             server_name="127.0.0.1",
-            tls=trust(Path(files.ca).read_text()),
+            tls=trusted,
             guard=LOCAL,
             headers=((b"host", b"h"),),
         )
@@ -179,6 +180,10 @@ async def test_connections_are_kept_and_made_anew_when_the_server_left(tmp_path:
             assert await connections.ask(request, 1 << 20) == (200, b'{"path": "/"}')
         with pytest.raises(ValueError, match="the answer is longer than 5 bytes"):
             await connections.ask(request, 5)
+
+
+def certificate_of(files: certificates.Files) -> str:
+    return Path(files.ca).read_text()
 
 
 class Keeping:

@@ -1,5 +1,6 @@
 """The image policy: patterns, digests, cosign's signatures in a registry, and the record of what was refused."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -214,6 +215,72 @@ async def test_registries_that_do_not_answer_as_they_should(registry: Registry) 
     closed = Guard()
     assert "a loopback address may not be reached" in await judged(signed(registry, closed), image)
     assert await judged(signed(registry, closed, whenUnreachable="Allow"), image) == ""
+
+
+class PlainRegistry:
+    """A registry over plain HTTP that wants a token of its own and keeps blobs at another path."""
+
+    def __init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.port = 0
+        self.asked: list[str] = []
+        self.elsewhere = ""
+
+    @property
+    def name(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        target = head.split(" ")[1]
+        self.asked.append(target)
+        status, headers, body = self._answer(target, "authorization: bearer t" in head.lower())
+        writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: {len(body)}\r\n{headers}\r\n".encode() + body)
+        await writer.drain()
+        writer.close()
+
+    def _answer(self, target: str, shown: bool) -> tuple[int, str, bytes]:
+        payload = {
+            "critical": {"type": "cosign container image signature", "image": {"docker-manifest-digest": DIGEST}}
+        }
+        content = json.dumps(payload).encode()
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        signature = base64.b64encode(self.key.sign(content, ec.ECDSA(SHA256()))).decode()
+        kind = "application/vnd.dev.cosign.simplesigning.v1+json"
+        layer = {"mediaType": kind, "digest": digest, "annotations": {"dev.cosignproject.cosign/signature": signature}}
+        if target.startswith("/token"):
+            return 200, "", b'{"token": "t"}'
+        if target == "/kept":
+            return (400, "", b"") if shown else (200, "", content)
+        if not shown:
+            realm = f'www-authenticate: Bearer realm="http://{self.name}/token",service="s",scope="x"\r\n'
+            return 401, realm, b""
+        if target.endswith(".sig"):
+            return 200, "", json.dumps({"layers": [layer]}).encode()
+        return 307, f"location: {self.elsewhere or f'http://{self.name}/kept'}\r\n", b""
+
+
+async def test_a_registry_that_wants_a_token_and_keeps_blobs_elsewhere() -> None:
+    registry = PlainRegistry()
+    server = await asyncio.start_server(registry, "127.0.0.1", 0)
+    registry.port = server.sockets[0].getsockname()[1]
+    pem = registry.key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    rule = {"images": ["**"], "keys": [{"pem": pem.decode()}]}
+    content = {"rules": [rule], "registries": {registry.name: {"plainHTTP": True}}}
+    image = f"{registry.name}/team/app@{DIGEST}"
+    assert await judged(ImagePolicies(policy(content), LOCAL, ManualClock()), image) == ""
+    assert registry.asked[1].startswith("/token?service=s&scope=repository%3Ateam%2Fapp%3Apull")
+    assert registry.asked[-1] == "/kept", "where no credentials are shown"
+    for elsewhere, problem in (
+        ("http://169.254.169.254/latest", "a link-local address may not be reached"),
+        ("ftp://127.0.0.1/x", "it redirects to a place without TLS"),
+    ):
+        registry.elsewhere = elsewhere
+        assert problem in await judged(ImagePolicies(policy(content), LOCAL, ManualClock()), image)
+    server.close()
+    await asyncio.sleep(0)
 
 
 class Kept:
