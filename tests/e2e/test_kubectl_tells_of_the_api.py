@@ -94,6 +94,38 @@ def test_who_may_do_what(space: Space) -> None:
     assert [rule["verbs"] for rule in space.get("role", "reader")["rules"]] == [["get"], ["list"]]
 
 
+def test_rights_that_roles_give(space: Space) -> None:
+    def may(*question: str) -> bool:
+        code, said = space.code("auth", "can-i", *question, "--as=ann", "--as-group=staff")
+        assert (code, said) in ((0, "yes\n"), (1, "no\n"))
+        return code == 0
+
+    assert not may("get", "pods/used")
+    space.kubectl("create", "role", "one-pod", "--verb=get,delete", "--resource=pods,pods/log", "--resource-name=used")
+    space.kubectl("create", "rolebinding", "one-pod", "--role=one-pod", "--group=staff")
+    assert may("get", "pods/used")
+    assert may("get", "pods/used", "--subresource=log")
+    assert not may("get", "pods/other")
+    assert not may("deletecollection", "pods")
+    space.kubectl("create", "rolebinding", "sees", "--clusterrole=view", "--user=ann")
+    assert may("list", "deployments.apps")
+    assert not may("get", "secrets")
+    assert not may("list", "deployments.apps", "--all-namespaces")
+    listed = space.kubectl("auth", "can-i", "--list", "--as=ann", "--as-group=staff")
+    assert re.search(r"\npods +\[\] +\[used\] +\[get delete\]\n", listed)
+    refused = space.kubectl("get", "secrets", "--as=ann", check=False)
+    cannot = 'User "ann" cannot list resource "secrets" in API group "" in the namespace "tells"'
+    assert refused == f"Error from server (Forbidden): secrets is forbidden: {cannot}\n"
+    granted = ("create", "rolebinding", "more", "--clusterrole=edit", "--user=ann")
+    assert "cannot create resource" in space.kubectl(*granted, "--as=ann", check=False)
+    space.kubectl("create", "rolebinding", "admins", "--clusterrole=admin", "--user=ann")
+    assert space.kubectl(*granted, "--as=ann") == "rolebinding.rbac.authorization.k8s.io/more created\n"
+    everything = ("create", "rolebinding", "all", "--clusterrole=cluster-admin", "--user=ann")
+    told = space.kubectl(*everything, "--as=ann", check=False)
+    assert "is attempting to grant RBAC permissions not currently held:" in told
+    assert '{APIGroups:["*"], Resources:["*"], Verbs:["*"]}' in told
+
+
 def test_the_cluster_itself(space: Space) -> None:
     told = space.kubectl("cluster-info")
     assert f"Kubernetes control plane is running at https://127.0.0.1:{space.cluster.port}\n" in told

@@ -74,6 +74,6 @@ def test_a_node_reads_its_own_pods_secrets_alone(podman: LocalCluster) -> None:
     assert 'User "system:node:node-1" cannot get resource "secrets"' in answer.body["message"]
     assert node("GET", SECRETS).status == 403
     assert node("GET", "/api/v1/nodes/node-2").status == 403
-    assert node("PATCH", "/api/v1/nodes/node-1", {}, content_type="application/merge-patch+json").status == 403
+    assert node("PATCH", "/api/v1/nodes/node-2", {}, content_type="application/merge-patch+json").status == 403
     podman.kubectl("delete", "pod/reader-of-near", "pod/reader-of-far", "secret/near", "secret/far")
     podman.wait(lambda: node("GET", f"{SECRETS}/near").status == 403, what="the right ends with the pod")
