@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, MutableMapping
+from functools import partial
 from typing import Any, Final, cast
 
 from litestar import Litestar, MediaType, Request, Response, get  # pyright: ignore[reportUnknownVariableType]
@@ -30,7 +31,7 @@ from orch_api.http import openapi_protobuf
 from orch_api.http.audit import Auditor, Entry
 from orch_api.http.audit_policy import Attributes
 from orch_api.http.care import NOBODY
-from orch_api.http.credentials import presented
+from orch_api.http.credentials import asked, presented
 from orch_api.http.discovery import Discovery, server_version
 from orch_api.http.document import Document
 from orch_api.http.exchange import NOT_CACHED, Exchange, Header, Receive, Scope, Send, audit_id
@@ -244,7 +245,7 @@ class Site:
         known: Caller | None = scope.get(_CALLER)
         if known is None:
             known = await self._authenticator.identify(presented(scope))
-        caller = await assumed(known, request.scope["headers"], self._authorizer)
+        caller = await assumed(known, scope["headers"], self._authorizer, partial(asked, scope))
         await self._authorizer.permit_path(caller, request.method.lower(), request.scope["path"])
 
     async def _check(self, health: Health, request: AnyRequest, name: str) -> Response[str]:

@@ -5,6 +5,8 @@ It is plain ASGI rather than a route a resource: the registry decides what exist
 
 from __future__ import annotations
 
+from functools import partial
+
 from opentelemetry.trace import SpanKind
 
 from orch import telemetry
@@ -16,7 +18,7 @@ from orch_api.auth.impersonation import assumed
 from orch_api.extensions.follower import DefinitionFollower
 from orch_api.http.aggregation import Aggregation
 from orch_api.http.care import NOBODY, Care
-from orch_api.http.credentials import presented
+from orch_api.http.credentials import asked, presented
 from orch_api.http.discovery import Discovery
 from orch_api.http.exchange import Disconnected, Exchange, Header, Receive, Scope, Send
 from orch_api.http.media import accepted
@@ -129,7 +131,7 @@ class ObjectsApplication:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             known = await self._authenticator.identify(presented(scope, take_authorization(scope)))
-            caller = await assumed(known, scope["headers"], self._authorizer)
+            caller = await assumed(known, scope["headers"], self._authorizer, partial(asked, scope))
             target, resource = self.resolve(scope["path"])
             query = parse_query(scope["query_string"])
             if verb_of("GET", target, query) == "watch":
@@ -150,7 +152,7 @@ class ObjectsApplication:
     async def caller(self, exchange: Exchange) -> Caller:
         """Return as whom the request is to be served. Raises UnauthorizedError and ForbiddenError."""
         known = await self._authenticator.identify(presented(exchange.scope))
-        return await assumed(known, exchange.scope["headers"], self._authorizer)
+        return await assumed(known, exchange.scope["headers"], self._authorizer, partial(asked, exchange.scope))
 
     def resolve(self, path: str) -> tuple[Target, Resource]:
         """Return what a path names. Raises NotFoundError when nothing is served there."""

@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 from asgi import Connection
 
+from orch.errors import ForbiddenError
+from orch_api.auth.attributes import Attributes
+from orch_api.auth.identity import Caller
+from orch_api.auth.impersonation import assumed
+
 PODS = "/api/v1/namespaces/default/pods"
 WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 JANE = {"impersonate_user": "jane"}
@@ -43,10 +48,21 @@ async def test_the_identity_is_put_together_as_kubernetes_does(http: Any) -> Non
 @pytest.mark.parametrize(
     ("headers", "problem"),
     [
-        (JANE, 'users "jane" is forbidden: User "bob" cannot impersonate resource "users" in API group "" '),
+        (
+            JANE,
+            'pods is forbidden: User "bob" cannot impersonate-on:user-info:list resource "pods" in API group ',
+        ),
         (
             {"impersonate_user": "system:serviceaccount:a:b"},
-            'serviceaccounts "b" is forbidden: User "bob" cannot impersonate resource "serviceaccounts" in API group ',
+            'pods is forbidden: User "bob" cannot impersonate-on:serviceaccount:list resource "pods" in API group ',
+        ),
+        (
+            {"impersonate_user": "system:node:n"},
+            'pods is forbidden: User "bob" cannot impersonate-on:arbitrary-node:list resource "pods" in API group ',
+        ),
+        (
+            {"impersonate_user": "system:node:n", "impersonate_group": "system:nodes"},
+            'users "system:node:n" is forbidden: User "bob" cannot impersonate resource "users" in API group ',
         ),
     ],
 )
@@ -61,3 +77,106 @@ async def test_nobody_is_impersonated_without_a_user(http: Any) -> None:
     refused = await http("GET", PODS, impersonate_group="dev")
     assert refused.status == 400
     assert refused.json["message"] == "requested [impersonate-group] without impersonating a user"
+
+
+async def test_groups_that_are_added(http: Any, permit: Any) -> None:
+    review = ("create", "authentication.k8s.io", "selfsubjectreviews")
+    await permit("jane", review)
+    await permit("system:anonymous", review)
+    nobody = {**JANE, "impersonate_group": "system:unauthenticated"}
+    assert (await who(http, **nobody))["groups"] == ["system:unauthenticated"]
+    assert (await who(http, impersonate_user="system:anonymous"))["groups"] == ["system:unauthenticated"]
+
+
+async def test_names_that_are_no_text_are_refused(app: Any, http: Any) -> None:
+    scope = http.scope("GET", PODS, {})
+    scope["headers"] = [(b"impersonate-user", b"j\xffne")]
+    statuses: list[int] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status", 0))
+
+    await app(scope, receive, send)
+    assert statuses[0] == 400
+
+
+@pytest.fixture
+def permit(http: Any) -> Any:
+    """Permit a user something by a ClusterRole."""
+
+    async def create(user: str, *rules: tuple[str, str, str]) -> None:
+        group = "rbac.authorization.k8s.io"
+        made = [{"verbs": [verb], "apiGroups": [of], "resources": [resource]} for verb, of, resource in rules]
+        role = {"metadata": {"name": user}, "rules": made}
+        ref = {"apiGroup": group, "kind": "ClusterRole", "name": user}
+        subject = {"apiGroup": group, "kind": "User", "name": user}
+        binding = {"metadata": {"name": user}, "roleRef": ref, "subjects": [subject]}
+        for plural, document in (("clusterroles", role), ("clusterrolebindings", binding)):
+            answer = await http("POST", f"/apis/{group}/v1/{plural}", document)
+            assert answer.status == 201, answer.body
+
+    return create
+
+
+IDENTITIES = "authentication.k8s.io"
+
+
+async def test_somebody_may_be_permitted_to_impersonate_for_one_thing_alone(app: Any, permit: Any) -> None:
+    await permit("jane", ("list", "", "pods"), ("list", "", "services"))
+    await permit(
+        "bob",
+        ("impersonate:user-info", IDENTITIES, "users"),
+        ("impersonate:user-info", IDENTITIES, "groups"),
+        ("impersonate-on:user-info:list", "", "pods"),
+    )
+    bob = Connection(app, {"subject": ((("commonName", "bob"),),)})
+    assert (await bob("GET", PODS, **JANE)).status == 200
+    assert (await bob("GET", PODS, **JANE, impersonate_group="dev")).status == 200
+    assert (await bob("GET", "/api/v1/namespaces/default/services", **JANE)).status == 403
+    masters = await bob("GET", PODS, **JANE, impersonate_group="system:masters")
+    assert masters.status == 403
+    assert masters.json["message"].endswith("impersonating the system:masters group is not allowed")
+    assert (await bob("GET", PODS, **JANE, impersonate_uid="7")).status == 403
+    assert (await bob("GET", PODS, impersonate_user="system:node:n")).status == 403
+
+
+async def test_a_node_that_is_impersonated_in_a_narrow_mode_has_its_groups(app: Any, permit: Any) -> None:
+    await permit(
+        "bob",
+        ("impersonate:arbitrary-node", IDENTITIES, "nodes"),
+        ("impersonate-on:arbitrary-node:create", IDENTITIES, "selfsubjectreviews"),
+    )
+    bob = Connection(app, {"subject": ((("commonName", "bob"),),)})
+    assert await who(bob, impersonate_user="system:node:n") == {
+        "username": "system:node:n",
+        "groups": ["system:nodes", "system:authenticated"],
+    }
+
+
+async def test_an_agent_of_a_node_may_be_that_node_alone() -> None:
+    keys = "authentication.kubernetes.io/node-name"
+    agent = Caller("system:serviceaccount:kube-system:agent", (), extra=((keys, ("n",)),))
+    seen: list[tuple[Caller, Attributes]] = []
+
+    class Judge:
+        async def require(self, caller: Caller, wanted: Attributes) -> None:
+            seen.append((caller, wanted))
+            if "associated-node" not in wanted.verb:
+                raise ForbiddenError("no")
+
+    async def ask(node: str) -> Caller:
+        headers = [(b"impersonate-user", f"system:node:{node}".encode())]
+        request = Attributes(verb="list", resource="pods")
+        return await assumed(agent, headers, Judge(), lambda: request)  # pyright: ignore[reportArgumentType]
+
+    assert (await ask("n")).groups == ("system:nodes", "system:authenticated")
+    assert [(wanted.verb, wanted.resource, wanted.name) for _, wanted in seen] == [
+        ("impersonate-on:associated-node:list", "pods", ""),
+        ("impersonate:associated-node", "nodes", "*"),
+    ]
+    assert {caller.extra for caller, _ in seen} == {(("authentication.kubernetes.io/associated-node-keys", (keys,)),)}
+    with pytest.raises(ForbiddenError):
+        await ask("other")
