@@ -126,3 +126,20 @@ async def test_what_breaks_inside_is_an_internal_error(driver, client, monkeypat
     with pytest.raises(ApiError, match="Internal error occurred: a bug") as failure:
         await client.get(PODS, "default", "a")
     assert failure.value.code == 500
+
+
+async def test_versions_are_told_of_what_may_be_read(driver, client, make_pod):
+    ours = await client.create(SECRETS, "default", {"metadata": {"name": "ours"}})
+    await client.create(SECRETS, "default", {"metadata": {"name": "theirs"}})
+    volumes = [{"name": "s", "secret": {"secretName": "ours"}}]
+    await client.create(PODS, "default", make_pod("p", volumes=volumes, nodeName="n"))
+    refs = [
+        rpc_pb2.ObjectRef(version="v1", resource="secrets", namespace="default", name=name)
+        for name in ("ours", "theirs", "none")
+    ]
+    await driver.api.client("system:node:n").get(SECRETS, "default", "ours")  # the pod has come into the cache
+    bus = driver.api.bus("system:node:n")
+    reply = await rpc.call(bus, "versions", rpc_pb2.VersionsRequest(refs=refs), rpc_pb2.VersionsReply)
+    assert list(reply.revisions) == [int(ours.metadata.resource_version), 0, 0]
+    many = await rpc.call(bus, "versions", rpc_pb2.VersionsRequest(refs=refs * 200), rpc_pb2.VersionsReply)
+    assert "at most 500 objects" in str(ApiError.decode(many.status))
