@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from orch.clock import SystemClock
+from orch.clock import ManualClock, SystemClock
 from orch.errors import UnavailableError
 from orch_agent.network.addresses import AddressBook
 from orch_agent.network.sandbox import NetnsSandboxes, NetworkSettings
@@ -325,6 +325,36 @@ async def test_another_agent_process_adopts_containers(containerd_node: Any, lab
         await lab.until(made, State.EXITED)
         await other.remove(made)
         assert await other.inspect(made) is None
+    finally:
+        await other.close()
+
+
+async def test_logs_stay_bounded(containerd_node: Any, lab: Any) -> None:
+    made = await lab.run(command=("sh", "-c", "while true; do echo 0123456789; sleep 0.01; done"))
+    folder = containerd_node.folder / "logs" / f"default_pod_{lab.uid}" / "web"
+    settings = msgspec.structs.replace(containerd_node.settings, log_max_size=100, log_max_files=2)
+    other = CriRuntime(
+        settings,
+        "contract",
+        ManualClock(),
+        cgroup_parent=lab.group,
+        logs=containerd_node.folder / "logs",
+        streams_in=lab.namespace,
+    )
+    try:
+        for _ in range(3):
+            await lab.until_true(lambda: (folder / "0.log").exists() and (folder / "0.log").stat().st_size > 100)
+            await other._rotation.rotate()
+            await other._clock.advance(1)
+        names = sorted(path.name for path in folder.iterdir())
+        assert len(names) == 2
+        assert names[0] == "0.log"
+        assert names[1].startswith("0.log.20")
+        async with asyncio.timeout(20):
+            while "0123456789" not in await said(lab, made):  # noqa: ASYNC110 - a log has no event
+                await asyncio.sleep(0.02)
+        await lab.runtime.remove(made)
+        assert not folder.exists()
     finally:
         await other.close()
 

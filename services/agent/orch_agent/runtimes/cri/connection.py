@@ -28,6 +28,8 @@ _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.default_authority", "localhost"),
 ]
 _LOST: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
+_STARTING: Final = "server is not initialized yet"
+"""What containerd says, with a code that means nothing, while it begins."""
 
 ResponseT = TypeVar("ResponseT", bound=Message)
 
@@ -59,6 +61,7 @@ STOP_CONTAINER: Final = _runtime("StopContainer", api_pb2.StopContainerResponse)
 REMOVE_CONTAINER: Final = _runtime("RemoveContainer", api_pb2.RemoveContainerResponse)
 LIST_CONTAINERS: Final = _runtime("ListContainers", api_pb2.ListContainersResponse)
 CONTAINER_STATUS: Final = _runtime("ContainerStatus", api_pb2.ContainerStatusResponse)
+REOPEN_CONTAINER_LOG: Final = _runtime("ReopenContainerLog", api_pb2.ReopenContainerLogResponse)
 EXEC_SYNC: Final = _runtime("ExecSync", api_pb2.ExecSyncResponse)
 EXEC: Final = _runtime("Exec", api_pb2.ExecResponse)
 ATTACH: Final = _runtime("Attach", api_pb2.AttachResponse)
@@ -137,7 +140,7 @@ class Connection:
             return MissingError(details)
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
             return UnsupportedError(f"{self._endpoint} does not know {name}: {details}")
-        if error.code() in _LOST:
+        if error.code() in _LOST or _STARTING in details:
             return UnavailableError(f"{self._endpoint} does not answer {name}: {details}")
         return ContainerError(details)
 

@@ -38,6 +38,7 @@ from orch_agent.runtimes.cri.connection import (
 from orch_agent.runtimes.cri.events import ContainerEvents
 from orch_agent.runtimes.cri.images import CriImages
 from orch_agent.runtimes.cri.measures import Measures
+from orch_agent.runtimes.cri.rotation import LogRotation, remove_logs
 from orch_agent.runtimes.cri.sandboxes import PodSandboxes
 from orch_agent.runtimes.cri.sessions import CriExec, CriSession, CriWholeCommand
 from orch_agent.runtimes.cri.settings import CriSettings
@@ -98,6 +99,14 @@ class CriRuntime:
             self._connection, node, cgroup_parent=cgroup_parent, handler=settings.handler, logs=logs
         )
         self._measures = Measures(self._connection, node, clock, cgroup_parent=cgroup_parent, logs=logs)
+        self._rotation = LogRotation(
+            self._connection,
+            node,
+            clock,
+            logs,
+            most_bytes=settings.log_max_size,
+            most_files=settings.log_max_files,
+        )
         self._events = ContainerEvents(self._connection, node, clock)
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._asking = asyncio.Semaphore(_PARALLEL)
@@ -118,7 +127,9 @@ class CriRuntime:
             await self._sandboxes.sweep()
         except (ContainerError, UnavailableError) as error:
             _LOG.warning("sandboxes that are left over may stay: %s", error)
-        await self._events.run(on_change)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._rotation.run(), name="rotation of logs")
+            tasks.create_task(self._events.run(on_change), name="events of containers")
 
     async def version(self) -> str:
         """Return <name>://<version> of the runtime, such as containerd://1.6.20."""
@@ -225,7 +236,7 @@ class CriRuntime:
                 request = api_pb2.RemoveContainerRequest(container_id=container)
                 await self._connection.finish(REMOVE_CONTAINER, request)
             if status.log_path:
-                await asyncio.to_thread(Path(status.log_path).unlink, missing_ok=True)
+                await asyncio.to_thread(remove_logs, Path(status.log_path))
             await self._sandboxes.remove_empty(uid)
         self._measures.removed(container)
 
