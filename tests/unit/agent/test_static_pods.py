@@ -61,6 +61,9 @@ def test_its_uid_follows_its_content_its_file_and_its_node_alone(tmp_path: Path)
     assert read_manifest(written(tmp_path, "a.json", manifest(image="etcd:4")), "node-1", NOW).uid != first
 
 
+_LAUGHS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
+)
 _NAMELESS = {**manifest(), "metadata": {}}
 
 
@@ -71,6 +74,12 @@ _NAMELESS = {**manifest(), "metadata": {}}
         ("a: [1, 2", "couldn't parse as pod"),
         ("a: 1\n---\nb: 2\n", "expected a single document"),
         ("- 1", "it is not an object"),
+        ("a: &a {b: *a}\n", "more than 100000 values"),
+        (_LAUGHS, "more than 100000 values"),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: [{name: x, image: 2024-01-01}]}",
+            "Expected",
+        ),
         ({**manifest(), "kind": "Service"}, "it is v1 Service, not v1 Pod"),
         (_NAMELESS, r"metadata\.name: Required value"),
         (manifest("Etcd"), r'metadata\.name: Invalid value: "Etcd-node-1"'),

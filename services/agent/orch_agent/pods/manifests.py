@@ -19,6 +19,7 @@ from orch_agent.pods.static import CONFIG_HASH, CONFIG_MIRROR, CONFIG_SEEN, CONF
 
 _SOURCE: Final = "file"
 _LONGEST: Final = 3 << 20
+_MOST_VALUES: Final = 100_000
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LONGEST_NAME: Final = 253
@@ -120,10 +121,25 @@ def _parsed(text: str) -> Document:
         raise ManifestError(f"couldn't parse as pod: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise ManifestError("couldn't parse as pod: it is not an object")
+    _check_size(document)
     found = cast("Document", document)
     if (found.get("apiVersion"), found.get("kind")) != ("v1", "Pod"):
         raise ManifestError(f"couldn't parse as pod: it is {found.get('apiVersion')} {found.get('kind')}, not v1 Pod")
     return found
+
+
+def _check_size(document: object) -> None:
+    """Raise ManifestError for what YAML's aliases make much of, or endless."""
+    left, stack = _MOST_VALUES, [document]
+    while stack:
+        value = stack.pop()
+        left -= 1
+        if left < 0:
+            raise ManifestError(f"couldn't parse as pod: it has more than {_MOST_VALUES} values")
+        if isinstance(value, dict):
+            stack.extend(cast("Document", value).values())
+        elif isinstance(value, list):
+            stack.extend(cast("list[object]", value))
 
 
 def _section(document: Document, name: str) -> Document:

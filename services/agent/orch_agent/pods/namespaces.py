@@ -7,7 +7,6 @@ their own, whose one duty is to be the first and to reap orphans. All of it outl
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import select
@@ -25,6 +24,7 @@ from orch_agent.pods.pause import CLONE_NEWIPC, CLONE_NEWNET, PauseError, enter,
 from orch_agent.runtimes.cgroups import GroupError, Hierarchy
 from orch_agent.runtimes.protocol import SandboxSpec
 from orch_agent.volumes.kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, unmount
+from orch_agent.volumes.protocol import in_thread
 
 _SHARED_MEMORY_SIZE: Final = "64m"
 _SYSCTLS: Final = Path("/proc/sys")
@@ -52,7 +52,7 @@ class PodNamespaces:
         if self._folder is None:
             return wanted, False
         try:
-            return await asyncio.to_thread(self._ensure, self._folder / uid, wanted, network, group)
+            return await in_thread(self._ensure, self._folder / uid, wanted, network, group)
         except (OSError, GroupError, PauseError) as error:
             raise NamespaceError(f"namespaces of the pod: {error}") from error
 
@@ -61,7 +61,7 @@ class PodNamespaces:
         if self._folder is None:
             return
         try:
-            await asyncio.to_thread(_remove, self._folder / uid)
+            await in_thread(_remove, self._folder / uid)
         except OSError as error:
             raise NamespaceError(f"namespaces of the pod cannot be removed: {error}") from error
 
@@ -70,7 +70,7 @@ class PodNamespaces:
         folder = self._folder
         if folder is None or not folder.is_dir():
             return []
-        return [entry.name for entry in await asyncio.to_thread(lambda: list(folder.iterdir()))]
+        return [entry.name for entry in await in_thread(lambda: list(folder.iterdir()))]
 
     @staticmethod
     def _ensure(folder: Path, wanted: SandboxSpec, network: str, group: str) -> tuple[SandboxSpec, bool]:

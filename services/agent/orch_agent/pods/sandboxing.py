@@ -66,6 +66,8 @@ class PodSandboxes:
             sandbox, cut_off = Sandbox(address=host.host_ip), False
         else:
             sandbox, cut_off = await host.sandboxes.ensure(uid)
+        if cut_off:
+            await host.namespaces.remove(uid)  # what was set, and runs, in a network that is gone
         group = await host.groups.ensure(pod) if wanted.shares_processes else ""
         shared, renewed = await host.namespaces.ensure(uid, wanted, sandbox.namespace, group)
         for complaint in await host.network_files.write(pod, sandbox.address):
