@@ -5,20 +5,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
+from google.protobuf.message import Message as ProtoMessage
 
 from orch.bus import rpc
 from orch.bus.protocol import Bus
-from orch.errors import ApiError, BusError
+from orch.errors import ApiError, BusError, UnavailableError
 from orch.objects.meta import View
 from orch.objects.scheme import Kind, ObjectT
 from orch.telemetry import current_trace
 from orch_pb.v1 import rpc_pb2
+
+ReplyT = TypeVar("ReplyT", bound=ProtoMessage)
 
 Body = Mapping[str, Any] | msgspec.Struct
 """What is sent as an object or a patch: encoded as JSON; msgspec.Raw inside is copied as it is."""
@@ -121,17 +125,18 @@ class DeleteOptions(View, frozen=True, tag_field="kind", tag="DeleteOptions"):
 
 
 class BusClient:
-    """A Client over the bus: protobuf requests to whichever api process is free."""
+    """A Client over the bus: protobuf requests to whichever api process is free, a bounded number at a time."""
 
     def __init__(self, bus: Bus, *, fence: FenceSource | None = None, timeout: float = 5) -> None:
         self._bus = bus
         self._fence = fence
         self._timeout = timeout
+        self._turns = asyncio.Semaphore(_IN_FLIGHT)
 
     async def get(self, kind: Kind[ObjectT], namespace: str, name: str, *, subresource: str = "") -> ObjectT:
         """Return the object or a subresource of it, read consistently."""
         request = rpc_pb2.GetRequest(ref=_ref(kind, namespace, name, subresource), trace=current_trace())
-        reply = await rpc.call(self._bus, "get", request, rpc_pb2.WriteReply, timeout=self._timeout)
+        reply = await self._call("get", request, rpc_pb2.WriteReply)
         return _decode(kind, _checked(reply).json)
 
     async def list(
@@ -147,7 +152,7 @@ class BusClient:
         )
         found: builtins.list[ObjectT] = []
         while True:
-            reply = await rpc.call(self._bus, "list", request, rpc_pb2.ListReply, timeout=self._timeout)
+            reply = await self._call("list", request, rpc_pb2.ListReply)
             _check(reply.status)
             found.extend(_decode(kind, item) for item in reply.items)
             if not reply.continue_token:
@@ -208,14 +213,14 @@ class BusClient:
         for binding in request.bindings:
             if trace is not None and not binding.HasField("trace"):
                 binding.trace.CopyFrom(trace)
-        reply = await rpc.call(self._bus, "bind", request, rpc_pb2.BindReply, timeout=self._timeout)
+        reply = await self._call("bind", request, rpc_pb2.BindReply)
         if len(reply.results) != len(bindings):
             raise BusError(f"the api answered {len(reply.results)} results for {len(bindings)} bindings")
         return list(reply.results)
 
     async def kinds(self) -> list[rpc_pb2.ServedKind]:
         """Return the kinds of which the api keeps objects, those of custom resources included."""
-        reply = await rpc.call(self._bus, "kinds", rpc_pb2.KindsRequest(), rpc_pb2.KindsReply, timeout=self._timeout)
+        reply = await self._call("kinds", rpc_pb2.KindsRequest(), rpc_pb2.KindsReply)
         _check(reply.status)
         return list(reply.kinds)
 
@@ -223,12 +228,30 @@ class BusClient:
         request = rpc_pb2.WriteRequest(
             verb=verb, ref=ref, body=msgspec.json.encode(body), fence=self._proof(), trace=current_trace()
         )
-        reply = await rpc.call(self._bus, "write", request, rpc_pb2.WriteReply, timeout=self._timeout)
+        reply = await self._call("write", request, rpc_pb2.WriteReply)
         return _checked(reply).json
+
+    async def _call(self, verb: str, request: ProtoMessage, reply: type[ReplyT]) -> ReplyT:
+        """Ask the api in turn: requests that all went out at once would all be answered too late."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise UnavailableError(f"{_IN_FLIGHT} requests before this one were not answered in time") from error
+        try:
+            return await rpc.call(self._bus, verb, request, reply, timeout=self._timeout)
+        finally:
+            self._turns.release()
 
     def _proof(self) -> rpc_pb2.Fence | None:
         return self._fence.fence() if self._fence is not None else None
 
+
+_IN_FLIGHT: Final = 256
+"""Requests that one client has under way: a fraction of a second's work for the api."""
+
+_PATIENCE: Final = 60.0
+"""Seconds that a request waits for its turn."""
 
 _PAGE: Final = 500
 """Objects in one answer: some megabytes at most, as the bus takes."""

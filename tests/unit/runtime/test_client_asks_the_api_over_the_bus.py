@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -169,3 +170,24 @@ async def test_an_answer_that_makes_no_sense_is_a_bus_error(api: Api, client: Bu
 async def test_no_api_is_unavailable(bus: Bus) -> None:
     with pytest.raises(UnavailableError):
         await BusClient(bus, timeout=0.05).get(PODS, "ns", "a")
+
+
+async def test_no_more_than_a_few_hundred_requests_are_under_way(broker: MemoryBroker, client: BusClient) -> None:
+    under_way, most = 0, 0
+    server = broker.connect("system:apiserver")
+
+    async def answer(user: str, request: Any) -> Message:
+        nonlocal under_way, most
+        assert (user, request.ref.name) == ("system:kube-scheduler", "a")
+        under_way += 1
+        most = max(most, under_way)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        under_way -= 1
+        return rpc_pb2.WriteReply(json=POD)
+
+    await rpc.serve(server, "get", rpc_pb2.GetRequest, answer, in_flight=10_000)
+    pods = await asyncio.gather(*(client.get(PODS, "ns", "a") for _ in range(1000)))
+    assert len(pods) == 1000
+    assert most == 256
+    await server.close()
