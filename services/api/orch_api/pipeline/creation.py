@@ -115,15 +115,14 @@ class Creation:
             caller, "CREATE", resource, "", namespace, name, document, None, options.dry_run, options=options.told()
         )
         strategy.default(document)
+        if manager is not None:  # what plugins add is nobody's, as in Kubernetes
+            self._own(resource.storage, document, manager)
         await parts.admission.mutate(request)
         if concerns(request):
             await refuse_escalation(parts.authorizer, request)
         strategy.prepare_create(document)
         strategy.stamp(document, None, caller, self._now())
-        fields = parts.schema(resource.storage).fields
-        if manager is not None:
-            track(fields, document, None, manager, self._now())
-        fields.complete(document)
+        parts.schema(resource.storage).fields.complete(document)
         holding = NOTHING
         if strategy.allocates:
             holding = await parts.claims.hold(resource.storage, document, None, dry_run=options.dry_run)
@@ -140,6 +139,13 @@ class Creation:
         (json,) = await served_json(resource, (json,))
         warnings = (*request.notes.warnings, *strategy.warnings(document))
         return Outcome(json, version, created=True, warnings=warnings)
+
+    def _own(self, resource: Resource, document: Document, manager: Manager) -> None:
+        """Note that the writer owns what he says; a status that he may not set is not said."""
+        status = document.pop("status", None) if "status" in resource.subresources else None
+        track(self._parts.schema(resource).fields, document, None, manager, self._now())
+        if status is not None:
+            document["status"] = status
 
     async def _commit(
         self, resource: Resource, namespace: str, name: str, encoded: Encoded, options: WriteOptions
