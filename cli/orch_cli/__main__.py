@@ -12,6 +12,7 @@ from typing import Final, get_args
 from orch.errors import OrchError
 from orch_cli.commands import down, enter, status
 from orch_cli.explain import add_explain, explain
+from orch_cli.keys import add_keys, keys
 from orch_cli.layout import Layout
 from orch_cli.prepare import Plan, prepare
 from orch_cli.rebalance import add_rebalance, rebalance
@@ -52,6 +53,7 @@ def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
         "nats": lambda: nats_arguments(layout),
         "prepare": lambda: _prepare(parsed, layout),
         "enter": lambda: enter(layout, parsed.node, parsed.argv),
+        "keys": lambda: keys(parsed, layout),
         "explain": lambda: explain(parsed, layout),
         "rebalance": lambda: rebalance(parsed, layout),
         "why-not": lambda: why_not(parsed, layout),
@@ -133,6 +135,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_state(command)
     command.add_argument("node", help="the node's name, such as node-1")
     command.add_argument("argv", nargs="*", metavar="ARGUMENT", help="the command, after -- (default: a shell)")
+
+    command = commands.add_parser("keys", help="list and rotate the keys that service accounts' tokens are signed with")
+    _add_state(command)
+    add_keys(command)
 
     for name, summary, add_arguments in _QUESTIONS:
         command = commands.add_parser(name, help=summary)

@@ -32,7 +32,7 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     service_account_former_issuers: tuple[str, ...] = ()
     """What the issuer was called before: its tokens still count."""
     service_account_max_token_expiration: Duration = 0.0
-    """The longest life that a token can be asked for with; 0: there is no such limit."""
+    """The longest life that a token can be asked for with, at least an hour; 0: there is no such limit."""
     api_audiences: tuple[str, ...] = ()
     """Who the api is to those who make tokens for it; the issuer when there are none."""
     bootstrap_token_auth: bool = True

@@ -39,6 +39,7 @@ class Authentication:
             cache,
             clock,
             former=config.service_account_former_issuers,
+            longest=config.service_account_max_token_expiration,
         )
         api = self.tokens.audiences
         kinds: list[TokenAuthenticator] = []

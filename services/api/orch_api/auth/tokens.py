@@ -93,9 +93,12 @@ class ServiceAccountTokens:
         clock: Clock,
         *,
         former: Sequence[str] = (),
+        longest: float = 0.0,
     ) -> None:
         self._source = keys
         self.issuer = issuer
+        self.longest = int(longest)
+        """Seconds that a token may be asked for, 0 when there is no such limit."""
         self._issuers = frozenset((issuer, *former))
         self.audiences = tuple(audiences) or (issuer,)
         self._cache = cache

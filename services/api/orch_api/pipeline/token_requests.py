@@ -12,6 +12,7 @@ from orch.clock import rfc3339
 from orch.errors import BadRequestError, Cause, ConflictError, InvalidError, NotFoundError
 from orch.store.keys import ObjectKey
 from orch_api.admission import CREATE, Request
+from orch_api.admission.chain import Notes
 from orch_api.auth.identity import Caller
 from orch_api.auth.tokens import Binding, Reference, ServiceAccountTokens
 from orch_api.pipeline.parts import Document, Outcome, Parts, WriteOptions, check_kind, metadata_of
@@ -30,6 +31,7 @@ _MAX_SECONDS: Final = 2**32
 _PROJECTED_SECONDS: Final = 3607
 """What a kubelet asks for when it mounts a token by itself; such a token goes on for a year, with warnings."""
 _EXTENDED_SECONDS: Final = 365 * 24 * 3600
+_CONTROLLERS: Final = "system:kube-controller-manager"
 _BINDABLE: Final = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 
 
@@ -58,7 +60,7 @@ class TokenRequests:
             account = await self._get("serviceaccounts", namespace, name)
             spec: dict[str, Any] = document.get("spec") or {}
             audiences: list[str] = spec.get("audiences") or list(self._tokens.audiences)
-            seconds = _seconds(spec)
+            seconds = self._shortened(caller, _seconds(spec), request.notes)
             bound = await self._bound(spec.get("boundObjectRef"), namespace, account)
             now = parts.clock.now()
             spec |= {"audiences": audiences, "expirationSeconds": seconds}
@@ -69,6 +71,14 @@ class TokenRequests:
                 "expirationTimestamp": rfc3339(now + timedelta(seconds=seconds)),
             }
             return Outcome(to_json(document), 0, created=True, warnings=(*warnings, *request.notes.warnings))
+
+    def _shortened(self, caller: Caller, seconds: int, notes: Notes) -> int:
+        """Return for how long the token counts; those that the controllers put into Secrets end with these alone."""
+        longest = self._tokens.longest
+        if not longest or seconds <= longest or caller.user == _CONTROLLERS:
+            return seconds
+        notes.warn(f"requested expiration of {seconds} seconds shortened to {longest} seconds")
+        return longest
 
     def _issue(self, bound: Binding, audiences: list[str], seconds: int) -> str:
         ours = set(audiences) <= set(self._tokens.audiences)

@@ -1,3 +1,4 @@
+import asyncio
 import json
 
 import jwt
@@ -5,8 +6,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from orch.clock import ManualClock
 from orch.errors import ConfigError
-from orch_api.auth.keys import SigningKeys
+from orch_api.auth.keys import KeyFile, SigningKeys
 
 PAYLOAD = b'{"iss":"me"}'
 
@@ -80,3 +82,34 @@ def test_keys_that_cannot_be_used(tmp_path, content, problem):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match=r"^service_account_key_file: "):
         SigningKeys.read(tmp_path / "none", "service_account_key_file")
+
+
+async def test_a_file_that_changes_is_read_again(tmp_path):
+    old, new = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    file, clock = tmp_path / "keys.pem", ManualClock()
+    file.write_bytes(private_pem(old))
+    keys = KeyFile(file, "key", clock)
+    before = keys.current.sign(PAYLOAD)
+    running = asyncio.create_task(keys.run())
+    try:
+        file.write_bytes(b"# rotated\n" + private_pem(new) + public_pem(old))
+        assert not keys.look()  # it was looked at a moment ago
+        await clock.advance(1)
+        assert not keys.current.knows(SigningKeys(new).sign(PAYLOAD))
+        assert keys.look()  # which a token of an unknown key is a reason for
+        assert SigningKeys(new).verify(keys.current.sign(PAYLOAD)) == PAYLOAD
+        assert keys.current.verify(before) == PAYLOAD
+
+        file.write_text("nonsense")
+        await clock.advance(5)
+        assert keys.current.verify(before) == PAYLOAD
+
+        file.write_bytes(private_pem(new) + b"\n\n")
+        await clock.advance(5)
+        assert keys.current.verify(before) is None
+        file.unlink()
+        await clock.advance(5)
+        assert keys.current.verify(SigningKeys(new).sign(PAYLOAD)) == PAYLOAD
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

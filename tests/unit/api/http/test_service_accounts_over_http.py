@@ -1,11 +1,15 @@
 """Service accounts' tokens as clients see them: made, presented, verified by others."""
 
+import json
+
 import jwt
 import pytest
+from asgi import ADMIN, Connection
 
 from orch.errors import ConfigError
 from orch_api.config import ApiConfig
 from orch_api.memory import in_memory_api
+from orch_api.site import application
 
 TOKENS = "/api/v1/namespaces/default/serviceaccounts/robot/token"
 
@@ -73,3 +77,29 @@ async def test_flow_control_is_there_from_the_start(http):
     }
     assert len(schemas) == 13
     assert len(levels) == 8
+
+
+async def test_tokens_live_no_longer_than_the_settings_say():
+    config = ApiConfig(service_account_max_token_expiration=7200.0)
+    async with in_memory_api(config=config) as api:
+        http = Connection(application(api.core, config))
+        await http("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "robot"}})
+        answer = await http("POST", TOKENS, {"spec": {"expirationSeconds": 86400}})
+        assert answer.json["spec"]["expirationSeconds"] == 7200
+        warning = "requested expiration of 86400 seconds shortened to 7200 seconds"
+        assert answer.headers["warning"] == f'299 - "{warning}"'
+        claims = jwt.decode(answer.json["status"]["token"], options={"verify_signature": False})
+        assert claims["exp"] - claims["iat"] == 7200
+
+
+async def test_tokens_of_a_former_issuer_count():
+    config = ApiConfig(service_account_issuer="https://new", service_account_former_issuers=("https://old",))
+    async with in_memory_api(config=config) as api:
+        http, anyone = (Connection(application(api.core, config), peer) for peer in (ADMIN, None))
+        await http("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "robot"}})
+        made = (await http("POST", TOKENS, {"spec": {}})).json["status"]["token"]
+        claims = jwt.decode(made, options={"verify_signature": False})
+        for issuer, status in (("https://new", 201), ("https://old", 201), ("https://other", 401)):
+            token = api.core.tokens.keys.sign(json.dumps({**claims, "iss": issuer}).encode())
+            review = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+            assert (await anyone("POST", review, {}, authorization=f"Bearer {token}")).status == status
