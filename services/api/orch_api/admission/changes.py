@@ -29,11 +29,17 @@ class Changes:
         self._schemas = schemas
 
     def schema(self, resource: Resource, subresource: str) -> KindSchema:
-        """Return the schema of what a request for a resource or subresource carries."""
+        """Return the schema of what a request for a resource or subresource carries.
+
+        Raises ChangeError for what has none: the options of connections, such as PodExecOptions.
+        """
         group, version, kind = kind_of(resource, subresource)
         if kind == resource.kind and resource.schema is not None:
             return resource.schema
-        return self._schemas.of(group, version, kind)
+        try:
+            return self._schemas.of(group, version, kind)
+        except LookupError as error:
+            raise ChangeError(f"a {kind} may not be changed") from error
 
     async def take(self, request: Request, shown: Shown, target: Resource, changed: Document) -> bool:
         """Let the request's object be what it was changed to, with defaults; return whether it differs.
@@ -44,7 +50,8 @@ class Changes:
         if before is None:
             raise ChangeError("there is no object to change")
         schema = self.schema(target, request.subresource)
-        converted, _ = schema.convert(changed)
+        metadata = {name: one for name, one in section(changed, "metadata").items() if name != "managedFields"}
+        converted, _ = schema.convert({**changed, "metadata": metadata})  # who owns what comes back below
         _restore(converted, before)
         if equal(converted, before):
             return False

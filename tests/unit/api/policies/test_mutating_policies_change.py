@@ -154,6 +154,20 @@ async def test_updates_and_scales(api: Governed) -> None:
     assert changed.json["data"] == {"a": "2", "seen": "1"}
 
 
+async def test_connections_are_refused_but_not_changed(api: Governed) -> None:
+    assert (await api.http("POST", PODS, pod())).status == 201
+    exec_ = f"{PODS}/p/exec?command=id"
+    await api.bound(mutating("p", applied("Object{tty: true}"), rules=[rule("pods/exec", "", "v1", "CONNECT")]))
+    answer = await api.http("POST", exec_)
+    assert (answer.status, answer.json["reason"]) == (403, "Invalid")
+    assert answer.json["message"].endswith("a PodExecOptions may not be changed")
+    await api.unbind("mutating", "p")
+    check = "object.kind == 'PodExecOptions' && object.command == ['ls']"
+    await api.bound(validating("v", check, rules=[rule("pods/exec", "", "v1", "CONNECT")]))
+    answer = await api.http("POST", exec_)
+    assert (answer.status, answer.json["reason"]) == (422, "Invalid")
+
+
 WRONG = [
     (
         validating("p", "object.spec. > 1"),
