@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 from orch.clock import Clock
 from orch.errors import ConfigError
@@ -20,6 +21,9 @@ from orch_api.auth.tokens import ServiceAccountTokens
 from orch_api.config import ApiConfig
 from orch_api.storage.cache import ObjectCache
 
+_HOUR: Final = 3600
+_FOR_EVER: Final = 2**32
+
 
 class Authentication:
     """Who sends requests (`authenticator`), and the making of service accounts' tokens (`tokens`).
@@ -28,6 +32,10 @@ class Authentication:
     """
 
     def __init__(self, config: ApiConfig, cache: ObjectCache, clock: Clock) -> None:
+        longest = config.service_account_max_token_expiration
+        if longest and not _HOUR <= longest <= _FOR_EVER:
+            problem = "must be between 1 hour and 2^32 seconds, or 0"
+            raise ConfigError("service_account_max_token_expiration", problem)
         work: list[Callable[[], Awaitable[None]]] = []
         keys = _signing_keys(config, clock)
         if isinstance(keys, KeyFile):
@@ -39,7 +47,7 @@ class Authentication:
             cache,
             clock,
             former=config.service_account_former_issuers,
-            longest=config.service_account_max_token_expiration,
+            longest=longest,
         )
         api = self.tokens.audiences
         kinds: list[TokenAuthenticator] = []

@@ -92,6 +92,12 @@ async def test_tokens_live_no_longer_than_the_settings_say():
         assert claims["exp"] - claims["iat"] == 7200
 
 
+async def test_a_life_that_is_too_short_for_anything_is_refused():
+    with pytest.raises(ConfigError, match="service_account_max_token_expiration: must be between 1 hour"):
+        async with in_memory_api(config=ApiConfig(service_account_max_token_expiration=60.0)):
+            pass
+
+
 async def test_tokens_of_a_former_issuer_count():
     config = ApiConfig(service_account_issuer="https://new", service_account_former_issuers=("https://old",))
     async with in_memory_api(config=config) as api:
