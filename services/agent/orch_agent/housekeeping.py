@@ -126,13 +126,14 @@ class Housekeeping:
             if await self._collector.collect(stats.image_fs):
                 self.meter.forget_disks()
             self._failed_before = False
-        except OrchError as error:
+        except Exception as error:  # noqa: BLE001 - nothing about one image may end the agent; said, and an event in the end
             if isinstance(error, InsufficientError):
                 self._events.node_event(self._name, "Warning", "FreeDiskSpaceFailed", str(error))
             if self._failed_before:
                 self._events.node_event(self._name, "Warning", "ImageGCFailed", str(error))
             self._failed_before = True
-            _LOG.warning("images of node %s: %s", self._name, error)
+            unforeseen = None if isinstance(error, OrchError) else error
+            _LOG.warning("images of node %s: %s", self._name, error, exc_info=unforeseen)
 
 
 class SimulatedHousekeeping:
@@ -172,8 +173,8 @@ class SimulatedHousekeeping:
         house = self.house(name)
         try:
             await house.evictor.look()
-        except OrchError as error:
-            _LOG.warning("simulated node %s: %s", name, error)
+        except Exception:  # noqa: BLE001 - nothing about one node may end the others
+            _LOG.exception("simulated node %s could not be looked after", name)
         await house.look_at_images()
 
 

@@ -90,7 +90,7 @@ class World:
         self.rubbish = 0
 
     def node_event(self, node: str, kind: str, reason: str, message: str) -> None:
-        assert (node, kind) == ("node-1", "Warning")
+        assert (node, kind) == ("node-1", "Normal" if "status is now" in message else "Warning")
         self.events.append((reason, message))
 
     @property
@@ -119,8 +119,17 @@ async def test_one_pod_goes_and_it_is_told(world: World) -> None:
     assert eviction.message.startswith(
         "The node was low on resource: memory. Threshold quantity: 100Mi, available: 74Mi."
     )
-    assert world.events == [("EvictionThresholdMet", "Attempting to reclaim memory")]
     assert world.evictor.conditions == {"MemoryPressure"}
+    assert world.events == [
+        ("NodeHasInsufficientMemory", "Node node-1 status is now: NodeHasInsufficientMemory"),
+        ("EvictionThresholdMet", "Attempting to reclaim memory"),
+    ]
+    world.end("a")
+    await world.evictor.look()
+    await world.clock.advance(300)
+    await world.evictor.look()
+    assert world.events[2:] == [("NodeHasSufficientMemory", "Node node-1 status is now: NodeHasSufficientMemory")]
+    assert world.evictor.conditions == frozenset()
 
 
 async def test_the_next_goes_only_when_the_first_is_gone_and_that_was_not_enough(world: World) -> None:
@@ -237,6 +246,16 @@ async def test_a_runtime_that_does_not_answer_is_asked_again(world: World) -> No
         world.unreachable = False
         await world.clock.advance(5)
         await settle(world, lambda: world.evicted)
+
+
+async def test_a_pod_that_cannot_be_read_does_not_end_the_evictor(world: World) -> None:
+    world.add("a", memory=1000, request="much")
+    async with cancelled(world.evictor.run()):
+        await world.clock.advance(5)
+        del world.pods["a"]
+        world.add("b", memory=0)
+        await world.clock.advance(20)
+        await settle(world, lambda: world.victims == ["b"])
 
 
 async def settle(world: World, condition: Any) -> None:

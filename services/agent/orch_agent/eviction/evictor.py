@@ -39,6 +39,12 @@ _MEMORY_ALONE: Final = frozenset({"MemoryPressure"})
 _MEMORY_TAINT: Final = Taint(key="node.kubernetes.io/memory-pressure", effect="NoSchedule")
 _DISK: Final = frozenset({Signal.NODE_FS, Signal.NODE_FS_INODES, Signal.IMAGE_FS, Signal.IMAGE_FS_INODES})
 _IMAGES: Final = frozenset({Signal.IMAGE_FS, Signal.IMAGE_FS_INODES})
+_TURNS: Final[Mapping[str, tuple[str, str]]] = {
+    "MemoryPressure": ("NodeHasSufficientMemory", "NodeHasInsufficientMemory"),
+    "DiskPressure": ("NodeHasNoDiskPressure", "NodeHasDiskPressure"),
+    "PIDPressure": ("NodeHasSufficientPID", "NodeHasInsufficientPID"),
+}
+"""The events of conditions that end and that begin."""
 _LOCAL_STORAGE: Final = "ephemeral-storage.limit"
 
 
@@ -108,9 +114,11 @@ class Evictor:
             try:
                 evicted = await self.look()
                 retry = _FIRST_RETRY
-            except OrchError as error:
+            except Exception as error:  # noqa: BLE001 - nothing about one pod or disk may end the agent; counted, said
                 _FAILURES.inc()
-                _LOG.warning("what node %s has left is not known, next try in %.0f s: %s", self._node, retry, error)
+                unforeseen = None if isinstance(error, OrchError) else error
+                words = "what node %s has left is not known, next try in %.0f s: %s"
+                _LOG.warning(words, self._node, retry, error, exc_info=unforeseen)
                 await self._clock.sleep(retry)
                 retry = min(retry * 2, self._settings.interval)
                 continue
@@ -122,8 +130,11 @@ class Evictor:
     async def look(self) -> list[Pod]:
         """Look once; return the pods that are being evicted. Raises OrchError when nothing can be measured."""
         stats = await self._meter.stats(fresh=True)
-        observed = observe(stats)
+        observed, before = observe(stats), self.conditions
         acting = self._pressure.look(observed, self._clock.monotonic())
+        for condition in sorted(before ^ self.conditions):
+            reason = _TURNS[condition][condition in self.conditions]
+            self._events.node_event(self._node, "Normal", reason, f"Node {self._node} status is now: {reason}")
         pods = [pod for pod in self._pods.active() if not is_critical(pod)]
         beyond = [pod for pod in pods if self._evict_beyond_limits(pod, stats)]
         if beyond or not acting:
