@@ -58,7 +58,7 @@ PLUGINS: Final = (
     Entry(NamespaceLifecycle, lambda ground, _: NamespaceLifecycle(ground.cache)),
     Entry(LimitPodHardAntiAffinityTopology, lambda _, __: LimitPodHardAntiAffinityTopology(), on=False),
     Entry(LimitRanger, lambda ground, _: LimitRanger(ground.cache)),
-    Entry(ServiceAccount, lambda ground, _: ServiceAccount(ground.cache, ground.clock), on=False),
+    Entry(ServiceAccount, lambda ground, _: ServiceAccount(ground.cache, ground.clock)),
     Entry(NodeRestriction, lambda ground, _: NodeRestriction(ground.cache, ground.authorizer)),
     Entry(TaintNodesByCondition, lambda _, __: TaintNodesByCondition()),
     Entry(AlwaysPullImages, lambda _, __: AlwaysPullImages(), on=False),
