@@ -58,11 +58,14 @@ def add_keys(command: argparse.ArgumentParser) -> None:
         "--file", type=Path, metavar="FILE", help=f"the file of the keys (default: pki/{_FILE} below the cluster's DIR)"
     )
     what = command.add_subparsers(dest="what", required=True, metavar="WHAT")
-    what.add_parser("list", help="say which keys there are, and what each does")
+    listing = what.add_parser("list", help="say which keys there are, and what each does")
     rotate = what.add_parser("rotate", help="sign with another key; tokens that were signed before still count")
     rotate.add_argument("--announce", action="store_true", help="publish a new key only, and let it sign the next time")
     retire = what.add_parser("retire", help="forget a key; tokens that it has signed count no more")
     retire.add_argument("id", metavar="ID", help="the key's id, or the beginning of it")
+    for one in (listing, rotate, retire):  # so that these may stand behind the verb, too
+        one.add_argument("--state", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        one.add_argument("--file", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def keys(parsed: argparse.Namespace, layout: Layout) -> int:

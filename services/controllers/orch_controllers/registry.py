@@ -37,6 +37,8 @@ from orch.objects.scheme import (
 from orch.runtime.controller import Controller, Watch, own_key
 from orch.runtime.reconcile import Reconciler
 from orch_controllers.autoscaling.reconciler import AutoscalerReconciler
+from orch_controllers.bootstrap_tokens.cleaner import TokenCleaner
+from orch_controllers.bootstrap_tokens.signer import BootstrapSigner
 from orch_controllers.certificates.reconciler import CertificatesReconciler
 from orch_controllers.clusterrole_aggregation.reconciler import AggregationReconciler
 from orch_controllers.context import Context
@@ -341,6 +343,7 @@ def _service_addresses(context: Context) -> Sequence[Controller]:
 def _identities(context: Context) -> Sequence[Controller]:
     certificates, root_ca, tokens = CertificatesReconciler(context), RootCAReconciler(context), TokenReconciler(context)
     aggregation = AggregationReconciler(context)
+    cleaner, signer = TokenCleaner(context), BootstrapSigner(context)
     return [
         _controller(context, "certificates", certificates, Watch(CERTIFICATE_SIGNING_REQUESTS, own_key)),
         _controller(
@@ -359,6 +362,15 @@ def _identities(context: Context) -> Sequence[Controller]:
             resync=_RARE,
         ),
         _controller(context, "clusterrole-aggregation", aggregation, Watch(CLUSTER_ROLES, aggregation.keys_of_role)),
+        _controller(context, "token-cleaner", cleaner, Watch(SECRETS, cleaner.keys_of_secret), resync=_RARE),
+        _controller(
+            context,
+            "bootstrap-signer",
+            signer,
+            Watch(SECRETS, signer.keys_of_secret),
+            Watch(CONFIG_MAPS, signer.keys_of_config_map),
+            workers=1,
+        ),
     ]
 
 

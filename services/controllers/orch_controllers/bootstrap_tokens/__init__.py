@@ -1,0 +1,1 @@
+"""Bootstrap tokens: expired ones are deleted, the others sign what nodes read before they know the cluster."""
