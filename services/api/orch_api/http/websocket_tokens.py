@@ -7,6 +7,7 @@ import binascii
 from typing import Final
 
 from orch.errors import UnauthorizedError
+from orch_api.auth.presented import first
 from orch_api.http.exchange import Scope
 
 _PREFIX: Final = "base64url.bearer.authorization.k8s.io."
@@ -17,10 +18,9 @@ def take_authorization(scope: Scope) -> str:
 
     Raises UnauthorizedError when there are several, one that is malformed, or no other protocol to agree on.
     """
-    headers: dict[bytes, bytes] = dict(scope["headers"])
     offered: list[str] = scope.get("subprotocols", [])
     tokens = [protocol.removeprefix(_PREFIX) for protocol in offered if protocol.startswith(_PREFIX)]
-    given = headers.get(b"authorization", b"").decode("latin-1")
+    given = first(scope["headers"], b"authorization").decode("latin-1")
     if not tokens:
         return given
     others = [protocol for protocol in offered if not protocol.startswith(_PREFIX)]
