@@ -153,8 +153,8 @@ def robot(api, monkeypatch):
     known = Caller("robot", ("system:masters", "system:authenticated"))
     identify = api.core.authenticator.identify
 
-    async def by_token(peer, authorization):
-        return known if authorization == "Bearer secret\u00e9" else await identify(peer, authorization)
+    async def by_token(presented):
+        return known if presented.authorization == "Bearer secret\u00e9" else await identify(presented)
 
     monkeypatch.setattr(api.core.authenticator, "identify", by_token)
     return base64.urlsafe_b64encode("secret\u00e9".encode()).rstrip(b"=").decode()
