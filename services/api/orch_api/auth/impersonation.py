@@ -2,14 +2,16 @@
 
 Each part of the identity that is asked for must be permitted by itself. Two kinds of permission count: the verb
 `impersonate` for any request, or, constrained (KEP-5284), `impersonate:<mode>` together with
-`impersonate-on:<mode>:<verb>` for the very request. The constrained modes are tried first, and the first refusal is the
-one that is told, as in k8s.io/apiserver's impersonation filter.
+`impersonate-on:<mode>:<verb>` for the very request. The constrained modes are tried first, unless another has
+permitted the caller before, and the first refusal is the one that is told, as in k8s.io/apiserver's impersonation
+filter.
 
 An empty name is refused, where Kubernetes serves the request as its sender: whoever sent the header meant another.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote
@@ -38,6 +40,8 @@ _NODE_NAME: Final = "authentication.kubernetes.io/node-name"
 _NODE_KEYS: Final = "authentication.kubernetes.io/associated-node-keys"
 _ASSOCIATED: Final = "associated-node"
 _LEGACY: Final = ""
+_REMEMBERED: Final = 1024
+"""Callers of whom it is known which mode permitted them last."""
 
 
 class _Wanted(msgspec.Struct):
@@ -54,39 +58,57 @@ class _Wanted(msgspec.Struct):
         return not (self.uid or self.groups or self.extra)
 
 
-async def assumed(
-    caller: Caller, headers: Iterable[tuple[bytes, bytes]], authorizer: Authorizer, asked: Callable[[], Attributes]
-) -> Caller:
-    """Return as whom a request is to be served: the caller, or whom its headers name; header names are in lower case.
+class Impersonation:
+    """Decides as whom requests are served. The mode that permitted a caller last is tried first, and tells why not."""
 
-    `asked` tells what the request is for. Raises ForbiddenError when the caller may not ask for it as them,
-    BadRequestError for headers without a user or with a name that is no text.
-    """
-    named = [(name, value) for name, value in headers if name.startswith(_PREFIX)]
-    if not named:
-        return caller
-    wanted = _read(named)
-    if not wanted.user:
-        told = sorted(name.decode("latin-1") for name, _ in named)
-        raise BadRequestError(f"requested [{' '.join(told)}] without impersonating a user")
-    refusal: ForbiddenError | None = None
-    request = asked()
-    for mode in _modes(caller, wanted):
-        asking = _without_node(caller) if mode == _ASSOCIATED else caller
-        try:
-            for attributes in _needed(asking, mode, wanted, request):
-                await authorizer.require(asking, attributes)
-        except ForbiddenError as error:
-            refusal = refusal or error
-            continue
-        return Caller(
-            wanted.user,
-            tuple(_groups(wanted, constrained=mode != _LEGACY)),
-            wanted.uid,
-            tuple((key, tuple(values)) for key, values in sorted(wanted.extra.items())),
-            impersonator=caller,
-        )
-    raise refusal or forbidden(caller, Attributes(verb="impersonate", resource="users", name=wanted.user), "")
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+        self._last: OrderedDict[str, str] = OrderedDict()
+
+    async def assumed(
+        self, caller: Caller, headers: Iterable[tuple[bytes, bytes]], asked: Callable[[], Attributes]
+    ) -> Caller:
+        """Return as whom a request is to be served: the caller, or whom its headers name (in lower case).
+
+        `asked` tells what the request is for. Raises ForbiddenError when the caller may not ask for it as them,
+        BadRequestError for headers without a user or with a name that is no text.
+        """
+        named = [(name, value) for name, value in headers if name.startswith(_PREFIX)]
+        if not named:
+            return caller
+        wanted = _read(named)
+        if not wanted.user:
+            told = sorted(name.decode("latin-1") for name, _ in named)
+            raise BadRequestError(f"requested [{' '.join(told)}] without impersonating a user")
+        refusal: ForbiddenError | None = None
+        request, last = asked(), self._last.get(caller.user)
+        for mode in sorted(_modes(caller, wanted), key=lambda one: one != last):
+            asking = _without_node(caller) if mode == _ASSOCIATED else caller
+            try:
+                for attributes in _needed(asking, mode, wanted, request):
+                    await self._authorizer.require(asking, attributes)
+            except ForbiddenError as error:
+                refusal = refusal or error
+                continue
+            self._note(caller.user, mode)
+            return _identity(caller, wanted, constrained=mode != _LEGACY)
+        raise refusal or forbidden(caller, Attributes(verb="impersonate", resource="users", name=wanted.user), "")
+
+    def _note(self, user: str, mode: str) -> None:
+        self._last[user] = mode
+        self._last.move_to_end(user)
+        if len(self._last) > _REMEMBERED:
+            self._last.popitem(last=False)
+
+
+def _identity(caller: Caller, wanted: _Wanted, *, constrained: bool) -> Caller:
+    return Caller(
+        wanted.user,
+        tuple(_groups(wanted, constrained=constrained)),
+        wanted.uid,
+        tuple((key, tuple(values)) for key, values in sorted(wanted.extra.items())),
+        impersonator=caller,
+    )
 
 
 def _read(headers: Iterable[tuple[bytes, bytes]]) -> _Wanted:

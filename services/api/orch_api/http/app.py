@@ -25,7 +25,7 @@ from orch_api.auth import issuer
 from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
-from orch_api.auth.impersonation import assumed
+from orch_api.auth.impersonation import Impersonation
 from orch_api.auth.tokens import ServiceAccountTokens
 from orch_api.http import openapi_protobuf
 from orch_api.http.audit import Auditor, Entry
@@ -148,6 +148,7 @@ class Site:
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
+        self._impersonation = Impersonation(authorizer)
         self._discovery = discovery
         self._documents = documents
         self._tokens = tokens
@@ -245,7 +246,7 @@ class Site:
         known: Caller | None = scope.get(_CALLER)
         if known is None:
             known = await self._authenticator.identify(presented(scope))
-        caller = await assumed(known, scope["headers"], self._authorizer, partial(asked, scope))
+        caller = await self._impersonation.assumed(known, scope["headers"], partial(asked, scope))
         await self._authorizer.permit_path(caller, request.method.lower(), request.scope["path"])
 
     async def _check(self, health: Health, request: AnyRequest, name: str) -> Response[str]:

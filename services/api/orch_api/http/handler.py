@@ -14,7 +14,7 @@ from orch.errors import MethodNotAllowedError, NotFoundError
 from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
-from orch_api.auth.impersonation import assumed
+from orch_api.auth.impersonation import Impersonation
 from orch_api.extensions.follower import DefinitionFollower
 from orch_api.http.aggregation import Aggregation
 from orch_api.http.care import NOBODY, Care
@@ -52,6 +52,7 @@ class ObjectsApplication:
         self._registry = registry
         self._discovery = discovery
         self._authorizer = authorizer
+        self._impersonation = Impersonation(authorizer)
         self._authenticator = authenticator
         self._objects = objects
         self._streams = streams
@@ -131,7 +132,7 @@ class ObjectsApplication:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             known = await self._authenticator.identify(presented(scope, take_authorization(scope)))
-            caller = await assumed(known, scope["headers"], self._authorizer, partial(asked, scope))
+            caller = await self._impersonation.assumed(known, scope["headers"], partial(asked, scope))
             target, resource = self.resolve(scope["path"])
             query = parse_query(scope["query_string"])
             if verb_of("GET", target, query) == "watch":
@@ -152,7 +153,8 @@ class ObjectsApplication:
     async def caller(self, exchange: Exchange) -> Caller:
         """Return as whom the request is to be served. Raises UnauthorizedError and ForbiddenError."""
         known = await self._authenticator.identify(presented(exchange.scope))
-        return await assumed(known, exchange.scope["headers"], self._authorizer, partial(asked, exchange.scope))
+        scope = exchange.scope
+        return await self._impersonation.assumed(known, scope["headers"], partial(asked, scope))
 
     def resolve(self, path: str) -> tuple[Target, Resource]:
         """Return what a path names. Raises NotFoundError when nothing is served there."""

@@ -10,7 +10,7 @@ from asgi import Connection
 from orch.errors import ForbiddenError
 from orch_api.auth.attributes import Attributes
 from orch_api.auth.identity import Caller
-from orch_api.auth.impersonation import assumed
+from orch_api.auth.impersonation import Impersonation
 
 PODS = "/api/v1/namespaces/default/pods"
 WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
@@ -167,10 +167,12 @@ async def test_an_agent_of_a_node_may_be_that_node_alone() -> None:
             if "associated-node" not in wanted.verb:
                 raise ForbiddenError("no")
 
+    impersonation = Impersonation(Judge())  # pyright: ignore[reportArgumentType]
+
     async def ask(node: str) -> Caller:
         headers = [(b"impersonate-user", f"system:node:{node}".encode())]
         request = Attributes(verb="list", resource="pods")
-        return await assumed(agent, headers, Judge(), lambda: request)  # pyright: ignore[reportArgumentType]
+        return await impersonation.assumed(agent, headers, lambda: request)
 
     assert (await ask("n")).groups == ("system:nodes", "system:authenticated")
     assert [(wanted.verb, wanted.resource, wanted.name) for _, wanted in seen] == [
