@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from orch.bus import subjects
+from orch.bus.protocol import Message, Signal
 from orch_pb.v1.node_pb2 import ContainerUsage, PodUsage, UsageSample
 
 NODES = "/apis/metrics.k8s.io/v1beta1/nodes"
@@ -26,23 +28,33 @@ async def measured(http: Any, api: Any) -> str:
     made = await http("POST", "/api/v1/namespaces/default/pods", body)
     uid: str = made.json["metadata"]["uid"]
     now = time.time_ns()
-    for ago, used in ((10, 1), (0, 6)):
-        usage = ContainerUsage(container="main", cpu_nanos=used * SECOND, memory_bytes=64 << 20)
-        pod = PodUsage(namespace="default", name="web", uid=uid, containers=[usage])
-        gone = PodUsage(namespace="default", name="gone", uid="gone", containers=[usage])
-        sample = UsageSample(
-            node="one",
-            unix_nanos=now - ago * SECOND,
-            cpu_nanos=2 * used * SECOND,
-            memory_bytes=128 << 20,
-            pods=[pod, gone],
-        )
-        await api.core.bus.publish(subjects.metrics_subject("one"), sample.SerializeToString())
+    samples = [_sample(uid, now - 10 * SECOND, 1), _sample(uid, now, 6)]
+    # Only the newest sample of a node is kept on the bus: the second is sent when those who follow have the first.
+    async with (
+        asyncio.timeout(10),
+        aclosing(api.core.bus.follow(subjects.METRICS.name, [subjects.METRICS_OF_ALL])) as sent,
+    ):
+        while await anext(sent) is not Signal.SYNCED:
+            pass
+        for sample in samples:
+            await api.core.bus.publish(subjects.metrics_subject("one"), sample.SerializeToString())
+            while not isinstance(await anext(sent), Message):
+                pass
 
     async with asyncio.timeout(10):
         while not (await http("GET", NODES)).json["items"]:  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.005)
     return uid
+
+
+def _sample(uid: str, at: int, used: int) -> UsageSample:
+    """Return what the node says at a moment: its containers had used so many seconds of a processor."""
+    usage = ContainerUsage(container="main", cpu_nanos=used * SECOND, memory_bytes=64 << 20)
+    pods = [
+        PodUsage(namespace="default", name=name, uid=which, containers=[usage])
+        for name, which in (("web", uid), ("gone", "gone"))
+    ]
+    return UsageSample(node="one", unix_nanos=at, cpu_nanos=2 * used * SECOND, memory_bytes=128 << 20, pods=pods)
 
 
 async def test_use_is_the_difference_of_two_samples(http: Any, measured: str) -> None:
