@@ -97,7 +97,8 @@ async def _run_podman(config: AgentConfig, bus: Bus, clock: Clock) -> None:
         config.node_name,
         clock,
         cgroup_parent=parent,
-        log_size_max=config.podman.log_size_max,
+        log_size_max=config.pods.log_max_size,
+        log_files_max=config.pods.log_max_files,
         single_process_oom_kill=config.pods.single_process_oom_kill,
         handlers=config.podman.handlers,
     )
@@ -138,6 +139,8 @@ async def _run_cri(config: AgentConfig, bus: Bus, clock: Clock) -> None:
         cgroup_parent=parent,
         logs=Path(settings.log_dir) if settings.log_dir else state / "logs",
         streams_in=f"/run/netns/{namespace}" if namespace else "",
+        log_max_size=config.pods.log_max_size,
+        log_max_files=config.pods.log_max_files,
     )
     addresses = await asyncio.to_thread(AddressBook, config.pod_cidr, state / "addresses.json")
     sandboxes = NetnsSandboxes(config.network, addresses)

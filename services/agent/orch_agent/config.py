@@ -115,6 +115,10 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"podman.{setting}", f"must be at most {longest} characters long")
 
     def _check_pods(self) -> None:
+        if self.pods.log_max_size < 1:
+            raise ConfigError("pods.log_max_size", "must be positive")
+        if self.pods.log_max_files < 2:
+            raise ConfigError("pods.log_max_files", "must be at least 2")
         for place, server in enumerate(self.pods.cluster_dns):
             try:
                 ipaddress.ip_address(server)

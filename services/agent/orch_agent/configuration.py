@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orch.quantity import Quantity
 from orch_agent.config import AgentConfig
 from orch_agent.node import NodeSettings
 
@@ -19,6 +20,8 @@ def configuration_of(node: NodeSettings, capacity: Mapping[str, str], config: Ag
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": parent or f"/orch-{node.name}",
         "cgroupsPerQOS": True,
+        "containerLogMaxFiles": pods.log_max_files,
+        "containerLogMaxSize": str(Quantity(pods.log_max_size * 10**9, "BinarySI")),
         "cpuCFSQuota": True,
         "cpuCFSQuotaPeriod": "100ms",
         "crashLoopBackOff": {"maxContainerRestartPeriod": f"{pods.back_off.restart_longest:g}s"},

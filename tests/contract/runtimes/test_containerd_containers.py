@@ -332,14 +332,15 @@ async def test_another_agent_process_adopts_containers(containerd_node: Any, lab
 async def test_logs_stay_bounded(containerd_node: Any, lab: Any) -> None:
     made = await lab.run(command=("sh", "-c", "while true; do echo 0123456789; sleep 0.01; done"))
     folder = containerd_node.folder / "logs" / f"default_pod_{lab.uid}" / "web"
-    settings = msgspec.structs.replace(containerd_node.settings, log_max_size=100, log_max_files=2)
     other = CriRuntime(
-        settings,
+        containerd_node.settings,
         "contract",
         ManualClock(),
         cgroup_parent=lab.group,
         logs=containerd_node.folder / "logs",
         streams_in=lab.namespace,
+        log_max_size=100,
+        log_max_files=2,
     )
     try:
         for _ in range(3):

@@ -17,6 +17,7 @@ from orch_agent.network.connections import DialError, TcpConnection, connect
 from orch_agent.network.sandbox import NetnsSandboxes, NetworkSettings, Sandbox
 from orch_agent.pods.files import PodFiles
 from orch_agent.runtimes.image_names import qualified
+from orch_agent.runtimes.logfile import files_of
 from orch_agent.runtimes.protocol import STDOUT, ExecSpec, Limits, LogQuery, Mount, State
 
 pytestmark = pytest.mark.podman
@@ -311,3 +312,21 @@ async def test_a_stop_signal_of_its_own_takes_the_place_of_the_image_s(lab: Any)
     made = await lab.run(SIMULATED_STOP_SECONDS=60, stop_signal="SIGKILL")
     await lab.runtime.terminate(made)
     assert (await lab.until(made, State.EXITED)).exit_code == 137
+
+
+async def test_logs_stay_bounded_and_what_was_written_before_is_kept(lab: Any) -> None:
+    rounds = "for n in 1 2 3; do seq 1 15000; sleep 1.2; done"  # more than two files' worth in all
+    made = await lab.run(command=("sh", "-c", rounds))
+    expected = b"".join(b"%d\n" % number for _ in range(3) for number in range(1, 15_001))
+    async with asyncio.timeout(20):
+        for query in (LogQuery(follow=True), LogQuery()):
+            found = [line.data async for lines in lab.runtime.logs(made, query) for line in lines]
+            assert b"".join(found) == expected
+    path = await lab.runtime.log_file(made)
+    files = files_of(path)
+    assert len(files) == 3
+    assert all(each.stat().st_size <= 1 << 20 for _, each in files)
+    [layers] = [each for each in await lab.runtime.layers() if each.id == made]
+    assert layers.logs.bytes < 4 << 20  # a file with two names is counted once
+    await lab.runtime.remove(made)
+    assert not path.parent.exists()

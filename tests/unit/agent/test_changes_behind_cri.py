@@ -143,8 +143,6 @@ async def test_a_runtime_that_is_away_is_asked_less_and_less() -> None:
         (CriSettings(image_endpoint="/run/x.sock"), "cri.image_endpoint"),
         (CriSettings(request_timeout=0), "cri.request_timeout"),
         (CriSettings(log_dir="logs"), "cri.log_dir"),
-        (CriSettings(log_max_size=0), "cri.log_max_size"),
-        (CriSettings(log_max_files=1), "cri.log_max_files"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: CriSettings, path: str) -> None:

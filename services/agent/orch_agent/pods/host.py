@@ -53,7 +53,7 @@ class Outlet(Protocol):
 
 
 class PodSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How pods are run on this node."""
+    """How pods are run on this node. A container's log is `log_max_files` files of about `log_max_size` bytes each."""
 
     back_off: BackOffTimes = BackOffTimes()
     pulls: PullSettings = PullSettings()
@@ -65,6 +65,8 @@ class PodSettings(msgspec.Struct, frozen=True, kw_only=True):
     resolv_conf: str = "/etc/resolv.conf"
     allowed_unsafe_sysctls: tuple[str, ...] = ()
     seccomp_default: bool = False
+    log_max_size: int = 10 << 20
+    log_max_files: int = 5
 
 
 class PodHost:

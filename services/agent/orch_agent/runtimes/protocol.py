@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -407,6 +408,10 @@ class Runtime(Protocol):
 
     def logs(self, container: str, query: LogQuery) -> AsyncGenerator[Sequence[LogLine]]:
         """Yield what the container wrote, in order, as many lines at a time as are there."""
+        ...
+
+    async def log_file(self, container: str) -> Path | None:
+        """Return the file that a container's log is written to now; None when it is gone or has none on a disk."""
         ...
 
     async def exec(self, container: str, spec: ExecSpec) -> ExecSession:

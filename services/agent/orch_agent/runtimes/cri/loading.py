@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 
 def load(
-    settings: CriSettings, node: str, clock: Clock, *, cgroup_parent: str, logs: Path, streams_in: str
+    settings: CriSettings,
+    node: str,
+    clock: Clock,
+    *,
+    cgroup_parent: str,
+    logs: Path,
+    streams_in: str,
+    log_max_size: int,
+    log_max_files: int,
 ) -> CriRuntime:
     """Return the runtime of a node. Raises ConfigError where gRPC is not installed."""
     try:
@@ -23,4 +31,13 @@ def load(
     except ModuleNotFoundError as error:
         raise ConfigError("runtime", f'"cri" needs the package grpcio, of the extra agent-cri: {error}') from error
     runtime: type[CriRuntime] = module.CriRuntime
-    return runtime(settings, node, clock, cgroup_parent=cgroup_parent, logs=logs, streams_in=streams_in)
+    return runtime(
+        settings,
+        node,
+        clock,
+        cgroup_parent=cgroup_parent,
+        logs=logs,
+        streams_in=streams_in,
+        log_max_size=log_max_size,
+        log_max_files=log_max_files,
+    )

@@ -85,7 +85,16 @@ class CriRuntime:
     """
 
     def __init__(
-        self, settings: CriSettings, node: str, clock: Clock, *, cgroup_parent: str, logs: Path, streams_in: str
+        self,
+        settings: CriSettings,
+        node: str,
+        clock: Clock,
+        *,
+        cgroup_parent: str,
+        logs: Path,
+        streams_in: str,
+        log_max_size: int = 10 << 20,
+        log_max_files: int = 5,
     ) -> None:
         self._clock = clock
         self._node = node
@@ -104,8 +113,8 @@ class CriRuntime:
             node,
             clock,
             logs,
-            most_bytes=settings.log_max_size,
-            most_files=settings.log_max_files,
+            most_bytes=log_max_size,
+            most_files=log_max_files,
         )
         self._events = ContainerEvents(self._connection, node, clock)
         self._stopping: dict[str, asyncio.Task[None]] = {}
@@ -266,6 +275,11 @@ class CriRuntime:
         async with aclosing(read_log(Path(status.log_path), query, self._clock, ended)) as batches:
             async for lines in batches:
                 yield lines
+
+    async def log_file(self, container: str) -> Path | None:
+        """Return the file that the runtime was told to write."""
+        status = await self._status(container)
+        return Path(status.log_path) if status is not None and status.log_path else None
 
     async def exec(self, container: str, spec: ExecSpec) -> ExecSession:
         """Run a command over streams, or, when its output is wanted as a whole, by one call."""

@@ -18,7 +18,7 @@ class CriSettings(msgspec.Struct, frozen=True, kw_only=True):
     `image_endpoint` is where images are served if not at `endpoint`. `cgroup_parent` is the node's control group,
     `handler` the runtime's name for how pods are run ("": its default). The network plug-in is written into
     `cni_bin_dir`, its configuration into `cni_conf_dir`; with an empty `cni_conf_dir` neither is. `log_dir` is where
-    the runtime writes containers' logs (by default in the agent's state): `log_max_files` of `log_max_size` bytes each.
+    the runtime writes containers' logs (by default in the agent's state).
     """
 
     endpoint: str = "unix:///run/containerd/containerd.sock"
@@ -28,8 +28,6 @@ class CriSettings(msgspec.Struct, frozen=True, kw_only=True):
     cni_bin_dir: str = "/opt/cni/bin"
     cni_conf_dir: str = "/etc/cni/net.d"
     log_dir: str = ""
-    log_max_size: int = 10 << 20
-    log_max_files: int = 5
     request_timeout: Duration = 120.0
 
     def check(self) -> None:
@@ -41,9 +39,5 @@ class CriSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError("cri.endpoint", "is required")
         if self.log_dir and not self.log_dir.startswith("/"):
             raise ConfigError("cri.log_dir", "must be an absolute path")
-        if self.log_max_size < 1:
-            raise ConfigError("cri.log_max_size", "must be positive")
-        if self.log_max_files < 2:
-            raise ConfigError("cri.log_max_files", "must be at least 2")
         if self.request_timeout <= 0:
             raise ConfigError("cri.request_timeout", "must be positive")

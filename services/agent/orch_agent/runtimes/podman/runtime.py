@@ -24,6 +24,7 @@ from orch_agent.runtimes.podman.answers import from_inspection, from_list, state
 from orch_agent.runtimes.podman.connection import API_VERSION, Connection, Document, MissingError
 from orch_agent.runtimes.podman.document import document_of, unified_settings
 from orch_agent.runtimes.podman.images import PodmanImages
+from orch_agent.runtimes.podman.rotation import LogRotation
 from orch_agent.runtimes.podman.sessions import PodmanAttached, PodmanExec, Terminals
 from orch_agent.runtimes.podman.storage import PodmanStorage
 from orch_agent.runtimes.podman.wire import Wire
@@ -70,6 +71,7 @@ class PodmanRuntime:
         *,
         cgroup_parent: str,
         log_size_max: int,
+        log_files_max: int = 5,
         single_process_oom_kill: bool = False,
         handlers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
@@ -82,6 +84,7 @@ class PodmanRuntime:
         self._log_size_max = log_size_max
         self._handlers = handlers
         self._storage = PodmanStorage(self._connection)
+        self._rotation = LogRotation(self._written_logs, clock, log_files_max)
         self._hierarchy = Hierarchy()
         self._ooms = OomWatch(self._hierarchy, whole=not single_process_oom_kill)
         self._whole = self._hierarchy.unified and not single_process_oom_kill
@@ -95,6 +98,12 @@ class PodmanRuntime:
         self._connection.close()
 
     async def run(self, on_change: ChangeHandler) -> None:
+        """Tell changes for ever, and keep logs bounded."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._rotation.run(), name="rotation of logs")
+            tasks.create_task(self._follow_events(on_change), name="events of containers")
+
+    async def _follow_events(self, on_change: ChangeHandler) -> None:
         """Follow Podman's events; whenever that had to begin anew, any container may have changed."""
         query = urlencode(
             {"stream": "true", "filters": json.dumps({"type": ["container"], "event": ["died", "remove"]})}
@@ -208,19 +217,22 @@ class PodmanRuntime:
         return self._with_oom(info) if info is not None else None
 
     async def logs(self, container: str, query: LogQuery) -> AsyncGenerator[Sequence[LogLine]]:
-        """Yield the lines of the container's log file."""
-        document = await self._inspect(container)
-        if document is None:
+        """Yield the lines of the container's log files."""
+        path = await self.log_file(container)
+        if path is None:
             raise ContainerError(f"no container with ID {container} found: no such container")
 
         async def ended() -> bool:
             info = await self.inspect(container)
             return info is None or info.state is not State.RUNNING
 
-        path = Path(document["HostConfig"]["LogConfig"]["Path"])
         async with aclosing(read_log(path, query, self._clock, ended)) as batches:
             async for lines in batches:
                 yield lines
+
+    async def log_file(self, container: str) -> Path | None:
+        """Return the file of conmon's."""
+        return await self._storage.log_file(container)
 
     async def exec(self, container: str, spec: ExecSpec) -> ExecSession:
         """Run a command over a hijacked connection."""
@@ -287,6 +299,11 @@ class PodmanRuntime:
         return await self._storage.file_system()
 
     # -- how -----------------------------------------------------------------------------------------------------
+
+    async def _written_logs(self) -> list[Path]:
+        """Return the logs of what runs."""
+        found = [await self.log_file(info.id) for info in await self._measured()]
+        return [path for path in found if path is not None]
 
     async def _measured(self) -> Sequence[ContainerInfo]:
         """Return what runs. Podman is asked now and then and when a container was started: use is read every second."""

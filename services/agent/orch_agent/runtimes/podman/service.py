@@ -59,7 +59,6 @@ class PodmanSettings(msgspec.Struct, frozen=True, kw_only=True):
     cgroup_parent: str = ""
     nofile: int = 20_000
     nproc: int = 32_768
-    log_size_max: int = 10 << 20
     exec_memory: int = 10
 
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from orch_agent.runtimes.logfile import files_of
 from orch_agent.runtimes.podman.connection import Connection, Document, MissingError
 from orch_agent.runtimes.protocol import ContainerError, ContainerInfo, ImageError, Layers, StoredImage
 from orch_agent.stats.disk import measure
@@ -46,6 +47,11 @@ class PodmanStorage:
                 logs = await asyncio.to_thread(_measure_logs, places.logs)
                 found.append(Layers(info.identity, info.id, layer, logs))
         return found
+
+    async def log_file(self, container: str) -> Path | None:
+        """Return where a container's log is written, None when it is gone."""
+        places = await self._places_of(container)
+        return Path(places.logs) if places is not None and places.logs else None
 
     async def images(self) -> Sequence[StoredImage]:
         """Return the images; those of stores that are shared among nodes are pinned."""
@@ -101,6 +107,6 @@ def _image(document: Document) -> StoredImage:
 def _measure_logs(path: str) -> DiskUse:
     """Return what a log takes together with those that were rotated away from under its name."""
     total = DiskUse()
-    for each in Path(path).parent.glob(f"{Path(path).name}*") if path else ():
+    for _, each in files_of(Path(path)) if path else ():
         total += measure(str(each))
     return total
