@@ -14,7 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from orch.clock import Clock
 from orch.errors import ConflictError, OrchError, TerminalError, UnavailableError
 from orch.objects.scheme import Kind
-from orch.runtime.informer import Change, Informers
+from orch.runtime.informer import Change, Informers, Item
 from orch.runtime.queue import WorkQueue
 from orch.runtime.reconcile import Key, Reconciler, Result
 from orch.telemetry import TraceContext, span
@@ -30,6 +30,7 @@ _SECONDS: Final = Histogram(
     ["controller"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
+_ITEMS_PER_TURN: Final = 200
 _ACTIVE: Final = Gauge("controller_runtime_active_workers", "Reconciliations under way.", ["controller"])
 
 _SYNC_PATIENCE: Final = 30.0
@@ -124,8 +125,9 @@ class Controller:
         if self._queue is not None:
             self._queue.add(key)
 
-    def _begin(self, watch: Watch, informers: Informers, queue: WorkQueue) -> None:
-        self._stops[watch] = informers.of(watch.kind).on_change(self._handler(watch, queue))
+    def _begin(self, watch: Watch, informers: Informers, queue: WorkQueue, *, known: bool = True) -> None:
+        handler = self._handler(watch, queue)
+        self._stops[watch] = informers.of(watch.kind).on_change(handler, known=known)
 
     def _end(self) -> None:
         self._queue = self._informers = None
@@ -141,12 +143,20 @@ class Controller:
         with ExitStack() as stack:
             stack.callback(self._end)
             for watch in self.watches:
-                self._begin(watch, informers, queue)
+                known = informers.of(watch.kind).items()
+                self._begin(watch, informers, queue, known=False)
+                await self._take_known(watch, known, queue)
             await self._wait_synced(informers)
             async with asyncio.TaskGroup() as tasks:
                 for number in range(self.workers):
                     tasks.create_task(self._work(queue), name=f"{self.name} worker {number}")
                 tasks.create_task(self._resync(informers, queue, clock), name=f"{self.name} resync")
+
+    async def _take_known(self, watch: Watch, known: Iterable[Item[Any]], queue: WorkQueue) -> None:
+        take = self._handler(watch, queue)
+        for number, item in enumerate(known):
+            take(Change(None, item, item.trace))
+            await _breathe(number)
 
     async def _wait_synced(self, informers: Informers) -> None:
         while True:
@@ -170,9 +180,10 @@ class Controller:
         while True:
             await clock.sleep(self.resync)
             for watch in self.watches:
-                for item in informers.of(watch.kind).items():
+                for number, item in enumerate(informers.of(watch.kind).items()):
                     for key in watch.keys(Change(item, item)):
                         queue.add(key)
+                    await _breathe(number)
 
     async def _work(self, queue: WorkQueue) -> None:
         while True:
@@ -181,6 +192,8 @@ class Controller:
                 await self._step(queue, key)
             finally:
                 queue.done(key)
+            # A reconciliation that finds nothing to do waits for nothing: thousands in a row would hold up the lease.
+            await asyncio.sleep(0)
 
     async def _step(self, queue: WorkQueue, key: Key) -> None:
         """Reconcile the key once and decide when it is due again."""
@@ -234,3 +247,9 @@ class Controller:
             _LOG.warning("%s %s failed, failure %d: %s", self.name, key, tries, error)
         else:
             _LOG.error("%s %s failed, failure %d", self.name, key, tries, exc_info=error)
+
+
+async def _breathe(number: int) -> None:
+    """Let others have the loop, now and then in a long row."""
+    if number % _ITEMS_PER_TURN == _ITEMS_PER_TURN - 1:
+        await asyncio.sleep(0)

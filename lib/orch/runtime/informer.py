@@ -180,14 +180,14 @@ class Informer(Generic[T]):
         for item in self._items.values():
             self._index(name, None, item)
 
-    def on_change(self, handler: Handler[T]) -> Callable[[], None]:
+    def on_change(self, handler: Handler[T], *, known: bool = True) -> Callable[[], None]:
         """Call `handler` for every change, in order, as it is taken; return what ends that.
 
-        Objects held already are delivered at once, as additions. A handler must not wait. When one raises, that is
-        logged and counted; the informer and the other handlers go on.
+        Objects that are `known` already are delivered at once, as additions, unless they are not wanted. A handler must
+        not wait. When one raises, that is logged and counted; the informer and the other handlers go on.
         """
         self._handlers.append(handler)
-        for item in list(self._items.values()):
+        for item in list(self._items.values()) if known else ():
             self._call(handler, Change(None, item, item.trace))
         return lambda: self._handlers.remove(handler)
 
