@@ -14,6 +14,7 @@ from orch_cli.commands import down, enter, status
 from orch_cli.explain import add_explain, explain
 from orch_cli.keys import add_keys, keys
 from orch_cli.layout import Layout
+from orch_cli.logs import add_logs, logs
 from orch_cli.prepare import Plan, prepare
 from orch_cli.rebalance import add_rebalance, rebalance
 from orch_cli.recommend import add_recommend, recommend
@@ -21,6 +22,7 @@ from orch_cli.replay import add_replay, replay
 from orch_cli.replay_autoscaling import replay_autoscaling
 from orch_cli.state import Runtime, Wishes
 from orch_cli.tap import events, nats_arguments
+from orch_cli.tokens import add_tokens, tokens
 from orch_cli.up import up, up_detached
 from orch_cli.what_if import add_what_if, what_if
 from orch_cli.why_not import add_why_not, why_not
@@ -54,6 +56,8 @@ def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
         "prepare": lambda: _prepare(parsed, layout),
         "enter": lambda: enter(layout, parsed.node, parsed.argv),
         "keys": lambda: keys(parsed, layout),
+        "token": lambda: tokens(parsed, layout),
+        "logs": lambda: logs(parsed, layout),
         "explain": lambda: explain(parsed, layout),
         "rebalance": lambda: rebalance(parsed, layout),
         "why-not": lambda: why_not(parsed, layout),
@@ -76,6 +80,7 @@ def _prepare(parsed: argparse.Namespace, layout: Layout) -> int:
 
 
 _QUESTIONS: Final = (
+    ("logs", "print what containers wrote, also of pods and nodes that are gone", add_logs),
     ("explain", "say why something is as it is", add_explain),
     ("why-not", "say why a pod is not on a node", add_why_not),
     ("what-if", "say where pods would go and how many would fit; nothing is changed", add_what_if),
@@ -83,7 +88,7 @@ _QUESTIONS: Final = (
     ("replay", "compute recorded decisions again and compare them byte for byte", add_replay),
     ("recommend", "say what containers should request, judged by what they used", add_recommend),
 )
-"""Commands about decisions: each with what it does, and what adds its arguments."""
+"""Commands that ask: each with what it does, and what adds its arguments."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,6 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("keys", help="list and rotate the keys that service accounts' tokens are signed with")
     _add_state(command)
     add_keys(command)
+
+    command = commands.add_parser("token", help="make, list and delete the tokens with which nodes join")
+    _add_state(command)
+    add_tokens(command)
 
     for name, summary, add_arguments in _QUESTIONS:
         command = commands.add_parser(name, help=summary)

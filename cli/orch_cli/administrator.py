@@ -41,6 +41,10 @@ class AdministratorApi:
         """Apply a merge patch."""
         await self._request("PATCH", path, patch, _MERGE_PATCH)
 
+    async def delete(self, path: str) -> None:
+        """Delete what is at a path."""
+        await self._request("DELETE", path, b"", "")
+
     async def _request(self, method: str, path: str, body: bytes, content_type: str) -> bytes:
         return await asyncio.to_thread(self._ask, method, path, body, content_type)
 

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict
 
+from orch.bus.node_users import read_keys, users_of
+from orch.bus.server import User
 from orch_cli import programs
 from orch_cli.identities import ADMIN, API, CONTROLLERS, SCHEDULER, Identities, issue_identities
 from orch_cli.kubeconfig import write_kubeconfig
 from orch_cli.layout import Layout
 from orch_cli.network import node_network
 from orch_cli.nodes import agent_programs, clear_nodes, prepare_nodes
+from orch_cli.pki import KeyPair
 from orch_cli.process import Program
 from orch_cli.readiness import ApiProbe
 from orch_cli.state import ClusterState
 
 _START_SECONDS: Final = 120.0
 _START_SECONDS_A_NODE: Final = 0.1
+
+
+class _Bus(TypedDict):
+    address: str
+    pair: KeyPair
+    users: list[User]
 
 
 class Cluster:
@@ -33,8 +42,7 @@ class Cluster:
         """Put in place what the programs need; return them in the order of starting, and what tells readiness."""
         for folder in (self.layout.config, self.layout.logs, self.layout.pids, self.layout.data):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        nodes = self.state.node_names() if self.state.runtime == "podman" else []
-        identities = issue_identities(self.layout.pki, nodes)
+        identities = self.identities()
         prepare_nodes(self.state)
         admin = identities.clients[ADMIN].pair
         write_kubeconfig(self.layout.kubeconfig, cluster="orch", server=self.server, admin=admin)
@@ -45,6 +53,11 @@ class Cluster:
             *agent_programs(self.layout, self.state, identities),
         ]
         return group, ApiProbe(self.state.ports.api, admin)
+
+    def identities(self) -> Identities:
+        """Return everyone's certificates and keys; those that are missing or end soon are made anew."""
+        nodes = self.state.node_names() if self.state.runtime == "podman" else []
+        return issue_identities(self.layout.pki, nodes)
 
     def clear(self) -> None:
         """Remove what the programs leave outside the state folder."""
@@ -65,14 +78,19 @@ class Cluster:
                 pair=identities.etcd_server,
                 peer=identities.etcd_peer,
             ),
-            programs.nats(
-                self.layout.config / "nats.conf",
-                data / "nats",
-                address=f"127.0.0.1:{ports.nats}",
-                pair=identities.nats_server,
-                users=identities.bus_users(),
-            ),
+            programs.nats(self.layout.nats_config, data / "nats", **self._bus(identities)),
         ]
+
+    def _bus(self, identities: Identities) -> _Bus:
+        return {
+            "address": f"127.0.0.1:{self.state.ports.nats}",
+            "pair": identities.nats_server,
+            "users": users_of(read_keys(self.layout.bus_keys), identities.bus_users()),
+        }
+
+    def bus_config(self, identities: Identities) -> bytes:
+        """Return the NATS server's configuration as it has to be now, for the nodes that have joined."""
+        return programs.nats_config(self.layout.data / "nats", **self._bus(identities))
 
     def _services(self, identities: Identities) -> list[Program]:
         ports, config = self.state.ports, self.layout.config
@@ -91,6 +109,7 @@ class Cluster:
             "tls_key_file": str(identities.api_server.key),
             "client_ca_file": str(identities.api_server.authority),
             "service_account_key_file": str(identities.account_key),
+            "bus_keys_file": str(self.layout.bus_keys),
             # webhooks are tried out where they are written; the ports of the cluster itself stay closed to them
             "outgoing_allowed": ["127.0.0.0/8", "::1/128"],
             **connections(API),

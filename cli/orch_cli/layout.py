@@ -63,6 +63,16 @@ class Layout(msgspec.Struct, frozen=True):
         return self.root / "data"
 
     @property
+    def bus_keys(self) -> Path:
+        """The keys of the nodes that joined: written by the api, followed by the supervisor."""
+        return self.root / "data" / "bus-keys.json"
+
+    @property
+    def nats_config(self) -> Path:
+        """The NATS server's configuration: who may connect, and what each may do."""
+        return self.root / "config" / "nats.conf"
+
+    @property
     def nodes(self) -> Path:
         """What each Podman node keeps, its images above all."""
         return self.root / "data" / "nodes"

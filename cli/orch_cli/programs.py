@@ -24,6 +24,8 @@ LOOPS: Final = 3
 AGENTS: Final = 4
 """The stages: programs of a higher one are stopped before those of a lower one."""
 
+NATS: Final = "nats"
+
 _SHARING: Final = {"GOMAXPROCS": str(max(1, (os.cpu_count() or 1) // 2))}
 """etcd and NATS share the machine with everything else; on every core at once, Go's threads mostly wake one another."""
 
@@ -61,6 +63,13 @@ def etcd(
 
 def nats(config_file: Path, data: Path, *, address: str, pair: KeyPair, users: Sequence[server.User]) -> Program:
     """Write the configuration of a NATS server that admits `users` alone, and return the program that runs it."""
+    write_private(config_file, nats_config(data, address=address, pair=pair, users=users))
+    argv = (str(server.binary()), "--config", str(config_file))
+    return Program(name=NATS, argv=argv, stage=STORES, environ=_SHARING)
+
+
+def nats_config(data: Path, *, address: str, pair: KeyPair, users: Sequence[server.User]) -> bytes:
+    """Return the configuration of a NATS server that admits `users` alone."""
     host, _, port = address.rpartition(":")
     settings = server.ServerSettings(
         host=host,
@@ -69,9 +78,7 @@ def nats(config_file: Path, data: Path, *, address: str, pair: KeyPair, users: S
         users=tuple(users),
         tls=server.Tls(ca_file=str(pair.authority), cert_file=str(pair.certificate), key_file=str(pair.key)),
     )
-    write_private(config_file, server.render_config(settings).encode())
-    argv = (str(server.binary()), "--config", str(config_file))
-    return Program(name="nats", argv=argv, stage=STORES, environ=_SHARING)
+    return server.render_config(settings).encode()
 
 
 def service(name: str, stage: int, config_file: Path, config: object) -> Program:

@@ -18,7 +18,9 @@ from orch_cli.cluster import Cluster
 from orch_cli.layout import Layout
 from orch_cli.pki import write_private
 from orch_cli.process import Pid, ProcessReport, Supervised, rotate, start_ticks, started_ago, stop_in_order
+from orch_cli.programs import NATS
 from orch_cli.readiness import ApiProbe
+from orch_cli.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class Supervisor:
         self._phase: Phase = "starting"
         self._ready_after = 0.0
         self._supervised: list[Supervised] = []
+        self._watching: list[asyncio.Task[None]] = []
         self._written = b""
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -79,13 +82,13 @@ class Supervisor:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                watching = [tasks.create_task(self._keep_report()), tasks.create_task(self._keep_logs_small())]
+                self._watching += [tasks.create_task(self._keep_report()), tasks.create_task(self._keep_logs_small())]
                 try:
                     await self._come_up(tasks, stop)
                     await stop.wait()
                 finally:
                     await self._go_down()
-                    for task in watching:
+                    for task in self._watching:
                         task.cancel()
         except* OrchError as group:
             raise group.exceptions[0] from None
@@ -101,6 +104,7 @@ class Supervisor:
             supervised = Supervised(program, logs=self._layout.logs, pids=self._layout.pids)
             self._supervised.append(supervised)
             tasks.create_task(supervised.run())
+        self._watching.append(tasks.create_task(Upkeep(self._cluster, self._nats).run(), name="upkeep"))
         self._tell(f"started {', '.join(each.program.name for each in self._supervised)}")
         waiting = asyncio.ensure_future(self._await_ready(probe))
         stopping = asyncio.ensure_future(stop.wait())
@@ -111,6 +115,9 @@ class Supervisor:
         finally:
             waiting.cancel()
             stopping.cancel()
+
+    def _nats(self) -> Pid | None:
+        return next((each.report.pid for each in self._supervised if each.program.name == NATS), None)
 
     async def _await_ready(self, probe: ApiProbe) -> None:
         deadline = time.monotonic() + self._cluster.start_deadline

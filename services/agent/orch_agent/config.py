@@ -12,6 +12,7 @@ from orch.config import Duration, NatsConfig, TelemetryConfig
 from orch.errors import ConfigError
 from orch_agent.eviction.thresholds import EvictionSettings, thresholds_of
 from orch_agent.images.collection import ImageSettings
+from orch_agent.logs.settings import LogSettings
 from orch_agent.network.sandbox import NetworkSettings
 from orch_agent.pods.host import PodSettings
 from orch_agent.pods.sysctls import pattern_problem
@@ -55,6 +56,12 @@ class Intervals(msgspec.Struct, frozen=True, kw_only=True):
     lease: Duration = 30.0
 
 
+class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the node's certificate is renewed: the api's address. Empty: somebody else sees to it."""
+
+    server: str = ""
+
+
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one agent process: one real node, or a fleet of simulated ones.
 
@@ -81,8 +88,10 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     static_pods: str = ""
     eviction: EvictionSettings = EvictionSettings()
     images: ImageSettings = ImageSettings()
+    logs: LogSettings = LogSettings()
     intervals: Intervals = Intervals()
     events: bool = True
+    identity: IdentitySettings = IdentitySettings()
     nats: NatsConfig = NatsConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
 
@@ -90,6 +99,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Raise ConfigError, with the setting's path, for what the types cannot rule out."""
         thresholds_of(self.eviction)
         self.images.check("images")
+        self.logs.check("logs")
         self.pods.pulls.check("pods.pulls")
         for setting in ("capacity", "reserved", "system_reserved"):
             _quantities(setting, getattr(self, setting))

@@ -90,6 +90,8 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How long pods stay bound to a node that is not ready, unless they say so themselves (docs/adr/0003)."""
     default_unreachable_toleration_seconds: Annotated[int, msgspec.Meta(ge=0)] = 3
     """How long pods stay bound to a node that cannot be reached, unless they say so themselves."""
+    bus_keys_file: str = ""
+    """Where the keys of nodes that joined are written, for whoever configures the NATS server; empty: nowhere."""
     compaction_interval: Duration = 300.0
     """How often the store's old revisions are forgotten, and how long they are kept."""
     event_ttl: Duration = 3600.0

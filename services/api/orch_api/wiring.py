@@ -27,6 +27,7 @@ from orch_api.auth.authorizer import Authorizer, MakeChain, default_chain
 from orch_api.auth.vigil import Vigil
 from orch_api.auth.webhook.configuration import read_chain
 from orch_api.bootstrap import SystemObjects
+from orch_api.bus_access import BusAccess
 from orch_api.components import Components
 from orch_api.computed import Computed
 from orch_api.config import ApiConfig
@@ -135,6 +136,7 @@ class Core:
         self.advertiser = Advertiser(
             store, self.cache, self.pipeline, registry, clock, config.advertise_address, config.port
         )
+        self.bus_access = BusAccess(self.cache, config.bus_keys_file, clock)
         self._system = SystemObjects(self.pipeline, self.cache, registry, ranges, config.port, clock)
         self._ready = asyncio.Event()
 
@@ -166,6 +168,7 @@ class Core:
                 self.usage,
                 self.upkeep,
                 self.advertiser,
+                self.bus_access,
                 self.policies,
             ):
                 tasks.create_task(part.run(), name=type(part).__name__)

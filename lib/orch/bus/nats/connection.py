@@ -79,7 +79,7 @@ class Connection:
 
     def __init__(self, config: NatsConfig) -> None:
         self._config = config
-        self._tls = _tls_context(config)
+        _tls_context(config)  # what is wrong with the files is said at once
         self._servers = itertools.cycle(config.servers)
         self._client = Session(None)
         self._connected = asyncio.Event()
@@ -310,7 +310,8 @@ class Connection:
 
     async def _dial(self, server: str) -> Session:
         encrypted = server.startswith("tls://")
-        client = Session(self._tls if encrypted else None)
+        # With each connection anew: certificates are replaced before they end.
+        client = Session(_tls_context(self._config) if encrypted else None)
         lost = self._lost
 
         async def heard(error: Exception) -> None:
