@@ -35,6 +35,13 @@ def exposition(families: Iterable[Family], unix: float) -> str:
 
 def resource_metrics(stats: NodeStats, started: Mapping[str, str]) -> Iterator[Family]:
     """Yield what metrics-server reads; `started` are start times by "uid/container"."""
+    yield from _of_containers(stats, started)
+    yield from _of_node(stats)
+    yield from _of_pods(stats)
+    yield scrape_error(failed=False)
+
+
+def _of_containers(stats: NodeStats, started: Mapping[str, str]) -> Iterator[Family]:
     containers = [(pod, each) for pod in stats.pods.values() for each in pod.containers]
     whose = [({"container": each.name, **_pod(pod)}, pod, each) for pod, each in containers]
     yield Family(
@@ -65,6 +72,9 @@ def resource_metrics(stats: NodeStats, started: Mapping[str, str]) -> Iterator[F
         "gauge",
         [(labels, each.memory.swap) for labels, _, each in whose],
     )
+
+
+def _of_node(stats: NodeStats) -> Iterator[Family]:
     yield Family(
         "node_cpu_usage_seconds_total",
         "[STABLE] Cumulative cpu time consumed by the node in core-seconds",
@@ -83,6 +93,9 @@ def resource_metrics(stats: NodeStats, started: Mapping[str, str]) -> Iterator[F
         "gauge",
         [({}, stats.memory.swap)],
     )
+
+
+def _of_pods(stats: NodeStats) -> Iterator[Family]:
     pods = list(stats.pods.values())
     yield Family(
         "pod_cpu_usage_seconds_total",
@@ -102,7 +115,6 @@ def resource_metrics(stats: NodeStats, started: Mapping[str, str]) -> Iterator[F
         "gauge",
         [(_pod(pod), pod.memory.swap) for pod in pods],
     )
-    yield scrape_error(failed=False)
 
 
 def scrape_error(*, failed: bool) -> Family:
