@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from orch.errors import OrchError
+from orch_cli.certs import add_certs, certs
 from orch_cli.commands import down, enter, status
 from orch_cli.explain import add_explain, explain
 from orch_cli.keys import add_keys, keys
@@ -57,6 +58,7 @@ def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
         "enter": lambda: enter(layout, parsed.node, parsed.argv),
         "keys": lambda: keys(parsed, layout),
         "token": lambda: tokens(parsed, layout),
+        "certs": lambda: certs(parsed, layout),
         "logs": lambda: logs(parsed, layout),
         "explain": lambda: explain(parsed, layout),
         "rebalance": lambda: rebalance(parsed, layout),
@@ -148,6 +150,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("token", help="make, list and delete the tokens with which nodes join")
     _add_state(command)
     add_tokens(command)
+
+    command = commands.add_parser("certs", help="show the certificates of a cluster, and make them anew")
+    _add_state(command)
+    add_certs(command)
 
     for name, summary, add_arguments in _QUESTIONS:
         command = commands.add_parser(name, help=summary)

@@ -10,7 +10,7 @@ from orch.bus.node_users import read_keys, users_of
 from orch.bus.server import User
 from orch_cli import programs
 from orch_cli.identities import ADMIN, API, CONTROLLERS, SCHEDULER, Identities, issue_identities
-from orch_cli.kubeconfig import write_kubeconfig
+from orch_cli.kubeconfig import opens_with, write_kubeconfig
 from orch_cli.layout import Layout
 from orch_cli.network import node_network
 from orch_cli.nodes import agent_programs, clear_nodes, prepare_nodes
@@ -54,10 +54,18 @@ class Cluster:
         ]
         return group, ApiProbe(self.state.ports.api, admin)
 
-    def identities(self) -> Identities:
-        """Return everyone's certificates and keys; those that are missing or end soon are made anew."""
+    def identities(self, *, renew: bool = False) -> Identities:
+        """Return everyone's certificates and keys; those that are missing or end soon are made anew, or all of them.
+
+        The user's kubeconfig holds copies of the administrator's, and is brought up to them.
+        """
         nodes = self.state.node_names() if self.state.runtime == "podman" else []
-        return issue_identities(self.layout.pki, nodes)
+        identities = issue_identities(self.layout.pki, nodes, renew=renew)
+        admin = identities.clients[ADMIN].pair
+        if not opens_with(self.layout.kubeconfig, admin):
+            write_kubeconfig(self.layout.kubeconfig, cluster="orch", server=self.server, admin=admin)
+            _leave_to_caller(self.layout.root, self.layout.kubeconfig)
+        return identities
 
     def clear(self) -> None:
         """Remove what the programs leave outside the state folder."""

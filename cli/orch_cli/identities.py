@@ -95,16 +95,21 @@ class Identities(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def issue_identities(folder: Path, nodes: list[str], names: ServerNames | None = None) -> Identities:
-    """Return valid certificates and keys for everyone, `nodes` and a fleet included; what is there and good is kept."""
+def issue_identities(
+    folder: Path, nodes: list[str], names: ServerNames | None = None, *, renew: bool = False
+) -> Identities:
+    """Return valid certificates and keys for everyone, `nodes` and a fleet included.
+
+    What is there and good is kept; with `renew`, only the keys and the authorities are.
+    """
     names = names or ServerNames()
-    authority = Authority(folder, "orch")
+    authority = Authority(folder, "orch", renew=renew)
     clients = {name: _identity(authority, folder, name, user) for name, user in _SERVICES.items()}
     clients[FLEET] = _identity(authority, folder, FLEET, permissions.FLEET, "system:nodes")
     clients[ADMIN] = _identity(authority, folder, ADMIN, permissions.ADMIN, "system:masters")
     for node in nodes:
         clients[node] = _identity(authority, folder, node, f"{permissions.NODE_PREFIX}{node}", "system:nodes")
-    etcd = Authority(folder / "etcd", "orch-etcd")
+    etcd = Authority(folder / "etcd", "orch-etcd", renew=renew)
     return Identities(
         clients=clients,
         api_server=authority.issue(Leaf(name="api-server", common_name="orch-api", hosts=names.api, server=True)),

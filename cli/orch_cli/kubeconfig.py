@@ -33,5 +33,13 @@ def write_kubeconfig(path: Path, *, cluster: str, server: str, admin: KeyPair) -
     write_private(path, yaml.safe_dump(content, sort_keys=False).encode())
 
 
+def opens_with(path: Path, admin: KeyPair) -> bool:
+    """Say whether a kubeconfig holds the administrator's certificate as it is now."""
+    try:
+        return _embed(admin.certificate) in path.read_text()
+    except FileNotFoundError:
+        return False
+
+
 def _embed(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()

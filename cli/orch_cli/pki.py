@@ -47,9 +47,10 @@ class KeyPair(msgspec.Struct, frozen=True):
 class Authority:
     """A certificate authority in a folder: ca.crt and ca.key, and the leaves that it signed."""
 
-    def __init__(self, folder: Path, common_name: str, *, now: datetime | None = None) -> None:
+    def __init__(self, folder: Path, common_name: str, *, now: datetime | None = None, renew: bool = False) -> None:
         self._folder = folder
         self._now = now or datetime.now(UTC)
+        self._renew = renew
         self.certificate_file = folder / "ca.crt"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._key = _load_key(folder / "ca.key")
@@ -65,11 +66,12 @@ class Authority:
         self._signer: ec.EllipticCurvePrivateKey = self._key
 
     def issue(self, leaf: Leaf) -> KeyPair:
-        """Return the files of a valid certificate that says what `leaf` says."""
+        """Return the files of a valid certificate that says what `leaf` says; with `renew`, always of a new one."""
         pair = KeyPair(self.certificate_file, self._folder / f"{leaf.name}.crt", self._folder / f"{leaf.name}.key")
         key = _load_key(pair.key)
         certificate = _load_certificate(pair.certificate)
-        if key is not None and certificate is not None and self._still_good(certificate, key, leaf):
+        good = key is not None and certificate is not None and self._still_good(certificate, key, leaf)
+        if good and not self._renew:
             return pair
         key = key or _new_key(pair.key)
         certificate = self._sign(leaf, key.public_key())

@@ -1,7 +1,7 @@
 """Keeps a running cluster's certificates and the bus's configuration what they have to be, without a restart.
 
 Servers take both up by themselves or are told: the api looks at its files, etcd reads its own for every connection,
-NATS reloads on SIGHUP. No connection ends by that, except of those who may connect no more.
+NATS is told by SIGHUP. No connection ends by that, except of those who may connect no more.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ _FIRST_BACKOFF = 0.02
 _LAST_BACKOFF = 1.0
 
 _PROBE_SECONDS = 0.1
+_RETIRE_SECONDS = 30.0
 _SNAPSHOT_SECONDS = 600.0
 _REQUIRE_LEADER = (("hasleader", "true"),)
 """Makes an etcd member that is cut off from its leader end a watch instead of keeping it silently stale."""
@@ -96,20 +97,46 @@ class _Stream(Protocol[AnswerT_co]):
 class _Endpoint:
     """One member of the cluster and the connection to it."""
 
-    def __init__(
-        self, url: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
-    ) -> None:
+    def __init__(self, url: str, proof: _Proof | None, options: Sequence[tuple[str, Any]]) -> None:
         self.url = url
-        target = urlsplit(url).netloc
-        if credentials is None:
-            self.channel = grpc.aio.insecure_channel(target, options=options)
-        else:
-            self.channel = grpc.aio.secure_channel(target, credentials, options=options)
+        self._proof = proof
+        self._options = options
         self._stubs: dict[str, Any] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._shown = proof.stamp() if proof is not None else ()
+        self.channel = self._open()
 
     def is_ready(self) -> bool:
         """Say whether the connection stands; if not, see to it that it is tried."""
-        return self.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+        if self.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY:
+            return True
+        # A channel shows for ever what it was made with, and certificates are replaced before they end.
+        if self._proof is not None and (stamp := self._proof.stamp()) != self._shown:
+            with contextlib.suppress(ConfigError):  # half of the files: the next look finds all of them
+                opened = self._open()
+                self._retire(self.channel)
+                self.channel, self._shown = opened, stamp
+                self._stubs.clear()
+        return False
+
+    def _open(self) -> grpc.aio.Channel:
+        target = urlsplit(self.url).netloc
+        if self._proof is None:
+            return grpc.aio.insecure_channel(target, options=self._options)
+        return grpc.aio.secure_channel(target, self._proof.credentials(), options=self._options)
+
+    def _retire(self, channel: grpc.aio.Channel) -> None:
+        """Close a channel once its calls have ended by themselves."""
+        task = asyncio.get_running_loop().create_task(channel.close(_RETIRE_SECONDS), name="etcd channel")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        for task in self._retiring:
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        await self.channel.close()
 
     async def problem(self) -> str:
         """Return why the connection does not stand: grpc tells only a call that fails on it."""
@@ -238,7 +265,7 @@ class _Cluster:
     async def close(self) -> None:
         self.closed = True
         for endpoint in self._endpoints:
-            await endpoint.channel.close()
+            await endpoint.close()
 
 
 class EtcdStore:
@@ -266,9 +293,9 @@ class EtcdStore:
         `ca`, `cert` and `key` name PEM files for https: whom to trust (empty: the system's authorities) and the
         client's identity. Raises ConfigError, or UnavailableError after `dial_timeout` seconds.
         """
-        credentials = await asyncio.to_thread(_credentials, ca, cert, key)
+        proof = _Proof(ca, cert, key) if any(map(_is_tls, endpoints)) else None
         options = _options(dial_timeout)
-        members = [_Endpoint(url, credentials if _is_tls(url) else None, options) for url in endpoints]
+        members = [_Endpoint(url, proof if _is_tls(url) else None, options) for url in endpoints]
         if not members:
             raise ConfigError("endpoints", "must name at least one endpoint")
         cluster = _Cluster(members, request_timeout)
@@ -511,16 +538,36 @@ def _is_tls(url: str) -> bool:
     return parts.scheme == "https"
 
 
-def _credentials(ca: str | Path, cert: str | Path, key: str | Path) -> grpc.ChannelCredentials:
-    def read(name: str, path: str | Path) -> bytes | None:
-        try:
-            return Path(path).read_bytes() if path else None
-        except OSError as error:
-            raise ConfigError(name, f"cannot read {path}: {error.strerror}") from error
+class _Proof:
+    """The files that say whom to trust and who we are. They may be replaced at any time."""
 
-    if bool(cert) != bool(key):
-        raise ConfigError("cert_file", "must be set together with key_file")
-    return grpc.ssl_channel_credentials(read("ca_file", ca), read("key_file", key), read("cert_file", cert))
+    def __init__(self, ca: str | Path, cert: str | Path, key: str | Path) -> None:
+        if bool(cert) != bool(key):
+            raise ConfigError("cert_file", "must be set together with key_file")
+        self._files = {"ca_file": ca, "key_file": key, "cert_file": cert}
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Return what is in the files now. Raises ConfigError."""
+        return grpc.ssl_channel_credentials(*(_content(name, path) for name, path in self._files.items()))
+
+    def stamp(self) -> tuple[tuple[int, int], ...]:
+        """Return what changes when a file does."""
+        return tuple(_changed(Path(path)) for path in self._files.values() if path)
+
+
+def _content(name: str, path: str | Path) -> bytes | None:
+    try:
+        return Path(path).read_bytes() if path else None
+    except OSError as error:
+        raise ConfigError(name, f"cannot read {path}: {error.strerror}") from error
+
+
+def _changed(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_ino)
 
 
 def _options(dial_timeout: float) -> list[tuple[str, Any]]:

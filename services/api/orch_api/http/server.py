@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import socket
 import ssl
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import httptools
 import uvicorn
+from prometheus_client import Counter
 from websockets.datastructures import Headers
 from websockets.server import ServerProtocol
 
 from orch_api.auth.certificates import peer_of
 from orch_api.http.connections import BoundedHttpProtocol, BoundedWebSocketProtocol, look_after
 from orch_api.http.upgrade import UPGRADE, Upgrade
+
+log = logging.getLogger(__name__)
+
+RELOADS: Final = Counter("orch_api_certificate_reloads", "Times that the api took up other certificates", ["outcome"])
 
 PEER = "orch.peer"
 """The scope's key of the client certificate: what certificates.peer_of() returns, None without one."""
@@ -27,6 +34,7 @@ _MAX_EARLY: Final = 64 << 10
 _PROXIED: Final = re.compile(rb"/api/v1/(namespaces/[^/]+/(pods|services)|nodes)/[^/]+/proxy(/|\?|$)")
 """Behind these paths a WebSocket is spoken to somebody else: the api only passes it on."""
 _LOOK_EVERY: Final = 50  # tenths of a second
+_READ_EVERY: Final = 5  # tenths of a second
 _KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
@@ -138,8 +146,53 @@ class CertificateWebSocketProtocol(BoundedWebSocketProtocol):
             super().keepalive_timeout()
 
 
+class TlsFiles:
+    """The files that a context was made of. When they change, connections that are made from then on go by them."""
+
+    def __init__(self, context: ssl.SSLContext, certificate: str, key: str, authorities: Sequence[str]) -> None:
+        self._context = context
+        self._certificate = certificate
+        self._key = key
+        self._authorities = authorities
+        self._seen = self._look()
+
+    def follow(self) -> None:
+        """Take up files that have changed. What cannot be used changes nothing, and is looked at again."""
+        seen = self._look()
+        if seen == self._seen:
+            return
+        try:
+            # Another context tries them: one that fails halfway would have the new certificate with the old key.
+            for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self._context):
+                context.load_cert_chain(self._certificate, self._key)
+                for file in self._authorities:
+                    context.load_verify_locations(file)
+        except OSError as error:
+            RELOADS.labels("failure").inc()
+            log.warning("the certificates are served as they were: %s", error)
+            return
+        self._seen = seen
+        RELOADS.labels("success").inc()
+        log.info("new connections are served with the certificate that is now in %s", self._certificate)
+
+    def _look(self) -> tuple[tuple[int, int], ...]:
+        return tuple(_changed(Path(file)) for file in (self._certificate, self._key, *self._authorities))
+
+
+def _changed(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_ino)
+
+
 class Server(uvicorn.Server):
-    """A server that leaves signals to the service's own handling."""
+    """A server that leaves signals to the service's own handling, and follows its certificates' files."""
+
+    def __init__(self, config: uvicorn.Config, files: TlsFiles | None = None) -> None:
+        super().__init__(config)
+        self._files = files
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -150,6 +203,8 @@ class Server(uvicorn.Server):
         """Do what uvicorn does ten times a second; every few seconds look after the connections, too."""
         if counter % _LOOK_EVERY == 0:
             look_after(self.server_state.connections, asyncio.get_running_loop().time())
+        if self._files is not None and counter % _READ_EVERY == 0:
+            self._files.follow()
         return await super().on_tick(counter)
 
 
@@ -197,8 +252,9 @@ def server(app: Any, *, certificate: str, key: str, client_ca: str, proxy_ca: st
         ssl_ca_certs=authorities[0] if authorities else None,
         ssl_cert_reqs=ssl.CERT_OPTIONAL if authorities else ssl.CERT_NONE,
     )
-    if len(authorities) > 1:
-        config.load()
-        if config.ssl is not None:
-            config.ssl.load_verify_locations(authorities[1])
-    return Server(config)
+    config.load()
+    if config.ssl is None:
+        return Server(config)
+    for authority in authorities[1:]:
+        config.ssl.load_verify_locations(authority)
+    return Server(config, TlsFiles(config.ssl, certificate, key, authorities))
