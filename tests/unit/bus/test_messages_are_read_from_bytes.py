@@ -13,6 +13,7 @@ from nats.errors import ProtocolError
 
 from orch.bus.nats.reader import Reader
 from orch.bus.nats.received import Header, Received
+from orch.bus.nats.session import Session
 
 HEAD = b"NATS/1.0\r\nNats-Msg-Id: 7\r\nOther: a: b\r\n\r\n"
 
@@ -149,3 +150,15 @@ def test_headers_are_found_by_name() -> None:
     assert message.header(Header("Nats-Last-Consumer")) == "12"
     assert message.header(Header("X")) == "spaced"
     assert message.header(Header("Consumer")) == ""
+
+
+@pytest.mark.parametrize(("said", "there"), [(b"", False), (plain("a", b"anything"), True)])
+async def test_a_server_that_says_anything_is_there(said: bytes, there: bool) -> None:
+    session: Any = Session(None)
+
+    async def ping(_: object) -> None:
+        if said:
+            await session._ps.parse(said)
+
+    session._send_ping = ping
+    assert await session.answers(0.01) is there

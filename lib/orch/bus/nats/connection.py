@@ -278,7 +278,9 @@ class Connection:
             else:
                 return
             try:
-                await client.rtt(_PING_TIMEOUT)
+                if not await client.answers(_PING_TIMEOUT):
+                    self._problem = TimeoutError(f"the server has said nothing for {_PING_TIMEOUT} s")
+                    return
             except (nats_errors.Error, OSError) as error:
                 self._problem = error
                 return

@@ -39,6 +39,8 @@ class Reader(Parser):
     def __init__(self, client: Client, listeners: MutableMapping[int, Deliver]) -> None:
         super().__init__(client)  # pyright: ignore[reportUnknownMemberType] - nats-py leaves it untyped
         self._listeners = listeners
+        self.heard = 0
+        """How often something was read."""
 
     def reset(self) -> None:
         """Forget what was read in part."""
@@ -49,6 +51,7 @@ class Reader(Parser):
 
     async def parse(self, data: bytes = b"") -> None:
         """Deliver every message that `data` completes. Raises ProtocolError."""
+        self.heard += 1
         self._parts.append(data)
         self._held += len(data)
         if self._held < self._needed:

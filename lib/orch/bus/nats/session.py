@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 MINIMUM_VERSION: Final = (2, 10)
 _GOODBYE_TIMEOUT: Final = 1.0
+_LOOK_AGAIN: Final = 0.1
 _MOST_PENDING: Final = 1 << 20
 """Bytes that may wait to be written before whoever sends waits, too."""
 _SUBJECT: Final = re.compile(r"[^\s.]+(?:\.[^\s.]+)*")
@@ -42,7 +43,7 @@ class Session(Client):
         self._wire = _Wire(tls)
         self._transport = self._wire
         self._listeners: dict[int, Deliver] = {}
-        self._ps = Reader(self, self._listeners)
+        self._ps = self._reader = Reader(self, self._listeners)
 
     async def listen(self, subject: str, queue: str, deliver: Deliver) -> Subscription:
         """Call `deliver` for each message on `subject`, on the loop, as it is read."""
@@ -75,6 +76,20 @@ class Session(Client):
         assert self._flush_queue is not None  # noqa: S101 - a connected client has one
         if self._flush_queue.empty() or self._pending_data_size > _MOST_PENDING:
             await self._flush_pending(force_flush=self._pending_data_size > _MOST_PENDING)
+
+    async def answers(self, patience: float) -> bool:
+        """Say whether the server sends anything within `patience` seconds of a ping.
+
+        Its pong stands behind all that was sent before. What came while this process was too busy to read counts.
+        """
+        heard = self._reader.heard
+        pong: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        # nats-py's own rtt cancels this future, at which a late pong ends the connection.
+        await self._send_ping(pong)  # pyright: ignore[reportUnknownMemberType] - a bare Future
+        await asyncio.wait((pong,), timeout=patience)
+        if not pong.done() and self._reader.heard == heard:
+            await asyncio.sleep(_LOOK_AGAIN)
+        return self._reader.heard != heard
 
     async def end(self) -> None:
         """Close for good, in order if that is quick: a frozen server does not answer the end of TLS."""
