@@ -20,7 +20,7 @@ def generate(target: Path) -> list[Path]:
     code = protoc.main(["protoc", f"-I{SOURCES}", f"--python_out={target}", f"--pyi_out={target}", *files])
     if code:
         raise SystemExit(code)
-    for folder in ("orch_pb", "orch_pb/v1", "orch_pb/etcd", "orch_pb/cri"):
+    for folder in ("orch_pb", "orch_pb/v1", "orch_pb/etcd", "orch_pb/cri", "orch_pb/kms"):
         (target / folder / "__init__.py").write_text('"""Generated from proto/ by tools/proto.py."""\n')
     return sorted(
         path.relative_to(target) for path in (target / "orch_pb").rglob("*.py*") if path.suffix in {".py", ".pyi"}

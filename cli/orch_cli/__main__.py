@@ -12,6 +12,7 @@ from typing import Final, get_args
 from orch.errors import OrchError
 from orch_cli.certs import add_certs, certs
 from orch_cli.commands import down, enter, status
+from orch_cli.encryption import add_secrets, secrets
 from orch_cli.explain import add_explain, explain
 from orch_cli.keys import add_keys, keys
 from orch_cli.layout import Layout
@@ -57,6 +58,7 @@ def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
         "prepare": lambda: _prepare(parsed, layout),
         "enter": lambda: enter(layout, parsed.node, parsed.argv),
         "keys": lambda: keys(parsed, layout),
+        "secrets": lambda: secrets(parsed, layout),
         "token": lambda: tokens(parsed, layout),
         "certs": lambda: certs(parsed, layout),
         "logs": lambda: logs(parsed, layout),
@@ -146,6 +148,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("keys", help="list and rotate the keys that service accounts' tokens are signed with")
     _add_state(command)
     add_keys(command)
+
+    command = commands.add_parser("secrets", help="say with which keys Secrets are encrypted in etcd, and rotate them")
+    _add_state(command)
+    add_secrets(command)
 
     command = commands.add_parser("token", help="make, list and delete the tokens with which nodes join")
     _add_state(command)

@@ -9,6 +9,7 @@ from typing import Final, TypedDict
 from orch.bus.node_users import read_keys, users_of
 from orch.bus.server import User
 from orch_cli import programs
+from orch_cli.encryption import encryption_file
 from orch_cli.identities import ADMIN, API, CONTROLLERS, SCHEDULER, Identities, issue_identities
 from orch_cli.kubeconfig import opens_with, write_kubeconfig
 from orch_cli.layout import Layout
@@ -117,6 +118,7 @@ class Cluster:
             "tls_key_file": str(identities.api_server.key),
             "client_ca_file": str(identities.api_server.authority),
             "service_account_key_file": str(identities.account_key),
+            "encryption_provider_config": str(encryption_file(self.layout.pki)),
             "bus_keys_file": str(self.layout.bus_keys),
             # webhooks are tried out where they are written; the ports of the cluster itself stay closed to them
             "outgoing_allowed": ["127.0.0.0/8", "::1/128"],

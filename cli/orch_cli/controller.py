@@ -21,6 +21,7 @@ from orch.bus import permissions
 from orch.config import Duration, EtcdConfig, NatsConfig, TelemetryConfig
 from orch.errors import ConfigError, OrchError
 from orch_cli import programs
+from orch_cli.encryption import encryption_file
 from orch_cli.identities import API, CONTROLLERS, SCHEDULER, Identities, issue_identities
 from orch_cli.pki import signing_key
 from orch_cli.process import Program, Supervised, stop_in_order
@@ -34,6 +35,7 @@ class ApiSection(msgspec.Struct, frozen=True, kw_only=True):
     """The API server. Without `client_ca`, the group's own authority vouches for clients.
 
     Without `service_account_key`, the group makes a key in its state folder: groups that share an etcd must share one.
+    So it is with `encryption_provider_config`, by which Secrets are encrypted.
     """
 
     tls_cert: str
@@ -43,6 +45,7 @@ class ApiSection(msgspec.Struct, frozen=True, kw_only=True):
     client_ca: str = ""
     token_file: str = ""
     service_account_key: str = ""
+    encryption_provider_config: str = ""
 
 
 class NatsSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +144,8 @@ def api_settings(section: ControllerSection, own: Identities | None) -> dict[str
         "token_file": section.api.token_file,
         "service_account_key_file": section.api.service_account_key
         or str(signing_key(Path(section.state_dir) / "pki")),
+        "encryption_provider_config": section.api.encryption_provider_config
+        or str(encryption_file(Path(section.state_dir) / "pki")),
         **_connections(section, own, API),
     }
 

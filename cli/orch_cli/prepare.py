@@ -21,6 +21,7 @@ import yaml
 from orch.bus import server
 from orch.config import EtcdConfig, NatsConfig
 from orch.errors import ConfigError
+from orch_cli.encryption import FILE, encryption_settings
 from orch_cli.identities import (
     ADMIN,
     API,
@@ -138,6 +139,8 @@ def _services(root: Path, identities: Identities) -> None:
         "tls_key_file": str(pair.key),
         "client_ca_file": str(pair.authority),
         "service_account_key_file": api.put("service-accounts.key", identities.account_key.read_bytes()),
+        # what is there is kept: it may have been rotated since
+        "encryption_provider_config": api.put(FILE, encryption_settings(root / API / FILE)),
     }
     api.put_yaml("config.yaml", {**tls, **_connections(api, API, identities), "telemetry": _LOGS})
     for name in (SCHEDULER, CONTROLLERS):

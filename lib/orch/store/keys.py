@@ -52,6 +52,14 @@ def parse_object_key(key: bytes) -> ObjectKey | None:
     return ObjectKey("" if group == _CORE else group, resource, "" if namespace == _CLUSTER else namespace, name)
 
 
+def resource_prefix(name: str) -> bytes:
+    """Return the prefix of what a resource's name covers: "secrets", "jobs.batch", "*.apps", "*." (core), "*.*"."""
+    if name == "*.*":
+        return OBJECTS
+    plural, _, group = name.partition(".")
+    return f"/orch/objects/{group or _CORE}/".encode() if plural == "*" else objects_prefix(group, plural)
+
+
 def resource_of(key: bytes) -> str:
     """Return the resource that an object's key or prefix belongs to, "" for others: a label for metrics."""
     parts = key.split(b"/", 5)

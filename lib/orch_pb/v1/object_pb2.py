@@ -24,23 +24,29 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17orch_pb/v1/object.proto\x12\x07orch.v1\"7\n\x0cTraceContext\x12\x13\n\x0btraceparent\x18\x01 \x01(\t\x12\x12\n\ntracestate\x18\x02 \x01(\t\"y\n\x0cStoredObject\x12\r\n\x05index\x18\x01 \x01(\r\x12$\n\x05trace\x18\x02 \x01(\x0b\x32\x15.orch.v1.TraceContext\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x16\n\x0eversion_offset\x18\x04 \x01(\r\x12\x0c\n\x04json\x18\x05 \x01(\x0c\"\xc9\x02\n\x0bObjectEvent\x12!\n\x04type\x18\x01 \x01(\x0e\x32\x13.orch.v1.ChangeType\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x11\n\tnamespace\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0b\n\x03uid\x18\x07 \x01(\t\x12\x10\n\x08revision\x18\x08 \x01(\x04\x12\x30\n\x06labels\x18\t \x03(\x0b\x32 .orch.v1.ObjectEvent.LabelsEntry\x12$\n\x05trace\x18\n \x01(\x0b\x32\x15.orch.v1.TraceContext\x12\x10\n\x08\x63hecksum\x18\x0b \x01(\x07\x12\x0c\n\x04json\x18\x0c \x01(\x0c\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*]\n\nChangeType\x12\x1b\n\x17\x43HANGE_TYPE_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x44\x44\x45\x44\x10\x01\x12\x0c\n\x08MODIFIED\x10\x02\x12\x0b\n\x07\x44\x45LETED\x10\x03\x12\x0c\n\x08PROGRESS\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17orch_pb/v1/object.proto\x12\x07orch.v1\"7\n\x0cTraceContext\x12\x13\n\x0btraceparent\x18\x01 \x01(\t\x12\x12\n\ntracestate\x18\x02 \x01(\t\"y\n\x0cStoredObject\x12\r\n\x05index\x18\x01 \x01(\r\x12$\n\x05trace\x18\x02 \x01(\x0b\x32\x15.orch.v1.TraceContext\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x16\n\x0eversion_offset\x18\x04 \x01(\r\x12\x0c\n\x04json\x18\x05 \x01(\x0c\"\xa4\x01\n\rSealedContent\x12\x10\n\x08\x64\x61ta_key\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12<\n\x0b\x61nnotations\x18\x03 \x03(\x0b\x32\'.orch.v1.SealedContent.AnnotationsEntry\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\xc9\x02\n\x0bObjectEvent\x12!\n\x04type\x18\x01 \x01(\x0e\x32\x13.orch.v1.ChangeType\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x11\n\tnamespace\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0b\n\x03uid\x18\x07 \x01(\t\x12\x10\n\x08revision\x18\x08 \x01(\x04\x12\x30\n\x06labels\x18\t \x03(\x0b\x32 .orch.v1.ObjectEvent.LabelsEntry\x12$\n\x05trace\x18\n \x01(\x0b\x32\x15.orch.v1.TraceContext\x12\x10\n\x08\x63hecksum\x18\x0b \x01(\x07\x12\x0c\n\x04json\x18\x0c \x01(\x0c\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*]\n\nChangeType\x12\x1b\n\x17\x43HANGE_TYPE_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x44\x44\x45\x44\x10\x01\x12\x0c\n\x08MODIFIED\x10\x02\x12\x0b\n\x07\x44\x45LETED\x10\x03\x12\x0c\n\x08PROGRESS\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'orch_pb.v1.object_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SEALEDCONTENT_ANNOTATIONSENTRY']._loaded_options = None
+  _globals['_SEALEDCONTENT_ANNOTATIONSENTRY']._serialized_options = b'8\001'
   _globals['_OBJECTEVENT_LABELSENTRY']._loaded_options = None
   _globals['_OBJECTEVENT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CHANGETYPE']._serialized_start=548
-  _globals['_CHANGETYPE']._serialized_end=641
+  _globals['_CHANGETYPE']._serialized_start=715
+  _globals['_CHANGETYPE']._serialized_end=808
   _globals['_TRACECONTEXT']._serialized_start=36
   _globals['_TRACECONTEXT']._serialized_end=91
   _globals['_STOREDOBJECT']._serialized_start=93
   _globals['_STOREDOBJECT']._serialized_end=214
-  _globals['_OBJECTEVENT']._serialized_start=217
-  _globals['_OBJECTEVENT']._serialized_end=546
-  _globals['_OBJECTEVENT_LABELSENTRY']._serialized_start=501
-  _globals['_OBJECTEVENT_LABELSENTRY']._serialized_end=546
+  _globals['_SEALEDCONTENT']._serialized_start=217
+  _globals['_SEALEDCONTENT']._serialized_end=381
+  _globals['_SEALEDCONTENT_ANNOTATIONSENTRY']._serialized_start=331
+  _globals['_SEALEDCONTENT_ANNOTATIONSENTRY']._serialized_end=381
+  _globals['_OBJECTEVENT']._serialized_start=384
+  _globals['_OBJECTEVENT']._serialized_end=713
+  _globals['_OBJECTEVENT_LABELSENTRY']._serialized_start=668
+  _globals['_OBJECTEVENT_LABELSENTRY']._serialized_end=713
 # @@protoc_insertion_point(module_scope)

@@ -42,6 +42,23 @@ class StoredObject(_message.Message):
     json: bytes
     def __init__(self, index: _Optional[int] = ..., trace: _Optional[_Union[TraceContext, _Mapping]] = ..., key_id: _Optional[str] = ..., version_offset: _Optional[int] = ..., json: _Optional[bytes] = ...) -> None: ...
 
+class SealedContent(_message.Message):
+    __slots__ = ("data_key", "content", "annotations")
+    class AnnotationsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    DATA_KEY_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    data_key: bytes
+    content: bytes
+    annotations: _containers.ScalarMap[str, bytes]
+    def __init__(self, data_key: _Optional[bytes] = ..., content: _Optional[bytes] = ..., annotations: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+
 class ObjectEvent(_message.Message):
     __slots__ = ("type", "group", "version", "resource", "namespace", "name", "uid", "revision", "labels", "trace", "checksum", "json")
     class LabelsEntry(_message.Message):

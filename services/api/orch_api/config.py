@@ -96,6 +96,10 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How often the store's old revisions are forgotten, and how long they are kept."""
     event_ttl: Duration = 3600.0
     """How long Event objects are kept."""
+    encryption_provider_config: str = ""
+    """An EncryptionConfiguration of apiserver.config.k8s.io/v1: what is encrypted in etcd, and with what."""
+    secrets_in_plain_text: bool = False
+    """Whether the api may serve without such a file, its Secrets plain in etcd."""
     etcd: EtcdConfig = EtcdConfig()
     nats: NatsConfig = NatsConfig()
     telemetry: TelemetryConfig = TelemetryConfig()

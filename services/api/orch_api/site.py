@@ -110,7 +110,14 @@ def checks(core: Core) -> Mapping[str, Check]:
     async def nats() -> None:
         await core.bus.last_message(OBJECTS.name)
 
-    return {"ping": ping, "etcd": etcd, "nats": nats, "watch-cache": cache, "poststarthook/start-orch-api": started}
+    async def kms() -> None:
+        problems = [plugin.problem for plugin in plugins if plugin.problem]
+        if problems:
+            raise UnavailableError("; ".join(problems))
+
+    plugins = core.vault.plugins if core.vault is not None else ()
+    made = {"ping": ping, "etcd": etcd, "nats": nats, "watch-cache": cache, "poststarthook/start-orch-api": started}
+    return {**made, "kms-providers": kms} if plugins else made
 
 
 async def serve(core: Core, config: ApiConfig) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from orch.bus.protocol import Bus
 from orch.bus.subjects import STREAMS
 from orch.clock import Clock, SystemClock
-from orch.errors import OrchError, UnavailableError
+from orch.errors import ConfigError, OrchError, UnavailableError
 from orch.store.protocol import Store
 from orch_api.addresses.advertising import Advertiser, own_address
 from orch_api.addresses.ranges import ServiceRanges
@@ -31,6 +31,9 @@ from orch_api.bus_access import BusAccess
 from orch_api.components import Components
 from orch_api.computed import Computed
 from orch_api.config import ApiConfig
+from orch_api.encryption.renewal import Renewal
+from orch_api.encryption.store import SealedStore
+from orch_api.encryption.vault import Vault
 from orch_api.extensions.api_services import ApiServices, ClientCertificate
 from orch_api.extensions.connections import Connections
 from orch_api.extensions.follower import DefinitionFollower
@@ -78,6 +81,13 @@ class Core:
         schemas = Schemas.load()
         ranges = ServiceRanges(config.service_cidr, config.service_node_port_range)
         registry = with_ranges(registry, ranges)  # a copy: what users define is each process's own
+        self.vault: Vault | None = None
+        self._renewal: Renewal | None = None
+        if config.encryption_provider_config:
+            self.vault = Vault(Path(config.encryption_provider_config), clock)
+            sealed = SealedStore(store, self.vault)
+            self._renewal = Renewal(store, sealed, self.vault, identity, clock)
+            store = sealed  # from here on nobody sees what is sealed
         self.store = store
         self.bus = bus
         self.clock = clock
@@ -170,6 +180,7 @@ class Core:
                 self.advertiser,
                 self.bus_access,
                 self.policies,
+                *(part for part in (self.vault, self._renewal) if part is not None),
             ):
                 tasks.create_task(part.run(), name=type(part).__name__)
             await self._serve()
@@ -215,7 +226,10 @@ def _authorizers(config: ApiConfig, clock: Clock) -> MakeChain:
 
 
 def build(store: Store, bus: Bus, config: ApiConfig, *, clock: Clock | None = None, identity: str = "") -> Core:
-    """Return an api process's core over a store and a bus."""
+    """Return an api process's core over a store and a bus. Raises ConfigError."""
+    if not config.encryption_provider_config and not config.secrets_in_plain_text:
+        problem = "is required, unless secrets_in_plain_text says that Secrets may be plain in etcd"
+        raise ConfigError("encryption_provider_config", problem)
     address = own_address(config.advertise_address, config.address)
     config = msgspec.structs.replace(config, advertise_address=address)
     return Core(store, bus, config, clock=clock, identity=identity)

@@ -138,6 +138,8 @@ class StateReader:
         """Return the state that `value`, written at the store's `revision`, holds. Raises StoreError if none."""
         try:
             stored = StoredObject.FromString(value)
+            if stored.key_id:
+                raise StoreError(f"the value of {key} is sealed with the key {stored.key_id!r}")
             version = version_of(revision, stored.index)
             json = splice(stored.json, stored.version_offset, version)
             trace = stored.trace.SerializeToString() if stored.HasField("trace") else b""

@@ -1,0 +1,1 @@
+"""Objects that are encrypted in the store: Secrets, and whatever else an EncryptionConfiguration names."""
