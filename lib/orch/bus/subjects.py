@@ -58,10 +58,15 @@ RECOMMENDATIONS: Final = StreamSpec(
 )
 """What is known of each workload's use, so that it outlives the process that learned it."""
 
+LOGS: Final = StreamSpec(
+    name="LOGS", subjects=("orch.logs.>",), max_age=86_400, max_bytes=256 * _MIB, max_messages=65_536
+)
+"""What containers wrote, for when their nodes cannot be asked any more. Each piece has a subject of its own."""
+
 AUDIT: Final = StreamSpec(name="AUDIT", subjects=("orch.audit.>",), max_age=86_400, max_bytes=256 * _MIB)
 """What the api records of requests; made only when it is told to."""
 
-STREAMS: Final = (OBJECTS, NODES, REPORTS, HEARTBEATS, METRICS, DECISIONS, JOURNAL, RECOMMENDATIONS)
+STREAMS: Final = (OBJECTS, NODES, REPORTS, HEARTBEATS, METRICS, DECISIONS, JOURNAL, RECOMMENDATIONS, LOGS)
 
 API_SERVICE: Final = "orch-api"
 """The api's NATS micro service."""
@@ -196,6 +201,39 @@ def audit_subject(verb: str, group: str, resource: str, namespace: str) -> str:
     """Return orch.audit.<verb>.<group>.<resource>.<namespace>; without a resource orch.audit.<verb>.-.-.-."""
     where = f"{escape(group or 'core')}.{escape(resource)}" if resource else "-.-"
     return f"orch.audit.{escape(verb)}.{where}.{escape(namespace)}"
+
+
+def log_subject(node: str, namespace: str, pod: str, uid: str, container: str, attempt: int, piece: str) -> str:
+    """Return orch.logs.<node>.<namespace>.<pod>.<uid>.<container>.<attempt>.<piece>: a part of what was written."""
+    return f"{_logs_of_pod(node, namespace, pod, uid)}.{escape(container)}.{attempt}.{escape(piece)}"
+
+
+def parse_log(subject: str) -> tuple[str, str, str, str, str, int]:
+    """Return (node, namespace, pod, uid, container, attempt) of a log's subject."""
+    _, _, node, namespace, pod, uid, container, attempt, _ = subject.split(".")
+    return unescape(node), unescape(namespace), unescape(pod), unescape(uid), unescape(container), int(attempt)
+
+
+def logs_of_node(node: str) -> str:
+    """Return the pattern orch.logs.<node>.> of all that a node's containers write."""
+    return f"orch.logs.{escape(node)}.>"
+
+
+LOGS_OF_ALL: Final = "orch.logs.>"
+
+
+def logs_of_pods(namespace: str, name: str, container: str = "") -> str:
+    """Return the filter orch.logs.*.<namespace>.<name>.*.<container or *>.>: of all pods that had the name."""
+    return f"orch.logs.*.{escape(namespace)}.{escape(name)}.*.{escape(container) if container else '*'}.>"
+
+
+def logs_of_attempt(node: str, namespace: str, pod: str, uid: str, container: str, attempt: int) -> str:
+    """Return the filter orch.logs.<node>.<namespace>.<pod>.<uid>.<container>.<attempt>.* for one run."""
+    return f"{_logs_of_pod(node, namespace, pod, uid)}.{escape(container)}.{attempt}.*"
+
+
+def _logs_of_pod(node: str, namespace: str, pod: str, uid: str) -> str:
+    return f"orch.logs.{escape(node)}.{escape(namespace)}.{escape(pod)}.{escape(uid)}"
 
 
 def service_subject(service: str, verb: str) -> str:

@@ -26,6 +26,7 @@ from orch_agent.config import AgentConfig, FleetSettings
 from orch_agent.eviction.thresholds import reserved_by, thresholds_of
 from orch_agent.housekeeping import Housekeeping, HouseSettings, SimulatedHousekeeping, share_of
 from orch_agent.lease import NodeLease
+from orch_agent.logs.collector import LogCollector
 from orch_agent.network.addresses import AddressBook
 from orch_agent.network.sandbox import NetnsSandboxes, Sandboxes
 from orch_agent.network.simulated import SimulatedSandboxes
@@ -203,6 +204,7 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
         for place in places
         if place.files is not None
     ]
+    collectors = _collectors(config, places, hosts, assignments, bus, clock)
     keepers, meter = _keepers(config, nodes, hosts, assignments, reporter, simulated, clock)
     for host in hosts.values():
         await host.groups.prepare()
@@ -218,8 +220,8 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
                 tasks.create_task(place.runtime.run(assignments.wake), name=f"runtime of {place.node.settings.name}")
             for name, keeper in keepers.items():
                 tasks.create_task(keeper.run(), name=f"housekeeping of {name}")
-            for upkeep in upkeeps:
-                tasks.create_task(upkeep.run(), name="upkeep of volumes")
+            for part in (*upkeeps, *collectors):
+                tasks.create_task(part.run(), name=type(part).__name__)
             tasks.create_task(services.run(), name="services")
             tasks.create_task(assignments.run(), name="assignments")
             tasks.create_task(lease.watch(assignments.recheck_leased), name="lease")
@@ -283,6 +285,29 @@ def _give_volumes(host: PodHost, folder: Path, bus: Bus, client: BusClient, assi
     host.volumes = volumes = volumes_of(host, folder, client, SystemMounts())
     volumes.wake = assignments.wake
     return VolumeUpkeep(bus, host.node, volumes, host.clock)
+
+
+def _collectors(
+    config: AgentConfig,
+    places: Iterable[Place],
+    hosts: Mapping[str, PodHost],
+    assignments: Assignments,
+    bus: Bus,
+    clock: Clock,
+) -> list[LogCollector]:
+    """Return who collects the nodes' logs, of those whose logs are wanted."""
+    found: list[LogCollector] = []
+    for place in places:
+        simulated = isinstance(place.runtime, SimulatedRuntime)
+        if config.logs.collect == "none" or (simulated and config.logs.collect == "real"):
+            continue
+        name = place.node.settings.name
+        state = place.files.parent / "collected.json" if place.files is not None else None
+        containers = partial(assignments.containers_of, name)
+        collector = LogCollector(name, bus, clock, place.runtime, containers, config.logs, state)
+        hosts[name].before_removal = collector.finish
+        found.append(collector)
+    return found
 
 
 def _keepers(

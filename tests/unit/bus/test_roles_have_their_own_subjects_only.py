@@ -19,6 +19,7 @@ def _creates(stream: str, filter_subject: str = "") -> str:
         subjects.report_subject("n1.example", "node"),
         subjects.heartbeat_subject("n1.example"),
         subjects.metrics_subject("n1.example"),
+        subjects.log_subject("n1.example", "default", "p", "u", "c", 0, "1"),
         subjects.rpc_subject(NODE, "get"),
         _creates("NODES", subjects.node_pods("n1.example")),
         _creates("OBJECTS", subjects.objects_of("", "services")),
@@ -35,6 +36,8 @@ def test_a_node_may_publish_its_own(subject: str) -> None:
     [
         subjects.report_subject("n2", "pods"),
         subjects.heartbeat_subject("n2"),
+        subjects.log_subject("n2", "default", "p", "u", "c", 0, "1"),
+        _creates("LOGS", subjects.logs_of_node("n1.example")),
         subjects.rpc_subject("system:node:n2", "get"),
         subjects.rpc_subject(ADMIN, "write"),
         subjects.node_pod_subject("n1.example", "default", "x"),

@@ -75,6 +75,10 @@ class Assignments:
         """Return the workers of the pods of a node that have not ended."""
         return [each for each in self._workers.values() if each.host.node == node and not each.settled]
 
+    def containers_of(self, node: str) -> list[ContainerInfo]:
+        """Return the latest attempts of the containers of a node's pods and those before them, as far as they are."""
+        return [info for each in self._workers.values() if each.host.node == node for info in each.containers]
+
     def pods_of(self, node: str) -> list[Item[Pod]]:
         """Return the pods that are assigned to a node."""
         return [item for item in self._informer.items() if item.object.spec.node_name == node]

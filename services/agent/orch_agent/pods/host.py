@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Protocol
@@ -31,7 +31,7 @@ from orch_agent.pods.slot import BackOffTimes
 from orch_agent.probes.node import NodeProber
 from orch_agent.probes.outcome import Prober
 from orch_agent.probes.scripted import ScriptedProber
-from orch_agent.runtimes.protocol import Runtime
+from orch_agent.runtimes.protocol import ContainerInfo, Runtime
 from orch_agent.volumes.absent import NoVolumes, Volumes
 from orch_pb.v1 import object_pb2
 
@@ -124,9 +124,16 @@ class PodHost:
         self.network_files = NetworkFiles(files, cluster, settings.resolv_conf)
         profiles = files.parent / "seccomp" if files is not None else None
         self.security = SecuritySettings(profiles=profiles, seccomp_default=settings.seccomp_default)
+        self.before_removal: Callable[[Sequence[ContainerInfo]], Awaitable[None]] = _nothing_before
+        """What is done, in bounded time, before a pod's containers and their logs are removed."""
         self.handlers = handlers
         """The runtime classes' handlers that there are here; None when only the runtime itself knows."""
 
     def must_stop(self, pod: Pod) -> bool:
         """Return whether a pod must not run now, as another node may have been given it."""
         return self._lease is not None and self._lease.over and is_fenced_by_lease(pod)
+
+
+async def _nothing_before(containers: Sequence[ContainerInfo]) -> None:
+    """Let containers go at once."""
+    del containers

@@ -166,6 +166,12 @@ class PodWorker:
         return None
 
     @property
+    def containers(self) -> list[ContainerInfo]:
+        """The latest attempts of the pod's containers, each after the one before it."""
+        known = (info for slot in self._slots for info in (slot.previous, slot.current))
+        return [info for info in known if info is not None and info.id]
+
+    @property
     def sandbox(self) -> Sandbox | None:
         """The pod's place in the network, None while it has none."""
         return self._sandbox
@@ -501,6 +507,7 @@ class PodWorker:
         self._tell()
 
     async def _remove(self) -> None:
+        await self.host.before_removal(self.containers)
         for info in await self.host.runtime.containers(self.pod.metadata.uid):
             await self.host.runtime.remove(info.id)
         await self.host.files.remove(self.pod.metadata.uid)

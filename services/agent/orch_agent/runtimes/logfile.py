@@ -95,12 +95,18 @@ class LogReader:
 
     def read(self) -> list[LogLine]:
         """Return the next whole lines, none when there are no more now."""
-        while data := self._read_chunk():
-            lines = (self._rest + data).split(b"\n")
-            self._rest = lines.pop()
-            if found := [line for line in map(_parse, lines) if line is not None]:
+        while data := self.read_bytes():
+            if found := [line for line in map(_parse, data[:-1].split(b"\n")) if line is not None]:
                 return found
         return []
+
+    def read_bytes(self) -> bytes:
+        """Return the next whole lines of one file as they are there, b"" when there are no more now."""
+        while data := self._read_chunk():
+            whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
+            if newline:
+                return whole + newline
+        return b""
 
     def skip_to(self, tail: int | None, since: datetime | None) -> None:
         """Leave out, without reading them, parts that are neither among the last `tail` lines nor newer than `since`.

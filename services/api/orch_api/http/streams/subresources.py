@@ -7,7 +7,14 @@ from typing import Any, Final
 
 from orch.bus.protocol import Bus
 from orch.clock import Clock
-from orch.errors import ApiError, BadRequestError, MethodNotAllowedError, NotFoundError, StreamClosedError
+from orch.errors import (
+    ApiError,
+    BadRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    StreamClosedError,
+    UnavailableError,
+)
 from orch.objects.pods import Pod
 from orch_api.admission import CONNECT, Chain, Request
 from orch_api.auth.authorizer import Authorizer
@@ -16,6 +23,7 @@ from orch_api.http.exchange import Exchange, Receive, Scope, Send
 from orch_api.http.request import Target, flag, text
 from orch_api.http.spdy.connection import SpdyConnection
 from orch_api.http.streams import portforward
+from orch_api.http.streams.collected_logs import send_collected
 from orch_api.http.streams.commands import (
     SPDY_PROTOCOLS,
     SocketTerminal,
@@ -68,6 +76,7 @@ class Streams:
         self._authorizer = authorizer
         self._admission = admission
         self._clock = clock
+        self._bus = bus
         self._nodes = PodNodes(bus, cache)
         self._proxy = Proxy(Locations(cache, self._nodes), self._nodes)
 
@@ -90,7 +99,12 @@ class Streams:
             pod = await self._nodes.find(target.namespace, target.name)
             request = log_request(pod, query)
             await exchange.body()
-            async with await self._nodes.open(pod.spec.node_name, "logs", request.SerializeToString()) as stream:
+            try:
+                stream = await self._nodes.open(pod.spec.node_name, "logs", request.SerializeToString())
+            except UnavailableError as error:
+                await send_collected(exchange, self._bus, self._clock, pod, request, error)
+                return
+            async with stream:
                 await send_logs(exchange, stream)
         else:
             await self._authorize(caller, "create", resource, target)

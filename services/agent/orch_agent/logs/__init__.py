@@ -1,0 +1,1 @@
+"""What containers wrote, collected onto the bus."""
