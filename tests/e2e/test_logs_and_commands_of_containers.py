@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -167,3 +168,30 @@ def test_attaching_to_what_is_not_there(space: Space) -> None:
     assert 'pods "nobody" not found' in told
     told = space.kubectl("exec", "talker", "-c", "none", "--", "true", check=False)
     assert "container none is not valid for pod talker" in told or "container not found" in told
+
+
+def test_logs_outlive_pods_and_are_answered_while_their_node_is_silent(space: Space) -> None:
+    lines = "for i in 1 2 3; do echo line $i; done; echo last >&2"
+    script = f"{lines}; trap 'echo bye; exit 0' TERM; while :; do sleep 0.1; done"
+    space.apply(pod("passing", container(script)))
+    space.wait(lambda: "last" in space.kubectl("logs", "passing"))
+    node = space.get("pod", "passing")["spec"]["nodeName"]
+    pod_name = f"{space.name}/passing"
+    space.wait(lambda: "last" in space.cluster.orch("logs", pod_name, check=False))
+    supervisor = space.cluster.report.pid.pid
+    os.kill(supervisor, signal.SIGSTOP)  # nobody starts the agent again meanwhile
+    try:
+        killed = space.cluster.kill(f"agent-{node}")
+        told = space.kubectl("logs", "passing", "--tail=2")
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    space.wait(lambda: space.cluster.restarted(f"agent-{node}", killed))
+    assert "line 3\nlast\n" in told
+    assert "this is what was collected" in told
+    space.kubectl("delete", "pod", "passing")
+    told = space.cluster.orch("logs", pod_name, "-c", "main", "--since", "10m")
+    heading, *found = told.splitlines()
+    assert heading.startswith(f"==> {space.name}/passing (")
+    assert heading.endswith(f"on {node} <==")
+    assert found == ["line 1", "line 2", "line 3", "last", "bye"]
+    assert "nothing was collected" in space.cluster.orch("logs", f"{space.name}/never", check=False)

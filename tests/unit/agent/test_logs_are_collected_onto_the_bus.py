@@ -155,7 +155,7 @@ async def test_a_runtime_without_files_is_asked(node: Node) -> None:
         async def inspect(self, container: str) -> ContainerInfo | None:
             return node.infos[0]
 
-        async def logs(self, container: str, query: Any) -> Any:
+        async def logs(self, container: str, query: Any) -> AsyncGenerator[Sequence[LogLine]]:
             yield self.said
 
         said: Sequence[Any] = ()
