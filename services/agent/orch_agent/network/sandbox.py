@@ -20,6 +20,18 @@ from orch_agent.runtimes.protocol import SandboxSpec
 _LOG: Final = logging.getLogger(__name__)
 _NAMESPACES: Final = Path("/run/netns")
 _COMMAND_TIMEOUT: Final = 20.0
+_SET_UP: Final = """
+name=$0 pair=$1 inside=$2; shift 2
+ip netns add "$name"
+echo "$pair" | ip "$@" -batch -
+echo "$inside" | ip -n "$name" -batch -
+"""
+_TAKE_DOWN: Final = """
+name=$0 path=$1 pair=$2; shift 2
+ip "$@" link delete dev "$pair" 2>/dev/null || true
+if [ -e "$path" ]; then ip netns delete "$name"; fi
+"""
+"""What comes after the words that are named is how ip gets into the node's namespace."""
 
 
 class NetworkError(OrchError):
@@ -97,8 +109,8 @@ class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
 class NetnsSandboxes:
     """Sandboxes as Linux network namespaces, made with iproute2.
 
-    `ip -batch` is used rather than netlink sockets: entering another namespace means forking anyway, and three short
-    processes a pod (5 ms together) are little beside the container's start.
+    `ip -batch` is used rather than netlink sockets: entering another namespace means forking anyway. A shell runs the
+    few it takes for a pod: each start of a process costs the agent, which is large, more than it costs the shell.
     """
 
     def __init__(self, settings: NetworkSettings, addresses: AddressBook) -> None:
@@ -140,8 +152,15 @@ class NetnsSandboxes:
             if path.exists() and await self._is_complete(name, address):
                 self._ready.add(uid)
                 return sandbox, False
-            await self._take_down(uid)
-            await self._set_up(uid, address)
+            if path.exists():
+                await self._take_down(uid)
+            try:
+                await self._set_up(uid, address)
+            except NetworkError as error:
+                # What is left of an earlier attempt may be in the way; the kernel, too, takes its time with removals.
+                _LOG.debug("network of pod %s is made anew: %s", uid, error)
+                await self._take_down(uid)
+                await self._set_up(uid, address)
             self._ready.add(uid)
             return sandbox, True
 
@@ -170,22 +189,17 @@ class NetnsSandboxes:
     async def _set_up(self, uid: str, address: str) -> None:
         name, interface = self._namespace_of(uid), _interface_of(uid)
         mtu, bridge = self._settings.mtu, self._settings.bridge
-        await _run("ip", "netns", "add", name)
-        await self._in_node(
+        pair = (
             f"link add name {interface} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {name}\n"
             f"link set dev {interface} master {bridge} up"
         )
-        # The address comes last: its presence is what says that the sandbox is complete.
-        await _run(
-            "ip",
-            "-n",
-            name,
-            "-batch",
-            "-",
-            text="link set dev lo up\nlink set dev eth0 up\n"
+        # The route comes last: its presence is what says that the sandbox is complete.
+        inside = (
+            f"link set dev lo up\nlink set dev eth0 up\n"
             f"address add {address}/{self._addresses.prefix_length} dev eth0\n"
-            f"route add default via {self._addresses.gateway}\n",
+            f"route add default via {self._addresses.gateway}"
         )
+        await _run("sh", "-ec", _SET_UP, name, pair, inside, *self._node_option())
 
     async def _is_complete(self, name: str, address: str) -> bool:
         routes = await _run("ip", "-n", name, "route", "show", "default", check=False)
@@ -195,9 +209,7 @@ class NetnsSandboxes:
     async def _take_down(self, uid: str) -> None:
         name = self._namespace_of(uid)
         # The pair goes first and by itself: the kernel removes a namespace's interfaces only some time later.
-        await self._in_node(f"link delete dev {_interface_of(uid)}", check=False)
-        if (_NAMESPACES / name).exists():
-            await _run("ip", "netns", "delete", name)
+        await _run("sh", "-ec", _TAKE_DOWN, name, str(_NAMESPACES / name), _interface_of(uid), *self._node_option())
 
     def _namespace_of(self, uid: str) -> str:
         return f"{self._settings.pod_namespace_prefix}{uid}"
@@ -206,10 +218,13 @@ class NetnsSandboxes:
         namespace = self._settings.network_namespace
         return ("nsenter", f"--net={_NAMESPACES / namespace}") if namespace else ()
 
-    async def _in_node(self, commands: str, *, check: bool = True) -> str:
+    def _node_option(self) -> tuple[str, ...]:
+        """Return what has ip work in the namespace that is the node."""
         namespace = self._settings.network_namespace
-        inside = ("-n", namespace) if namespace else ()
-        return await _run("ip", *inside, "-batch", "-", text=f"{commands}\n", check=check)
+        return ("-n", namespace) if namespace else ()
+
+    async def _in_node(self, commands: str, *, check: bool = True) -> str:
+        return await _run("ip", *self._node_option(), "-batch", "-", text=f"{commands}\n", check=check)
 
 
 def _interface_of(uid: str) -> str:

@@ -1,28 +1,28 @@
-"""Requests to Podman's REST service, through podman-py's client in a few threads."""
+"""Requests to Podman's REST service, each over a connection of its own to the service's socket.
+
+A pod's start takes half a dozen of them. Podman's own client is synchronous: its threads, sessions and adapters cost
+the agent more than all else that it does for a pod, where a connection to a socket costs next to nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-import podman
-import requests
-from podman.api.client import APIResponse
-from podman.errors import APIError
+import msgspec
 
 from orch.errors import UnavailableError
 from orch_agent.runtimes.protocol import ContainerError
 
 _LOG: Final = logging.getLogger(__name__)
 API_VERSION: Final = "4.0.0"
-_THREADS: Final = 8
-_SLOW_THREADS: Final = 4
+_AT_ONCE: Final = 8
+"""More requests under way would only wait for Podman's own locks."""
 _TIMEOUT: Final = 60.0
+_LONGEST_HEAD: Final = 64 << 10
+_LONGEST_ANSWER: Final = 64 << 20
 
 Document = dict[str, Any]
 
@@ -36,24 +36,28 @@ class Connection:
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="podman")
-        self._slow_threads = ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="podman-slow")
-        self._local = threading.local()
-
-    def close(self) -> None:
-        """Let go of the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._slow_threads.shutdown(wait=False, cancel_futures=True)
+        self._free = asyncio.Semaphore(_AT_ONCE)
 
     async def call(self, method: str, path: str, body: Document | None = None) -> Document:
-        """Make a request and return the answer's document, {} when it has none. Raises MissingError for a 404."""
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._threads, self._request, method, path, body, _TIMEOUT)
-        if answer.status_code == 404:
-            raise MissingError(problem(answer))
-        if answer.status_code >= 400:
-            raise ContainerError(problem(answer))
-        return answer.json() if answer.content else {}
+        """Make a request and return the answer's document, {} when it has none.
+
+        Raises MissingError for a 404, ContainerError for other refusals, UnavailableError when no answer comes.
+        """
+        async with self._free:
+            try:
+                async with asyncio.timeout(_TIMEOUT):
+                    status, content = await self._request(method, path, body)
+            except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+                reason = str(error) or f"no answer within {_TIMEOUT:.0f} s"
+                raise UnavailableError(f"Podman does not answer on {self.socket}: {reason}") from error
+        if status == 404:
+            raise MissingError(_problem(status, content))
+        if status >= 400:
+            raise ContainerError(_problem(status, content))
+        try:
+            return msgspec.json.decode(content) if content.strip() else {}
+        except msgspec.DecodeError as error:
+            raise UnavailableError(f"Podman does not answer on {self.socket} as it should: {error}") from error
 
     async def finish(self, method: str, path: str, body: Document | None = None) -> Document:
         """Make a request that changes something. When cancelled, wait for its end first: it cannot be called back."""
@@ -66,34 +70,54 @@ class Connection:
                 _LOG.debug("a cancelled request failed: %s", error)
             raise
 
-    async def post_slowly(self, path: str, timeout: float) -> APIResponse:
-        """Make a request that may take minutes, in threads that nothing quick waits for."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._slow_threads, self._request, "POST", path, None, timeout)
-
-    def _request(self, method: str, path: str, body: Document | None, timeout: float) -> APIResponse:
-        """Make a request, in a thread. Each thread has a client of its own: sessions are not for sharing."""
-        client: podman.PodmanClient | None = getattr(self._local, "client", None)
-        if client is None:
-            client = podman.PodmanClient(base_url=f"unix://{self.socket}", version=API_VERSION, timeout=timeout)
-            self._local.client = client
-        data = json.dumps(body) if body is not None else None
-        headers = {"Content-Type": "application/json"}
+    async def _request(self, method: str, path: str, body: Document | None) -> tuple[int, bytes]:
+        """Return the answer's status and content. HTTP/1.0: the end of the connection is the answer's end."""
+        content = b"" if body is None else msgspec.json.encode(body)
+        head = (
+            f"{method} /v{API_VERSION}/libpod{path} HTTP/1.0\r\nHost: podman\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        reader, writer = await asyncio.open_unix_connection(str(self.socket), limit=_LONGEST_HEAD)
         try:
-            # podman-py leaves its further arguments untyped, hence what pyright is told to ignore here.
-            if method == "GET":
-                return client.api.get(path, headers=headers, timeout=timeout)  # pyright: ignore[reportUnknownMemberType]
-            if method == "DELETE":
-                return client.api.delete(path, headers=headers, timeout=timeout)  # pyright: ignore[reportUnknownMemberType]
-            return client.api.post(path, data=data, headers=headers, timeout=timeout)  # pyright: ignore[reportUnknownMemberType]
-        except (APIError, requests.RequestException, OSError) as error:
-            raise UnavailableError(f"Podman does not answer on {self.socket}: {error}") from error
+            writer.write(head.encode() + content)
+            answered = await reader.readuntil(b"\r\n\r\n")
+            parts: list[bytes] = []
+            size = 0
+            while part := await reader.read(_LONGEST_HEAD):
+                parts.append(part)
+                size += len(part)
+                if size > _LONGEST_ANSWER:
+                    raise ValueError(f"its answer is longer than {_LONGEST_ANSWER} bytes")
+        finally:
+            writer.close()
+        whole = b"".join(parts)
+        status, length = _read_head(answered)
+        if length is not None and len(whole) < length:
+            raise ValueError(f"its answer ended after {len(whole)} of {length} bytes")
+        return status, whole
 
 
-def problem(answer: APIResponse) -> str:
+def _read_head(head: bytes) -> tuple[int, int | None]:
+    """Return an answer's status, and its length if that is told. Raises ValueError."""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    words = first.split()
+    if len(words) < 2 or not words[1].isdecimal():
+        raise ValueError(f"{first!r} is no answer")
+    fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    length = fields.get("content-length", "")
+    return int(words[1]), int(length) if length.isdecimal() else None
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    message: str = ""
+    cause: str = ""
+
+
+def _problem(status: int, content: bytes) -> str:
     """Return what an answer says went wrong."""
+    text = content.decode(errors="replace").strip()
     try:
-        document: Document = answer.json()
-    except ValueError:
-        return answer.text.strip() or f"HTTP {answer.status_code}"
-    return str(document.get("message") or document.get("cause") or answer.text)
+        told = msgspec.json.decode(content, type=_Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return text or f"HTTP {status}"
+    return told.message or told.cause or text

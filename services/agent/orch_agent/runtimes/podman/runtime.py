@@ -89,13 +89,13 @@ class PodmanRuntime:
         self._ooms = OomWatch(self._hierarchy, whole=not single_process_oom_kill)
         self._whole = self._hierarchy.unified and not single_process_oom_kill
         self._parents: dict[str, str] = {}
+        self._unlimited: set[str] = set()
         self._running: tuple[float, list[ContainerInfo]] | None = None
         self._starts = 0
 
     async def close(self) -> None:
-        """Let go of threads and watches."""
+        """Let go of watches."""
         self._ooms.close()
-        self._connection.close()
 
     async def run(self, on_change: ChangeHandler) -> None:
         """Tell changes for ever, and keep logs bounded."""
@@ -166,13 +166,21 @@ class PodmanRuntime:
         answer = await self._connection.finish("POST", "/containers/create", document)
         made = str(answer["Id"])
         self._parents[made] = spec.cgroup_parent
+        if not spec.limits.memory:
+            self._unlimited.add(made)
         return made
 
     async def start(self, container: str) -> None:
-        """Start the container, watching from the first moment whether it runs out of memory."""
-        await self._connection.finish("POST", f"/containers/{container}/init")
-        self._ooms.add(container, self._group_of(container))
+        """Start the container, watching from its first moment whether it runs out of the memory that it may use.
+
+        That takes one request more, so that its group is there before it is; one without a limit is watched at once.
+        """
+        if container not in self._unlimited:
+            await self._connection.finish("POST", f"/containers/{container}/init")
+            self._ooms.add(container, self._group_of(container))
         await self._connection.finish("POST", f"/containers/{container}/start")
+        self._ooms.add(container, self._group_of(container))
+        self._unlimited.discard(container)
         self._starts += 1
         self._running = None
 
@@ -195,6 +203,7 @@ class PodmanRuntime:
             _LOG.debug("container %s was gone already", container)
         self._ooms.forget(container)
         self._parents.pop(container, None)
+        self._unlimited.discard(container)
 
     async def containers(self, uid: str = "") -> Sequence[ContainerInfo]:
         """Return the node's containers that carry orch's labels."""

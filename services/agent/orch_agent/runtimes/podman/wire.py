@@ -1,7 +1,6 @@
 """Long-lived connections to a service on a unix socket: lines of a stream, and both directions of a hijacked one.
 
-Podman's own client is synchronous; a thread for every follower would be too many. HTTP/1.0 keeps Go's server from
-chunking an answer, so a stream is plain bytes until its end.
+HTTP/1.0 keeps Go's server from chunking an answer, so a stream is plain bytes until its end.
 """
 
 from __future__ import annotations
