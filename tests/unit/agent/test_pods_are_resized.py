@@ -225,3 +225,14 @@ async def test_a_soft_eviction_leaves_a_pod_its_time(node: Any) -> None:
             await node.clock.advance(1)
         await node.settle(lambda: worker.settled)
         assert node.told.container("web")["state"]["terminated"]["exitCode"] == 0
+
+
+async def test_a_pod_whose_object_is_gone_leaves_its_place_before_it_has_ended(node: Any) -> None:
+    node.host.allocations = NodeAllocations({"pods": "1"})
+    slow = {"name": "web", "env": node.env(SIMULATED_STOP_SECONDS=20)}
+    async with node.running(node.pod(slow)) as worker:
+        assert node.host.allocations.admit(node.pod(uid="next")) is not None
+        worker.vanish()
+        assert node.host.allocations.admit(node.pod(uid="next")) is None
+        await node.clock.advance(1)
+        assert await node.runtime.containers("u1") != []

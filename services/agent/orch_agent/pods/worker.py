@@ -133,8 +133,9 @@ class PodWorker:
         return self._settled
 
     def vanish(self) -> None:
-        """Take in that the pod object is gone."""
+        """Take in that the pod object is gone: others count on its share of the node, as they see it no more."""
         self._vanished = True
+        self._tenancy.release()
         self._interrupt_step()
         self._wake.set()
 
