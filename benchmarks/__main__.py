@@ -1,4 +1,4 @@
-"""Measures everything, or the parts that are named: store, bus, engine, authorization, cluster, scheduling, fleet."""
+"""Measures everything, or the parts that are named: the keys of PARTS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import uvloop
 
-from benchmarks import authorization, bus, cluster, engine, fleet, scheduling, store
+from benchmarks import agent, authorization, bus, cluster, engine, fleet, scheduling, store
 
 PARTS = {
     "store": store.main,
@@ -18,6 +18,7 @@ PARTS = {
     "cluster": cluster.main,
     "scheduling": scheduling.main,
     "fleet": fleet.main,
+    "agent": agent.measure,
 }
 
 
