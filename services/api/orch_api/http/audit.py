@@ -23,6 +23,10 @@ from orch_api.http.exchange import Scope
 LEVELS: Final = Counter("apiserver_audit_level", "Requests by the level at which they are recorded", ("level",))
 
 _MAX_AGENT: Final = 1024
+_CONFIDENTIAL: Final = frozenset(
+    {("", "secrets", ""), ("", "serviceaccounts", "token"), ("authentication.k8s.io", "tokenreviews", "")}
+)
+"""Group, resource and subresource of what nobody should find in a log; the policy may leave it out, but not open it."""
 _WRITES: Final = frozenset({"create", "update", "patch"})
 _DECISION: Final = "authorization.k8s.io/decision"
 _REASON: Final = "authorization.k8s.io/reason"
@@ -181,6 +185,8 @@ class Auditor:
     def begin(self, scope: Scope, headers: Mapping[bytes, bytes], audit_id: str, asked: Attributes) -> Entry | None:
         """Return a request's entry, None when nothing of it is recorded."""
         recording = self._rules.of(asked)
+        if (asked.group, asked.resource, asked.subresource) in _CONFIDENTIAL and recording.level != "None":
+            recording = recording._replace(level="Metadata")
         LEVELS.labels(recording.level).inc()
         if recording.level == "None" and not _concerns_images(asked):
             return None
