@@ -35,6 +35,7 @@ _FAILED: Final = Counter("orch_agent_log_collection_failures_total", "Times that
 _LAST_WORDS: Final = 2.0
 """Seconds that the removal of a pod may wait for what it wrote last."""
 _LONGEST_RETRY: Final = 30.0
+_FEW: Final = 16 << 10
 _FASTEST: Final = 1
 """zlib's level: the others take more of the node than they save."""
 _DIGITS: Final = bytes.maketrans(b"-:T.Z+", b"      ")
@@ -148,15 +149,15 @@ class LogCollector:
     async def _send_new(self, info: ContainerInfo, most: int) -> int:
         """Send what a container wrote, about `most` bytes; return how many they were."""
         followed, sent = self._followed[info.id], 0
-        while sent < most:
+        while sent < most and followed.changed():
             place = followed.position
             chunk = await followed.read(self._settings.most_behind)
             if chunk is None:
                 break
             try:
-                await self._bus.append(
-                    _subject(self._node, info, chunk, self._process), await asyncio.to_thread(_packed, chunk)
-                )
+                # A thread costs more than it takes to compress a few lines.
+                packed = _packed(chunk) if len(chunk.lines) < _FEW else await asyncio.to_thread(_packed, chunk)
+                await self._bus.append(_subject(self._node, info, chunk, self._process), packed)
             except (UnavailableError, BusError, asyncio.CancelledError):
                 followed.go(place)
                 raise

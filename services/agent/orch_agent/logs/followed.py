@@ -89,7 +89,7 @@ class FollowedFile:
 
     def _read(self, most_behind: int) -> Chunk | None:
         dropped = 0
-        behind = self._reader.behind()
+        behind = self._behind()
         if behind > most_behind:
             self._reader.skip_to(_KEPT_OF_THE_END, None)
             dropped = max(behind - self._reader.behind(), 0)
@@ -98,7 +98,16 @@ class FollowedFile:
             self._seen = self._looked
             return None
         after = self._reader.position
+        if (after.file, after.offset) == self._looked:  # that was all of it: there is no need to look for more
+            self._seen = self._looked
         return Chunk(lines, Position(after.file, after.offset - len(lines)), dropped)
+
+    def _behind(self) -> int:
+        """Return how many bytes are to be read; to look for former files takes longer than to read a line."""
+        place = self._reader.position
+        if self._looked is not None and self._looked[0] == place.file:
+            return self._looked[1] - place.offset
+        return self._reader.behind()
 
 
 class FollowedMemory:

@@ -18,7 +18,7 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     collect: Literal["real", "all", "none"] = "real"
-    interval: Duration = 1.0
+    interval: Duration = 2.0
     most_bytes: int = 1 << 20
     most_behind: int = 4 << 20
 
