@@ -1,7 +1,7 @@
 """Nodes that joined: which key each has for the bus, as the api tells it to whoever configures the NATS server.
 
 A node puts its public key into an annotation of its own Node object. The api keeps a file of these keys, and the
-supervisor of the server gives each the permissions of its node; so a deleted Node is cut off. See docs/adr/0014.
+supervisor of the server gives each the permissions of its node; so a deleted Node is cut off. See docs/adr/0016.
 """
 
 from __future__ import annotations
