@@ -70,8 +70,9 @@ async def working(*work):
 @pytest.fixture
 def add_node(client):
     async def add(name, *, cpu="4", memory="8Gi", labels=None, **spec):
-        body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels or {}}, "spec": spec}
-        await client.create(NODES, "", body)
+        ready = {"conditions": [{"type": "Ready", "status": "True"}]}  # else it is tainted until a controller sees it
+        metadata = {"name": name, "labels": labels or {}}
+        await client.create(NODES, "", {"metadata": metadata, "spec": spec, "status": ready})
         amounts = {"cpu": cpu, "memory": memory, "pods": "110"}
         status = {"status": {"allocatable": amounts, "capacity": amounts}}
         await client.patch(NODES, "", name, status, subresource="status")
