@@ -45,6 +45,7 @@ _VERSIONS: Final = ("v2", "v2beta1")
 _LOST: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.default_authority", "localhost"),
 ]
@@ -110,15 +111,15 @@ class KmsProvider:
         return unseal(cipher, sealed.content, place, key_id)
 
     async def look(self) -> bool:
-        """Ask how the service does, if it is time to; return whether it uses another key than before."""
+        """Ask how the service does, if it is time to; return whether it uses another key, or answers again."""
         if self._clock.monotonic() < self._next_look:
             return False
-        before = self._service_key
+        before, was_ill = self._service_key, bool(self.problem)
         try:
             await self._ask_status()
         except (UnavailableError, StoreError) as error:
             log.warning("the KMS %s is not well: %s", self.name, error)
-        return bool(before) and self._service_key != before
+        return (bool(before) and self._service_key != before) or (was_ill and not self.problem)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -181,7 +182,11 @@ class KmsProvider:
         except grpc.aio.AioRpcError as error:
             code = error.code()
             problem = f"the KMS {self.name} answers {method} with {code.name}: {error.details()}"
-            raise (UnavailableError if code in _LOST else StoreError)(problem) from error
+            if code not in _LOST:
+                raise StoreError(problem) from error
+            self.problem = problem
+            self._next_look = min(self._next_look, self._clock.monotonic() + _SICK_PERIOD)
+            raise UnavailableError(problem) from error
         finally:
             LATENCY.labels(self.name, method, code.name).observe(self._clock.monotonic() - began)
 

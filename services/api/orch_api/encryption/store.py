@@ -17,7 +17,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 from prometheus_client import Counter
 
-from orch.errors import StoreError, UnavailableError
+from orch.errors import OrchError, StoreError, UnavailableError
 from orch.store.protocol import Event, KeyValue, RangeResult, Store, StoreStatus, WatchBatch, Write, Written
 from orch_api.encryption.vault import Vault
 from orch_pb.v1.object_pb2 import StoredObject
@@ -70,7 +70,7 @@ class SealedStore:
         return [await self._outcome(outcome) for outcome in outcomes]
 
     async def watch(self, start: bytes, end: bytes, *, revision: int) -> AsyncGenerator[WatchBatch]:
-        """Yield changes, opened. Raises CompactedError, and UnavailableError when values may be opened by now."""
+        """Yield changes, opened. Raises CompactedError, and UnavailableError when more may be opened by now."""
         generation = self._vault.generation
         async with aclosing(self._inner.watch(start, end, revision=revision)) as batches:
             async for batch in batches:
@@ -136,16 +136,24 @@ class SealedStore:
     async def _opened_event(self, event: Event) -> Event:
         if event.value is None or not event.key.startswith(self._vault.prefixes):
             return event
-        return msgspec.structs.replace(event, value=await self._value(event.key, event.value))
+        try:
+            value = await self._value(event.key, event.value)
+        except UnavailableError as error:
+            value = self._left(event.value, error)
+        return msgspec.structs.replace(event, value=value)
 
     async def _value(self, key: bytes, value: bytes) -> bytes:
         try:
             return await self._vault.open(key, value)
         except StoreError as error:
-            UNOPENED.inc()
-            self._unopened += 1
-            log.error("a value of the store cannot be opened: %s", error)
-            return _marked(value)
+            return self._left(value, error)
+
+    def _left(self, value: bytes, error: OrchError) -> bytes:
+        """Return what is handed on in place of a value that is not opened."""
+        UNOPENED.inc()
+        self._unopened += 1
+        log.error("a value of the store cannot be opened: %s", error)
+        return _marked(value)
 
 
 def _marked(value: bytes) -> bytes:

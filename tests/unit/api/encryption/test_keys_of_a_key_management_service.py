@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from encryption_files import kms
+from encryption_files import IDENTITY, document, kms, put
 from kms_server import KmsServer
 
 from orch import config
 from orch.clock import ManualClock
 from orch.errors import StoreError, UnavailableError
+from orch.store import keys
+from orch.store.keys import ObjectKey
+from orch.store.memory import MemoryStore
+from orch.store.protocol import Write
 from orch_api.encryption.configuration import KmsPart
 from orch_api.encryption.kms import KmsProvider
+from orch_api.encryption.store import SealedStore
+from orch_api.encryption.vault import Vault
+from orch_api.storage.objects import encode
+from orch_pb.v1.object_pb2 import StoredObject
 
 PLACE = b"/orch/objects/core/secrets/default/a"
 
@@ -75,7 +85,7 @@ async def test_illness_is_told(server: KmsServer, provider: KmsProvider, clock: 
     assert "'the token has expired'" in provider.problem
     server.health = "ok"
     await clock.advance(11)
-    await provider.look()
+    assert await provider.look()  # what was not opened meanwhile can be by now
     assert provider.problem == ""
 
 
@@ -88,6 +98,12 @@ async def test_without_it_nothing_new_is_sealed(server: KmsServer, provider: Kms
         await another.seal(b"content", PLACE)
     with pytest.raises(UnavailableError):
         await another.open(key_id, content, PLACE)
+    assert "UNAVAILABLE" in another.problem
+    await server.start()
+    async with asyncio.timeout(10):
+        while not await another.look():
+            await clock.advance(11)
+    assert await another.open(key_id, content, PLACE) == b"content"
     await another.close()
 
 
@@ -98,3 +114,33 @@ async def test_what_it_does_not_open_is_lost_alone(
     content.data_key = b"x" * 60
     with pytest.raises(StoreError, match="INVALID_ARGUMENT: the ciphertext is broken"):
         await provider.open(key_id, content, PLACE)
+
+
+async def test_watches_go_on_without_it(server: KmsServer, clock: ManualClock, tmp_path: Path) -> None:
+    file = put(tmp_path / "e.yaml", document(kms(server.endpoint), IDENTITY))
+    raw, place = MemoryStore(), keys.object_key(ObjectKey("", "secrets", "default", "a"))
+    writer, reader = Vault(file, clock), Vault(file, clock)
+    value = encode({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "a"}}).value
+    async with aclosing(SealedStore(raw, reader).watch(*keys.EVERYTHING, revision=1)) as batches, asyncio.timeout(10):
+        await SealedStore(raw, writer).write(Write(place, value, 0))
+        await server.stop()
+        async for batch in batches:
+            if batch.events:
+                break
+        (event,) = batch.events
+        assert event.value is not None
+        assert StoredObject.FromString(event.value).key_id == "kms:vault:first"
+        await server.start()
+        running = asyncio.create_task(reader.run())
+        while reader.generation == 0:
+            await clock.advance(1)
+        await raw.write(Write(b"/other", value, None))
+        with pytest.raises(UnavailableError, match="other keys"):
+            await anext(batches)
+    stored = await raw.get(place)
+    assert stored is not None
+    assert StoredObject.FromString(await reader.open(place, stored.value)).key_id == ""
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await asyncio.gather(*(plugin.close() for plugin in writer.plugins))
+    await raw.close()
