@@ -3,7 +3,7 @@
 # make help    the rest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean test check unit e2e chaos scale replay fuzz bench proto lock images images-services clients compose-up compose-down clean
+.PHONY: help setup demo demo-clean test check unit e2e chaos scale replay streams fuzz bench proto lock images images-services clients compose-up compose-down clean
 
 PYTHON := .venv/bin/python
 ORCH   := .venv/bin/orch
@@ -52,6 +52,9 @@ replay: setup ## Compute a million recorded decisions of the scheduler again (`D
 
 fuzz: setup ## Send each operation of the API 100 odd requests (`make fuzz ARGS="--examples 1000"` for more)
 	@$(PYTHON) -m pytest tests/contract/api -k openapi --timeout 3600 --examples 100 $(ARGS)
+
+streams: setup ## Send a GiB through commands and forwarded ports, over WebSocket and over SPDY (`MIB=4096` for more)
+	@$(SUDO) env ORCH_STREAM_MIB=$(or $(MIB),1024) $(PYTHON) -m pytest tests/e2e/test_streams_with_simulated_nodes.py -k much_at_once $(ARGS)
 
 bench: setup ## Measure, and print the figures as a table
 	@$(SUDO) $(PYTHON) -m benchmarks $(ARGS)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import random
 import re
+import socket
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from local_cluster import BIN, LocalCluster
@@ -21,6 +26,11 @@ WIRES = {
     "spdy": {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"},
 }
 NAMESPACE = "streams"
+MIB = int(os.environ.get("ORCH_STREAM_MIB", "32"))
+"""How much goes through forwarded ports, and as much again through a command; `make streams` takes a GiB."""
+BLOCK = 1 << 16
+MOST_GROWTH = 48
+"""MiB by which a process may grow over any amount: windows of streams, and what Python keeps for later."""
 
 
 class Wire:
@@ -34,6 +44,14 @@ class Wire:
     def run(self, *arguments: str, feed: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         argv = (BIN / "kubectl", "-n", self.space.name, *arguments)
         return subprocess.run(argv, input=feed, capture_output=True, timeout=60, env=self._environ, check=False)
+
+    def copy(self, source: Path, target: Path, *arguments: str) -> int:
+        """Run kubectl from a file into a file; return its exit code."""
+        argv = (BIN / "kubectl", "-n", self.space.name, *arguments)
+        with source.open("rb") as feed, target.open("wb") as taken:
+            return subprocess.run(
+                argv, stdin=feed, stdout=taken, timeout=30 + MIB, env=self._environ, check=False
+            ).returncode
 
     @contextmanager
     def forwarding(self, *arguments: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
@@ -155,3 +173,60 @@ def test_kubectl_proxy_leads_to_pods(simulated: LocalCluster, namespace: Callabl
     finally:
         process.kill()
         process.communicate()
+
+
+def digest_of(seed: int, size: int, take: Callable[[bytes], object]) -> str:
+    """Hand out that much which does not repeat itself; return its digest."""
+    block, digest = random.Random(seed).randbytes(BLOCK), hashlib.sha256()  # noqa: S311 - it guards nothing
+    for number in range(size // BLOCK):
+        piece = number.to_bytes(8, "big") + block[8:]
+        digest.update(piece)
+        take(piece)
+    return digest.hexdigest()
+
+
+def echoed(port: int, seed: int, size: int) -> bool:
+    """Send that much through a connection, end that direction, and say whether the same came back to its end."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection, ThreadPoolExecutor(1) as pool:
+
+        def send() -> str:
+            sent = digest_of(seed, size, connection.sendall)
+            connection.shutdown(socket.SHUT_WR)
+            return sent
+
+        sending = pool.submit(send)
+        received = hashlib.sha256()
+        while data := connection.recv(BLOCK):
+            received.update(data)
+        return received.hexdigest() == sending.result()
+
+
+def peak(cluster: LocalCluster, process: str) -> int:
+    """Return the most memory that a process has had, in MiB."""
+    pid = cluster.pid(process)
+    assert pid is not None
+    status = Path(f"/proc/{pid.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) >> 10
+
+
+@pytest.mark.timeout(120 + MIB)
+def test_much_at_once_is_neither_damaged_nor_kept_in_memory(wire: Wire, tmp_path: Path) -> None:
+    cluster = wire.space.cluster
+    before = {name: peak(cluster, name) for name in ("api", "agent")}
+    with wire.forwarding("pod/web", ":9000") as (port, _), ThreadPoolExecutor(8) as pool:
+        share = MIB * 1024 * 1024 // 8
+        assert all(pool.map(lambda seed: echoed(port, seed, share), range(8)))
+    there, back = tmp_path / "there", tmp_path / "back"
+    with there.open("wb") as file:
+        sent = digest_of(99, MIB * 1024 * 1024, file.write)
+    assert wire.copy(there, back, "exec", "-i", "web", "--", "cat") == 0
+    with back.open("rb") as file:
+        assert hashlib.file_digest(file, "sha256").hexdigest() == sent
+    grown = {name: peak(cluster, name) - was for name, was in before.items()}
+    assert all(each <= MOST_GROWTH for each in grown.values()), grown
+
+
+def test_ends_of_many_commands_are_told_apart(wire: Wire) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        codes = pool.map(lambda code: wire.run("exec", "web", "--", "exit", str(code)).returncode, range(6))
+        assert list(codes) == list(range(6))
