@@ -42,6 +42,8 @@ READY_TIMEOUT: Final = 5.0
 _DIAL_TIMEOUT: Final = 3.0
 _PAUSE: Final = (0.05, 0.25)
 """Between two attempts to connect: random, so that a thousand nodes do not come at one moment."""
+_MOST_PATIENCE: Final = 32
+"""By how much the pause grows, twofold with each refusal: a node that was deleted will mostly stay so."""
 _PING_INTERVAL: Final = 2.0
 _PING_TIMEOUT: Final = 2
 _GOODBYE_TIMEOUT: Final = 1.0
@@ -287,6 +289,7 @@ class Connection:
 
     async def _dial_until_connected(self, *, first: bool) -> None:
         """Connect and take the listeners along. The first time, a refusal is an error; later it may be taken back."""
+        patience = 1
         while True:
             self._lost = asyncio.Event()
             try:
@@ -300,6 +303,7 @@ class Connection:
                 self._problem = error
                 if first:
                     raise
+                patience = min(patience * 2, _MOST_PATIENCE)
             except (nats_errors.Error, OSError) as error:
                 self._problem = error
             else:
@@ -308,7 +312,7 @@ class Connection:
                     self._discard(client)
                 self._connected.set()
                 return
-            await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311 - spreads load, guards nothing
+            await asyncio.sleep(random.uniform(*_PAUSE) * patience)  # noqa: S311 - spreads load, guards nothing
 
     async def _dial(self, server: str) -> Session:
         encrypted = server.startswith("tls://")
