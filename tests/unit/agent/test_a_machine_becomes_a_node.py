@@ -14,7 +14,7 @@ import yaml
 from orch.clock import ManualClock
 from orch.errors import ConfigError, OrchError, UnavailableError
 from orch_agent.identity.api import connect_unverified
-from orch_agent.identity.enrolment import Invitation, trusted_authority
+from orch_agent.identity.enrolment import Invitation, enrol, trusted_authority
 from orch_agent.identity.renewal import CertificateRenewal
 from orch_cli.pki import Authority, Leaf
 from orch_cli.tokens import pin
@@ -78,6 +78,14 @@ def test_an_invitation_that_cannot_be_right_is_refused(token: str, pinned: str, 
 def test_only_https_is_spoken(server: str) -> None:
     with pytest.raises(ConfigError):
         connect_unverified(server)
+
+
+@pytest.mark.parametrize("name", ["", "A", "a_b", "a b", "-a", "a.", "a..b", "a" * 254, "a\n", "*", "a.>"])
+def test_a_name_that_no_node_may_have_is_refused_before_anybody_is_asked(name: str, tmp_path: Path) -> None:
+    invitation = Invitation(server="https://127.0.0.1:1", token=TOKEN, pin=f"sha256:{'0' * 64}")
+    with pytest.raises(ConfigError) as caught:
+        enrol(invitation, name, tmp_path)
+    assert caught.value.path == "--node-name"
 
 
 class Renewal(CertificateRenewal):

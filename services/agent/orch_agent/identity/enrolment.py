@@ -38,6 +38,7 @@ from orch_agent.identity.certificate import obtain, write_private
 _INFO: Final = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
 _NODES: Final = "/api/v1/nodes"
 _PIN: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_NAME: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _TOKEN: Final = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}")
 _PATIENCE: Final = 20.0
 _PAUSE: Final = 0.1
@@ -81,6 +82,8 @@ class _Node(msgspec.Struct, frozen=True):
 def enrol(invitation: Invitation, node: str, folder: Path) -> Enrolment:
     """Get an identity for `node` and put its files into `folder`. Raises OrchError; it can be tried again."""
     invitation.check()
+    if not _NAME.fullmatch(node):
+        raise ConfigError("--node-name", f"{node!r} is no name: lower-case letters, digits, '-' and '.' are expected")
     stranger = connect_unverified(invitation.server)
     authority = trusted_authority(stranger.get(_INFO, _ConfigMap).data, invitation.pin)
     # Once more, now that it is known who answers; still as anybody, who alone is sure to be permitted.
