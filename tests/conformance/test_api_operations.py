@@ -42,7 +42,7 @@ async def test_operations(api: Client, resource: Resource) -> None:
     rows = {one["name"]: one for one in (await api.get(root))["resources"]}
     assert rows[resource.plural]["kind"] == resource.kind
 
-    made = await (api.define(first) if resource.kind == "CustomResourceDefinition" else api.create(path, first))
+    made = await api.settle(path, first)
     at = f"{path}/{made['metadata']['name']}"
     assert await api.get(at) == made
     assert [one["metadata"]["uid"] for one in await api.items(selected)] == [made["metadata"]["uid"]]

@@ -117,6 +117,20 @@ class Client:
                 await asyncio.sleep(0.005)
             return found
 
+    async def settle(self, path: str, document: dict[str, Any]) -> dict[str, Any]:
+        """Create an object; return it once the server has said in its status what it thinks of it."""
+        if document["kind"] == "CustomResourceDefinition":
+            return await self.define(document)
+        made = await self.create(path, document)
+        if document["kind"] != "ValidatingAdmissionPolicy":
+            return made
+
+        async def judged() -> Any:
+            found = await self.get(f"{path}/{made['metadata']['name']}")
+            return found if found.get("status", {}).get("observedGeneration") else None
+
+        return await self.eventually(judged)
+
     async def define(self, document: dict[str, Any]) -> dict[str, Any]:
         """Create a definition; return it once it is established."""
         made = await self.create(DEFINITIONS, document)
