@@ -1,12 +1,17 @@
-"""Secrets are planted in a cluster, used and changed; then every file that it keeps is searched for them."""
+"""Secrets are planted in a cluster, used and changed; then every file that it keeps is searched for them.
+
+Their keys are rotated, and nobody notices.
+"""
 
 from __future__ import annotations
 
 import base64
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
 from local_cluster import LocalCluster
 
 KEPT = ("data", "logs", "run", "config")
@@ -57,6 +62,26 @@ def test_no_file_of_a_cluster_holds_a_secret(simulated: LocalCluster, namespace:
     # what everybody may see is found in both, and was written last: so the search works, and nothing is still to come
     simulated.wait(lambda: files_with(simulated, public)[public] >= {"etcd", "nats"}, timeout=20)
     assert {text: places for text, places in files_with(simulated, *hidden).items() if places} == {}
-    status = simulated.orch("secrets", "status")
-    assert "plain" not in status
-    assert " writes " in status
+
+
+def test_keys_are_rotated_while_all_runs(simulated: LocalCluster, namespace: Callable[[LocalCluster], str]) -> None:
+    space = namespace(simulated)
+    simulated.kubectl("create", "secret", "generic", "kept", "-n", space, "--from-literal=password=kept")
+    (before,) = keys_of(simulated)
+    said = simulated.orch("secrets", "rotate")
+    (after,) = keys_of(simulated)
+    assert before != after
+    assert said.endswith(f"objects are encrypted with {after}; dropped: {before}\n")
+    status = simulated.orch("secrets", "status").splitlines()
+    assert len(status) == 2  # a heading, and one key
+    assert status[1].startswith(f"aesgcm:{after}  writes  ")
+    told = simulated.kubectl("get", "-n", space, "secret", "kept", "-o", "jsonpath={.data.password}")
+    assert base64.b64decode(told) == b"kept"
+
+
+def keys_of(cluster: LocalCluster) -> list[str]:
+    """Return the names of the keys in the cluster's file, which nobody else may read."""
+    file = cluster.layout.pki / "encryption.yaml"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    (entry,) = yaml.safe_load(file.read_text())["resources"]
+    return [key["name"] for key in entry["providers"][0]["aesgcm"]["keys"]]

@@ -117,7 +117,7 @@ class KmsProvider:
         before, was_ill = self._service_key, bool(self.problem)
         try:
             await self._ask_status()
-        except (UnavailableError, StoreError) as error:
+        except UnavailableError as error:
             log.warning("the KMS %s is not well: %s", self.name, error)
         return (bool(before) and self._service_key != before) or (was_ill and not self.problem)
 
@@ -127,14 +127,14 @@ class KmsProvider:
             await self._channel.close()
 
     async def _ask_status(self) -> None:
-        """Note the service's health and key. Raises UnavailableError, StoreError."""
+        """Note the service's health and key. Raises UnavailableError."""
         self._next_look = self._clock.monotonic() + _SICK_PERIOD
         try:
             status = await self._call("Status", v2_pb2.StatusRequest(), v2_pb2.StatusResponse)
             _check_status(status, self.name)
         except (UnavailableError, StoreError) as error:
             self.problem = str(error)
-            raise
+            raise UnavailableError(self.problem) from error
         self.problem = ""
         self._next_look = self._clock.monotonic() + _HEALTHY_PERIOD
         self._use(status.key_id)
