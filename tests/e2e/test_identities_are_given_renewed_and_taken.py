@@ -20,7 +20,7 @@ from orch_agent.identity.renewal import CertificateRenewal
 from orch_cli.identities import API_HOSTS, LOOPBACK
 from orch_cli.pki import LEAF_LIFETIME, Authority, Leaf
 
-LIFE = 4.0
+LIFE = 6.0
 NODE = "joined"
 
 
