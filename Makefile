@@ -25,7 +25,7 @@ demo: setup ## Start a cluster of two Podman nodes and run examples/deployment.y
 demo-clean: ## Remove every trace of the demo: containers, namespaces, state, images
 	@$(SUDO) tools/demo.sh clean
 
-test: check images clients ## Run all checks and all tests (`make test ARGS="-k name"` passes on to pytest)
+test: check images-services clients ## Run all checks and all tests (`make test ARGS="-k name"` passes on to pytest)
 	@$(SUDO) tools/tests.sh $(ARGS)
 
 check: setup ## Lint, check formats, types, layers and generated code
@@ -71,7 +71,7 @@ images: setup ## Where Docker Hub cannot be reached, build the images of demo an
 clients: setup ## Fetch the clients that tests drive: Helm, and Debian's older kubectl
 	@$(PYTHON) tools/clients.py --store $(CLIENTS)
 
-images-services: setup ## Build the images of deploy/compose where no registry can be reached, for its test
+images-services: images ## Build the images of deploy/compose where no registry can be reached, for its test
 	@$(SUDO) $(PYTHON) tools/images/services.py --store $(IMAGES)
 
 compose-up: ## Start the cluster of containers in deploy/compose on Docker (or what DOCKER_HOST names)
