@@ -59,7 +59,7 @@ RECOMMENDATIONS: Final = StreamSpec(
 """What is known of each workload's use, so that it outlives the process that learned it."""
 
 LOGS: Final = StreamSpec(
-    name="LOGS", subjects=("orch.logs.>",), max_age=86_400, max_bytes=256 * _MIB, max_messages=65_536
+    name="LOGS", subjects=("orch.logs.>",), max_age=86_400, max_bytes=256 * _MIB, max_messages=262_144
 )
 """What containers wrote, for when their nodes cannot be asked any more. Each piece has a subject of its own."""
 

@@ -43,6 +43,7 @@ class Node:
         self.bus = self.broker.connect("system:node:n")
         self.reader = self.broker.connect(ADMIN)
         self.folder = folder
+        self.clock = ManualClock()
         self.collectors: list[LogCollector] = []
         self.infos = [self.info("c"), self.info("d")]
         for info in self.infos:
@@ -54,8 +55,8 @@ class Node:
 
     def collector(self, **settings: Any) -> LogCollector:
         runtime: Any = Files(self.folder)
-        config, state = LogSettings(**settings), self.folder / "collected.json"
-        made = LogCollector("n", self.bus, ManualClock(), runtime, lambda: self.infos, config, state)
+        config, state = LogSettings(**{"rest": 0, **settings}), self.folder / "collected.json"
+        made = LogCollector("n", self.bus, self.clock, runtime, lambda: self.infos, config, state)
         self.collectors.append(made)
         return made
 
@@ -150,6 +151,29 @@ async def test_what_comes_too_fast_is_left_out_and_marked(node: Node) -> None:
     assert sum(len(message.data) for message in taken.newest([">"])) < 100_000
 
 
+async def test_a_log_with_little_news_rests_and_ends_at_once(node: Node) -> None:
+    collector = node.collector(rest=5)
+    for text in ("one", "two"):
+        node.write("c-0", text)
+        await collector.collect()
+    assert await node.collected() == [b"one\n"]
+    await node.clock.advance(5)
+    await collector.collect()
+    assert await node.collected() == [b"one\n", b"two\n"]
+    node.write("c-0", "three")
+    node.infos[0] = node.info("c", state=State.EXITED)
+    await collector.collect()
+    assert len(await node.collected()) == 3
+
+
+async def test_a_log_that_cannot_be_read_keeps_no_other_from_being_collected(node: Node) -> None:
+    (node.folder / "c-0").unlink()
+    (node.folder / "c-0").mkdir()
+    node.write("d-0", "other")
+    await node.collector().collect()
+    assert await node.collected() == [b"other\n"]
+
+
 async def test_a_runtime_without_files_is_asked(node: Node) -> None:
     class Memory(SimulatedRuntime):
         async def inspect(self, container: str) -> ContainerInfo | None:
@@ -161,7 +185,7 @@ async def test_a_runtime_without_files_is_asked(node: Node) -> None:
         said: Sequence[Any] = ()
 
     runtime = Memory(SystemClock())
-    collector = LogCollector("n", node.bus, ManualClock(), runtime, lambda: node.infos[:1], LogSettings(), None)
+    collector = LogCollector("n", node.bus, ManualClock(), runtime, lambda: node.infos[:1], LogSettings(rest=0), None)
     for count in (1, 3):
         runtime.said = [LogLine("2026-01-01T00:00:00Z", 1, b"%d\n" % number) for number in range(count)]
         await collector.collect()

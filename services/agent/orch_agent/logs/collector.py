@@ -25,7 +25,7 @@ from orch.errors import BusError, OrchError, UnavailableError
 from orch_agent.logs.followed import Chunk, Followed, FollowedFile, FollowedMemory
 from orch_agent.logs.settings import LogSettings
 from orch_agent.runtimes.logfile import Position
-from orch_agent.runtimes.protocol import ContainerInfo, Runtime, State
+from orch_agent.runtimes.protocol import ContainerError, ContainerInfo, Runtime, State
 from orch_pb.v1 import logs_pb2
 
 _LOG: Final = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ _LAST_WORDS: Final = 2.0
 """Seconds that the removal of a pod may wait for what it wrote last."""
 _LONGEST_RETRY: Final = 30.0
 _FEW: Final = 16 << 10
+_LITTLE: Final = 4 << 10
 _FASTEST: Final = 1
 """zlib's level: the others take more of the node than they save."""
 _DIGITS: Final = bytes.maketrans(b"-:T.Z+", b"      ")
@@ -64,6 +65,7 @@ class LogCollector:
         self._followed: dict[str, Followed] = {}
         self._ended: set[str] = set()
         self._places: dict[str, Position] = {}
+        self._resting: dict[str, float] = {}
         self._turn = asyncio.Lock()
         self._first = 0
         self._process = secrets.token_hex(4)  # what this process sends again replaces nothing of those before
@@ -99,11 +101,14 @@ class LogCollector:
             for gone in self._followed.keys() - infos.keys():
                 self._followed.pop(gone).close()
             self._ended &= infos.keys()
+            self._resting = {known: until for known, until in self._resting.items() if known in infos}
             self._places = {known: place for known, place in self._places.items() if known in infos}
             await self._collect([info for info in infos.values() if info.id not in self._ended])
 
     async def finish(self, containers: Sequence[ContainerInfo]) -> None:
         """Put on the bus what containers wrote last, before their logs are removed; in bounded time."""
+        for info in containers:
+            self._resting.pop(info.id, None)
         try:
             async with asyncio.timeout(_LAST_WORDS), self._turn:
                 await self._collect([info for info in containers if info.id not in self._ended])
@@ -118,13 +123,19 @@ class LogCollector:
                 await self._follow(info)
         known = [info for info in infos if info.id in self._followed]
         changed = await asyncio.to_thread(self._changed, known)
+        now = self._clock.monotonic()
+        due = [info for info in changed if info.state is State.EXITED or self._resting.get(info.id, now) <= now]
         self._first += 1  # whoever writes much does not keep the others from their turn
         left = int(self._settings.most_bytes * self._settings.interval)
         try:
-            for place in range(len(changed)):
+            for place in range(len(due)):
                 if left <= 0:
                     break
-                left -= await self._send_new(changed[(place + self._first) % len(changed)], left)
+                info = due[(place + self._first) % len(due)]
+                sent = await self._send_new(info, left)
+                if sent < _LITTLE:
+                    self._resting[info.id] = now + self._settings.rest
+                left -= sent
         finally:
             if self._state is not None and self._places != before:
                 await asyncio.to_thread(_save, self._state, dict(self._places))
@@ -138,8 +149,13 @@ class LogCollector:
         return [info for info in infos if self._followed[info.id].changed()]
 
     async def _follow(self, info: ContainerInfo) -> None:
-        path = await self._runtime.log_file(info.id)
-        if path is None and await self._runtime.inspect(info.id) is None:
+        try:
+            path = await self._runtime.log_file(info.id)
+            if path is None and await self._runtime.inspect(info.id) is None:
+                return
+        except ContainerError as error:  # nothing about one container keeps the others' logs from being collected
+            _FAILED.inc()
+            _LOG.warning("the log of container %s is not collected now: %s", info.id, error)
             return
         followed = FollowedFile(path) if path is not None else FollowedMemory(self._runtime, info.id)
         if info.id in self._places:
@@ -151,7 +167,12 @@ class LogCollector:
         followed, sent = self._followed[info.id], 0
         while sent < most and followed.changed():
             place = followed.position
-            chunk = await followed.read(self._settings.most_behind)
+            try:
+                chunk = await followed.read(self._settings.most_behind)
+            except (OSError, ContainerError) as error:
+                _FAILED.inc()
+                _LOG.warning("the log of container %s cannot be read: %s", info.id, error)
+                break
             if chunk is None:
                 break
             try:
