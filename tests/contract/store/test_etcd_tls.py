@@ -114,3 +114,26 @@ async def test_files_that_cannot_be_used_are_configuration_errors(authority: Aut
     certificate, _ = authority.issue("client")
     with pytest.raises(ConfigError, match="cert_file"):
         await EtcdStore.connect(endpoints=endpoints, ca=authority.file, cert=certificate)
+
+
+async def test_files_that_were_replaced_count_with_the_next_connection(
+    authority: Authority, tmp_path: Path, start_etcd: Callable[..., Any]
+) -> None:
+    used = [tmp_path / name for name in ("ca", "server.crt", "server.key", "client.crt", "client.key")]
+
+    def put(from_authority: Authority) -> None:
+        made = (from_authority.file, *from_authority.issue("server"), *from_authority.issue("client"))
+        for source, target in zip(made, used, strict=True):
+            target.write_bytes(source.read_bytes())
+
+    put(authority)
+    ca, server_certificate, server_key, certificate, key = used
+    files = (f"--trusted-ca-file={ca}", f"--cert-file={server_certificate}", f"--key-file={server_key}")
+    server = start_etcd(*files, "--client-cert-auth")
+    store = await EtcdStore.connect(endpoints=[server.url], ca=ca, cert=certificate, key=key, request_timeout=20)
+    assert (await store.write(Write(b"/a", b"x", 0))).succeeded
+    server.kill()
+    put(Authority(tmp_path / "another"))
+    server.start()
+    assert await store.get(b"/a") is not None
+    await store.close()
