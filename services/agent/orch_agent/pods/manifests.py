@@ -121,8 +121,8 @@ def _parsed(text: str) -> Document:
         raise ManifestError(f"couldn't parse as pod: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise ManifestError("couldn't parse as pod: it is not an object")
-    _check_size(document)
     found = cast("Document", document)
+    _check_size(found)
     if (found.get("apiVersion"), found.get("kind")) != ("v1", "Pod"):
         raise ManifestError(f"couldn't parse as pod: it is {found.get('apiVersion')} {found.get('kind')}, not v1 Pod")
     return found
