@@ -81,21 +81,34 @@ class Core:
         schemas = Schemas.load()
         ranges = ServiceRanges(config.service_cidr, config.service_node_port_range)
         registry = with_ranges(registry, ranges)  # a copy: what users define is each process's own
-        self.vault: Vault | None = None
-        self._renewal: Renewal | None = None
-        if config.encryption_provider_config:
-            self.vault = Vault(Path(config.encryption_provider_config), clock)
-            sealed = SealedStore(store, self.vault)
-            self._renewal = Renewal(store, sealed, self.vault, identity, clock)
-            store = sealed  # from here on nobody sees what is sealed
-        self.store = store
         self.bus = bus
         self.clock = clock
         self.registry = registry
         self.schemas = schemas
+        self._identity = identity
+        self._config = config
+        self.store = store = self._sealed(store)
         self.cache = ObjectCache(store, clock)
-        outgoing = _outgoing(config)
         follow(ranges, self.cache)
+        self._write_and_read(_outgoing(config))
+        self._look_after()
+        self._system = SystemObjects(self.pipeline, self.cache, registry, ranges, config.port, clock)
+        self._ready = asyncio.Event()
+
+    def _sealed(self, store: Store) -> Store:
+        """Return the store as the rest shall see it: what is sealed in it is open."""
+        self.vault: Vault | None = None
+        self._renewal: Renewal | None = None
+        if not self._config.encryption_provider_config:
+            return store
+        self.vault = Vault(Path(self._config.encryption_provider_config), self.clock)
+        sealed = SealedStore(store, self.vault)
+        self._renewal = Renewal(store, sealed, self.vault, self._identity, self.clock)
+        return sealed
+
+    def _write_and_read(self, outgoing: Guard) -> None:
+        """Put together what requests go through: who asks, whether that is permitted, admission, the pipeline."""
+        store, config, clock, registry, schemas = self.store, self._config, self.clock, self.registry, self.schemas
         self.reader = Reader(store, self.cache)
         self.authorizer = Authorizer(self.cache, _authorizers(config, clock))
         self.vigil = Vigil(self.authorizer, clock)
@@ -118,37 +131,39 @@ class Core:
             self.tokens,
         )
         self.rpc = RpcEndpoints(registry, self.pipeline, self.reader, self.cache, self.authorizer)
+        self.definitions = DefinitionFollower(
+            self.cache, registry, schemas, WebhookConverters(ServiceAddresses(self.cache), outgoing), clock
+        )
+        proof = ClientCertificate(config.proxy_client_cert_file, config.proxy_client_key_file)
+        pipeline, identity = self.pipeline, self._identity
+        self.api_services = ApiServices(store, self.cache, registry, pipeline, identity, clock, proof, outgoing)
+        self.usage = Usage(self.bus, self.cache, clock)
+        self.computed = Computed(self.usage, Components(store, self.bus))
+        self.metrics = MetricSources(read_rules(config.metrics_rules_file), self.cache, registry, self.usage, clock)
+        self._metrics_endpoint = MetricsEndpoint(self.metrics, registry, self.authorizer, self.api_services)
+
+    def _look_after(self) -> None:
+        """Put together what goes on beside requests; of most, one of all processes does it."""
+        store, bus, config, clock, registry = self.store, self.bus, self._config, self.clock, self.registry
+        pipeline, identity = self.pipeline, self._identity
         self.relay = Relay(store, bus, self.cache, registry, identity, clock)
-        self.reports = ReportConsumer(store, bus, self.cache, registry, schemas, identity, clock)
-        self.usage = Usage(bus, self.cache, clock)
-        self.computed = Computed(self.usage, Components(store, bus))
+        self.reports = ReportConsumer(store, bus, self.cache, registry, self.schemas, identity, clock)
         self.upkeep = Upkeep(
             store,
             self.cache,
-            self.pipeline.claims,
+            pipeline.claims,
             registry,
             identity,
             clock,
             compaction_interval=config.compaction_interval,
             event_ttl=config.event_ttl,
         )
-        self.definitions = DefinitionFollower(
-            self.cache, registry, schemas, WebhookConverters(ServiceAddresses(self.cache), outgoing), clock
-        )
-        self.lifecycle = DefinitionLifecycle(
-            store, self.cache, registry, self.pipeline, self.definitions, identity, clock
-        )
-        proof = ClientCertificate(config.proxy_client_cert_file, config.proxy_client_key_file)
-        self.api_services = ApiServices(store, self.cache, registry, self.pipeline, identity, clock, proof, outgoing)
-        self.metrics = MetricSources(read_rules(config.metrics_rules_file), self.cache, registry, self.usage, clock)
-        self._metrics_endpoint = MetricsEndpoint(self.metrics, registry, self.authorizer, self.api_services)
-        self.policies = PolicyStatus(store, self.cache, registry, schemas, self.pipeline, identity, clock)
+        self.lifecycle = DefinitionLifecycle(store, self.cache, registry, pipeline, self.definitions, identity, clock)
+        self.policies = PolicyStatus(store, self.cache, registry, self.schemas, pipeline, identity, clock)
         self.advertiser = Advertiser(
-            store, self.cache, self.pipeline, registry, clock, config.advertise_address, config.port
+            store, self.cache, pipeline, registry, clock, config.advertise_address, config.port
         )
         self.bus_access = BusAccess(self.cache, config.bus_keys_file, clock)
-        self._system = SystemObjects(self.pipeline, self.cache, registry, ranges, config.port, clock)
-        self._ready = asyncio.Event()
 
     @property
     def ready(self) -> bool:
