@@ -102,6 +102,7 @@ async def _run_podman(config: AgentConfig, bus: Bus, clock: Clock) -> None:
         log_files_max=config.pods.log_max_files,
         single_process_oom_kill=config.pods.single_process_oom_kill,
         handlers=config.podman.handlers,
+        exits_folder=service.exits,
     )
     addresses = await asyncio.to_thread(AddressBook, config.pod_cidr, state / "addresses.json")
     sandboxes = NetnsSandboxes(config.network, addresses)

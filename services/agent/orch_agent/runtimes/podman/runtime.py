@@ -23,6 +23,7 @@ from orch_agent.runtimes.podman.accounts import account_of
 from orch_agent.runtimes.podman.answers import from_inspection, from_list, state_of
 from orch_agent.runtimes.podman.connection import API_VERSION, Connection, Document, MissingError
 from orch_agent.runtimes.podman.document import document_of, unified_settings
+from orch_agent.runtimes.podman.exits import watching
 from orch_agent.runtimes.podman.images import PodmanImages
 from orch_agent.runtimes.podman.rotation import LogRotation
 from orch_agent.runtimes.podman.sessions import PodmanAttached, PodmanExec, Terminals
@@ -74,6 +75,7 @@ class PodmanRuntime:
         log_files_max: int = 5,
         single_process_oom_kill: bool = False,
         handlers: Mapping[str, str] = MappingProxyType({}),
+        exits_folder: Path | None = None,
     ) -> None:
         self._connection = Connection(socket)
         self._images = PodmanImages(self._connection)
@@ -90,6 +92,8 @@ class PodmanRuntime:
         self._whole = self._hierarchy.unified and not single_process_oom_kill
         self._parents: dict[str, str] = {}
         self._unlimited: set[str] = set()
+        self._pods: dict[str, str] = {}
+        self._exits_folder = exits_folder
         self._running: tuple[float, list[ContainerInfo]] | None = None
         self._starts = 0
 
@@ -102,6 +106,18 @@ class PodmanRuntime:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._rotation.run(), name="rotation of logs")
             tasks.create_task(self._follow_events(on_change), name="events of containers")
+            if self._exits_folder is not None:
+                tasks.create_task(self._follow_exits(self._exits_folder, on_change), name="ends of containers")
+
+    async def _follow_exits(self, folder: Path, on_change: ChangeHandler) -> None:
+        """Tell of the ends of known containers before Podman's events do, which tell of all the others."""
+
+        def ended(container: str) -> None:
+            if container in self._pods:
+                on_change(self._pods[container])
+
+        with watching(folder, ended):
+            await asyncio.get_running_loop().create_future()
 
     async def _follow_events(self, on_change: ChangeHandler) -> None:
         """Follow Podman's events; whenever that had to begin anew, any container may have changed."""
@@ -166,6 +182,7 @@ class PodmanRuntime:
         answer = await self._connection.finish("POST", "/containers/create", document)
         made = str(answer["Id"])
         self._parents[made] = spec.cgroup_parent
+        self._pods[made] = spec.identity.uid
         if not spec.limits.memory:
             self._unlimited.add(made)
         return made
@@ -203,6 +220,7 @@ class PodmanRuntime:
             _LOG.debug("container %s was gone already", container)
         self._ooms.forget(container)
         self._parents.pop(container, None)
+        self._pods.pop(container, None)
         self._unlimited.discard(container)
 
     async def containers(self, uid: str = "") -> Sequence[ContainerInfo]:
@@ -215,6 +233,7 @@ class PodmanRuntime:
         )
         found = [info for info in map(from_list, listed) if info is not None]
         self._parents.update((info.id, info.cgroup_parent) for info in found)
+        self._pods.update((info.id, info.identity.uid) for info in found)
         return [self._with_oom(info) for info in found]
 
     async def inspect(self, container: str) -> ContainerInfo | None:

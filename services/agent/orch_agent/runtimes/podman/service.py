@@ -128,6 +128,11 @@ class PodmanService:
             raise UnavailableError(f"Podman does not answer on {self.socket}; see {self._log}") from error
 
     @property
+    def exits(self) -> Path:
+        """The folder in which monitors say how their containers ended."""
+        return self._tmpdir / "exits"
+
+    @property
     def _log(self) -> Path:
         return self._state / "podman.log"
 
