@@ -8,7 +8,7 @@ import sys
 
 import uvloop
 
-from benchmarks import agent, authorization, bus, cluster, engine, fleet, scheduling, store
+from benchmarks import agent, authorization, bus, cluster, engine, fleet, scheduling, store, workloads
 
 PARTS = {
     "store": store.main,
@@ -17,6 +17,7 @@ PARTS = {
     "authorization": authorization.main,
     "cluster": cluster.main,
     "scheduling": scheduling.main,
+    "workloads": workloads.main,
     "fleet": fleet.main,
     "agent": agent.measure,
 }

@@ -337,17 +337,16 @@ async def _measure(access: Access, state: Path, only: Sequence[str], idle: int) 
         await quiet(cluster, state, idle)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> None:
     """Measure as the arguments say."""
     parser = argparse.ArgumentParser(prog="benchmarks.workloads", description="What controllers do with many objects.")
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--idle", type=int, default=0, metavar="PODS")
     parser.add_argument("--only", default="", help=f"some of {', '.join(WORKLOADS)}, or none")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with fleet(options.nodes) as (access, state):
         uvloop.run(_measure(access, state, [name for name in options.only.split(",") if name], options.idle))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(sys.argv[1:])
