@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import sys
 from collections.abc import AsyncGenerator, Sequence
@@ -46,7 +47,12 @@ def logs(parsed: argparse.Namespace, layout: Layout) -> int:
             async with aclosing(found) as pieces:
                 return await write(pieces, sys.stdout.buffer, timestamps=parsed.timestamps)
 
-    if not asyncio.run(show()):
+    try:
+        found_any = asyncio.run(show())
+    except BrokenPipeError:  # who read it, such as `head`, has had enough; nothing is left to be flushed to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if not found_any:
         what = f'container "{parsed.container}" of pod "{name}"' if parsed.container else f'pod "{name}"'
         raise NotFoundError(f"nothing was collected of the log of {what}")
     return 0

@@ -55,7 +55,8 @@ class Node:
 
     def collector(self, **settings: Any) -> LogCollector:
         runtime: Any = Files(self.folder)
-        config, state = LogSettings(**{"rest": 0, **settings}), self.folder / "collected.json"
+        wanted: dict[str, Any] = {"rest": 0, **settings}
+        config, state = LogSettings(**wanted), self.folder / "collected.json"
         made = LogCollector("n", self.bus, self.clock, runtime, lambda: self.infos, config, state)
         self.collectors.append(made)
         return made
