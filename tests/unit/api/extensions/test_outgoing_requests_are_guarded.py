@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -186,14 +187,39 @@ def certificate_of(files: certificates.Files) -> str:
     return Path(files.ca).read_text()
 
 
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    try:
+        writer.close()
+        await writer.wait_closed()
+    except (ConnectionError, asyncio.CancelledError):
+        writer.transport.abort()
+
+
 class Keeping:
     """A plain HTTP server that leaves connections open; `hangs_up` after an answer."""
 
     def __init__(self) -> None:
         self.connections = 0
         self.hangs_up = False
+        self._serving: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    @asynccontextmanager
+    async def listening(self) -> AsyncGenerator[int]:
+        """Listen on a port, which is yielded; in the end no connection is left."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            for task in self._serving:
+                task.cancel()
+            await asyncio.gather(*self._serving, return_exceptions=True)
+            await asyncio.sleep(0)  # what was aborted is closed in the loop's next turn
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         self.connections += 1
         try:
             while await reader.readuntil(b"\r\n\r\n"):
@@ -201,9 +227,11 @@ class Keeping:
                 await writer.drain()
                 if self.hangs_up:
                     break
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
-        writer.close()
+        finally:
+            await _closed(writer)
+            self._serving.discard(task)
 
 
 async def test_a_connection_serves_many_questions() -> None:
@@ -211,42 +239,35 @@ async def test_a_connection_serves_many_questions() -> None:
     clock = ManualClock()
     connections = Connections(clock)
     running = asyncio.ensure_future(connections.run())
-    server = await asyncio.start_server(keeping, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
     headers = ((b"host", b"h"),)
-    request = Request(host="127.0.0.1", port=port, server_name="", tls=None, guard=LOCAL, headers=headers)
-    for _ in range(5):
+    async with keeping.listening() as port:
+        request = Request(host="127.0.0.1", port=port, server_name="", tls=None, guard=LOCAL, headers=headers)
+        for _ in range(5):
+            assert await connections.ask(request, 10) == (200, b"ok")
+        assert keeping.connections == 1
+        keeping.hangs_up = True
         assert await connections.ask(request, 10) == (200, b"ok")
-    assert keeping.connections == 1
-    keeping.hangs_up = True
-    assert await connections.ask(request, 10) == (200, b"ok")
-    assert await connections.ask(request, 10) == (200, b"ok")
-    assert keeping.connections == 2
-    keeping.hangs_up = False
-    await connections.ask(request, 10)
-    await clock.advance(120)
-    await connections.ask(request, 10)
-    assert keeping.connections == 4, "what nobody needed for a minute was closed"
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    server.close()
-    await asyncio.sleep(0)
+        assert await connections.ask(request, 10) == (200, b"ok")
+        assert keeping.connections == 2
+        keeping.hangs_up = False
+        await connections.ask(request, 10)
+        await clock.advance(120)
+        await connections.ask(request, 10)
+        assert keeping.connections == 4, "what nobody needed for a minute was closed"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_host_with_several_addresses_is_tried_at_each() -> None:
-    keeping = Keeping()
-    server = await asyncio.start_server(keeping, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
     with socket.socket() as probe:
         probe.bind(("127.0.0.3", 0))
 
     async def resolve(host: str, port: int) -> Sequence[str]:
         return ["127.0.0.3", "127.0.0.1"]
 
-    open_to_all = Guard(LOCAL._allowed, resolve=resolve)
+    guard = Guard(LOCAL._allowed, resolve=resolve)
     headers = ((b"host", b"h"),)
-    request = Request(host="two.example.com", port=port, server_name="", tls=None, guard=open_to_all, headers=headers)
-    async with ask(request) as answer:
-        assert await answer.body(10) == b"ok"
-    server.close()
-    await asyncio.sleep(0)
+    async with Keeping().listening() as port:
+        request = Request(host="two.example.com", port=port, server_name="", tls=None, guard=guard, headers=headers)
+        async with ask(request) as answer:
+            assert await answer.body(10) == b"ok"

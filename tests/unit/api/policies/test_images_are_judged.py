@@ -225,12 +225,14 @@ class PlainRegistry:
         self.port = 0
         self.asked: list[str] = []
         self.elsewhere = ""
+        self.writers: list[asyncio.StreamWriter] = []
 
     @property
     def name(self) -> str:
         return f"127.0.0.1:{self.port}"
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         target = head.split(" ")[1]
         self.asked.append(target)
@@ -280,7 +282,8 @@ async def test_a_registry_that_wants_a_token_and_keeps_blobs_elsewhere() -> None
         registry.elsewhere = elsewhere
         assert problem in await judged(ImagePolicies(policy(content), LOCAL, ManualClock()), image)
     server.close()
-    await asyncio.sleep(0)
+    for writer in registry.writers:
+        await writer.wait_closed()
 
 
 class Kept:
