@@ -25,7 +25,7 @@ EXTRAS = {
     "api": {"grpc", "litestar", "cryptography"},
     "scheduler": {"grpc", "numpy"},
     "controllers": {"grpc", "cryptography"},
-    "agent": {"podman"},
+    "agent": {"cryptography"},
     "cli": {"grpc", "cryptography"},
 }
 """Which of the packages that only some services need each image has."""

@@ -68,7 +68,7 @@ def test_logs_of_a_container_that_failed(space: Space) -> None:
 
 def test_commands(space: Space) -> None:
     assert space.kubectl("exec", "two", "-c", "a", "--", "echo", "hi", "there") == "hi there\n"
-    assert space.kubectl("exec", "two", "-c", "a", "--", "env") == "A=1\n"
+    assert "A=1" in space.kubectl("exec", "two", "-c", "a", "--", "env").splitlines()
     assert space.kubectl("exec", "-i", "two", "-c", "a", "--", "cat", stdin="to and fro") == "to and fro"
     for target in ("deploy/web", "service/web"):
         assert space.kubectl("exec", target, "--", "echo", "hi") == "hi\n"
