@@ -9,8 +9,8 @@ pytest_plugins = ("cluster_fixtures",)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, default=1, help="how often each chaos test runs")
-    parser.addoption("--fleet", type=int, default=200, help="simulated nodes of the scale tests")
-    parser.addoption("--pods", type=int, default=400, help="pods of the scale tests")
+    parser.addoption("--fleet", type=int, default=100, help="simulated nodes of the scale tests")
+    parser.addoption("--pods", type=int, default=200, help="pods of the scale tests")
     parser.addoption("--examples", type=int, default=2, help="what each fuzzing test of the api tries for everything")
 
 
