@@ -83,7 +83,11 @@ def _prepare(parsed: argparse.Namespace, layout: Layout) -> int:
     return prepare(layout, plan)
 
 
-_QUESTIONS: Final = (
+_WITH_ARGUMENTS: Final = (
+    ("keys", "list and rotate the keys that service accounts' tokens are signed with", add_keys),
+    ("secrets", "say with which keys Secrets are encrypted in etcd, and rotate them", add_secrets),
+    ("token", "make, list and delete the tokens with which nodes join", add_tokens),
+    ("certs", "show the certificates of a cluster, and make them anew", add_certs),
     ("logs", "print what containers wrote, also of pods and nodes that are gone", add_logs),
     ("explain", "say why something is as it is", add_explain),
     ("why-not", "say why a pod is not on a node", add_why_not),
@@ -92,7 +96,7 @@ _QUESTIONS: Final = (
     ("replay", "compute recorded decisions again and compare them byte for byte", add_replay),
     ("recommend", "say what containers should request, judged by what they used", add_recommend),
 )
-"""Commands that ask: each with what it does, and what adds its arguments."""
+"""Commands of modules of their own: each with what it does, and what adds its arguments."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -145,23 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("node", help="the node's name, such as node-1")
     command.add_argument("argv", nargs="*", metavar="ARGUMENT", help="the command, after -- (default: a shell)")
 
-    command = commands.add_parser("keys", help="list and rotate the keys that service accounts' tokens are signed with")
-    _add_state(command)
-    add_keys(command)
-
-    command = commands.add_parser("secrets", help="say with which keys Secrets are encrypted in etcd, and rotate them")
-    _add_state(command)
-    add_secrets(command)
-
-    command = commands.add_parser("token", help="make, list and delete the tokens with which nodes join")
-    _add_state(command)
-    add_tokens(command)
-
-    command = commands.add_parser("certs", help="show the certificates of a cluster, and make them anew")
-    _add_state(command)
-    add_certs(command)
-
-    for name, summary, add_arguments in _QUESTIONS:
+    for name, summary, add_arguments in _WITH_ARGUMENTS:
         command = commands.add_parser(name, help=summary)
         _add_state(command)
         add_arguments(command)

@@ -170,20 +170,10 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
     places = list(places)
     single = config.node_name
     recorder = EventRecorder(client, _COMPONENT, clock, host=single) if config.events else None
-    intervals = config.intervals
     lease = NodeLease(
-        clock, intervals.lease, Path(config.state_dir) / "lease" if config.runtime != "simulated" else None
+        clock, config.intervals.lease, Path(config.state_dir) / "lease" if config.runtime != "simulated" else None
     )
-    reporter = Reporter(
-        bus,
-        clock,
-        recorder,
-        lease=lease,
-        heartbeat_interval=intervals.heartbeat,
-        node_interval=intervals.node,
-        usage_interval=intervals.usage,
-        quiet_interval=max(intervals.usage_quiet, intervals.usage),
-    )
+    reporter = _reporter(config, bus, clock, recorder, lease)
     subject = subjects.node_pods(single) if single else subjects.NODE_PODS_OF_ALL
     informer = Informer(bus, PODS, stream=subjects.NODES.name, subject=subject)
     simulated = {
@@ -229,6 +219,22 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
     finally:
         for stream in streams:
             await stream.stop()
+
+
+def _reporter(
+    config: AgentConfig, bus: Bus, clock: Clock, recorder: EventRecorder | None, lease: NodeLease
+) -> Reporter:
+    intervals = config.intervals
+    return Reporter(
+        bus,
+        clock,
+        recorder,
+        lease=lease,
+        heartbeat_interval=intervals.heartbeat,
+        node_interval=intervals.node,
+        usage_interval=intervals.usage,
+        quiet_interval=max(intervals.usage_quiet, intervals.usage),
+    )
 
 
 def simulated_places(config: AgentConfig, clock: Clock) -> list[Place]:
