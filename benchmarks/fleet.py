@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -179,14 +180,14 @@ def _pod(number: int, node: str) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Measure a small fleet, or the one that the arguments ask for."""
     parser = argparse.ArgumentParser(description="Measure simulated nodes in one process.")
     parser.add_argument("--nodes", type=int, default=500)
     parser.add_argument("--pods", type=int, default=5_000)
-    options, _ = parser.parse_known_args()
+    options = parser.parse_args(arguments)
     uvloop.run(measure(options.nodes, options.pods))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

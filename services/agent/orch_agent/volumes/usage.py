@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from orch import quantity
 from orch.objects.volumes import Volume
-
-_BLOCK: Final = 512
+from orch_agent.stats import disk
 
 
 class VolumeUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,35 +33,10 @@ def measure(volumes: Iterable[tuple[Volume, Path]]) -> list[VolumeUsage]:
     for volume, path in volumes:
         if volume.host_path is not None or volume.image is not None:
             continue
-        amount, files = _size(path)
+        use = disk.measure(str(path))
         source = volume.empty_dir
         in_memory = volume.secret is not None or volume.projected is not None or volume.downward_api is not None
         medium = source.medium if source is not None else "Memory" if in_memory else ""
         limit = quantity.value(source.size_limit) if source is not None and source.size_limit else 0
-        found.append(VolumeUsage(name=volume.name, bytes=amount, files=files, medium=medium, limit=limit))
+        found.append(VolumeUsage(name=volume.name, bytes=use.bytes, files=use.inodes, medium=medium, limit=limit))
     return found
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Return (bytes, files) at and below a folder, each file once however many names it has."""
-    try:
-        top = path.lstat()
-    except OSError:
-        return 0, 0
-    total, files = top.st_blocks * _BLOCK, 1
-    seen: set[int] = set()
-    waiting = [str(path)]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    found = entry.stat(follow_symlinks=False)
-                    if found.st_dev != top.st_dev or (found.st_nlink > 1 and found.st_ino in seen):
-                        continue
-                    seen.add(found.st_ino)
-                    total, files = total + found.st_blocks * _BLOCK, files + 1
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-        except OSError:  # what containers remove meanwhile takes nothing
-            continue
-    return total, files
