@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 pytest_plugins = ("cluster_fixtures",)
@@ -18,3 +20,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def examples(request: pytest.FixtureRequest) -> int:
     """Return how much a fuzzing test tries for each operation or kind."""
     return request.config.getoption("--examples")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what stays: modules and thousands of collected tests, looked through again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)

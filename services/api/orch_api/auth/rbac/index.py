@@ -37,14 +37,29 @@ Place = tuple[str, str]
 class _Role:
     """A role that exists, or that a binding names: then it permits nothing until it comes."""
 
-    __slots__ = ("holders", "place", "rules", "table")
+    __slots__ = ("_table", "exists", "holders", "place", "rules")
 
     def __init__(self, place: Place) -> None:
         self.place = place
+        self.exists = False
         self.rules: tuple[PolicyRule, ...] = ()
-        self.table: Table | None = None
+        self._table: Table | None = None
         self.holders: dict[_Grants, int] = {}
         """Whose tables its rules are part of, and through how many bindings."""
+
+    def become(self, rules: tuple[PolicyRule, ...] | None) -> None:
+        """Have other rules; None when there is no such role any more."""
+        self.exists = rules is not None
+        self.rules = rules or ()
+        self._table = None
+
+    @property
+    def table(self) -> Table:
+        """Its rules as they are looked up, made when somebody first asks: few of the default roles ever are."""
+        table = self._table
+        if table is None:
+            table = self._table = compiled(self.rules)
+        return table
 
     @property
     def missing(self) -> str:
@@ -83,8 +98,7 @@ class _Grants:
                 merged = self._merged = self._merge()
             return _look(merged, keys, wanted)
         for grant in self.by_binding.values():
-            table = grant.role.table
-            if table is not None and _look(table, keys, wanted) is not None:
+            if _look(grant.role.table, keys, wanted) is not None:
                 return grant.origin
         return None
 
@@ -99,7 +113,7 @@ class _Grants:
         """Which of the roles do not exist."""
         if self._problems is None:
             roles = (grant.role for grant in self.by_binding.values())
-            self._problems = tuple(dict.fromkeys(role.missing for role in roles if role.table is None))
+            self._problems = tuple(dict.fromkeys(role.missing for role in roles if not role.exists))
         return self._problems
 
 
@@ -166,7 +180,7 @@ class RbacIndex:
     def rules_of(self, namespace: str, name: str) -> tuple[PolicyRule, ...] | None:
         """Return the rules of a Role, or without a namespace of a ClusterRole; None when there is none."""
         role = self._roles.get((namespace, name))
-        return None if role is None or role.table is None else role.rules
+        return role.rules if role is not None and role.exists else None
 
     def _grants(self, caller: Caller, namespace: str) -> list[_Grants]:
         """Return what the caller's own names were given, for the whole cluster first."""
@@ -192,16 +206,12 @@ class RbacIndex:
         key = event.item.key
         place = (key.namespace, key.name)
         role = self._role(place)
-        role.rules, role.table = (), None
-        if not event.item.deleted:
-            try:
-                role.rules = _rules_of(event.item.json).rules or ()
-            except msgspec.MsgspecError as error:
-                _unreadable(event, error)
-            role.table = compiled(role.rules)
-            self._absent.discard(place)
-        else:
+        if event.item.deleted:
+            role.become(None)
             self._absent.add(place)
+        else:
+            role.become(_rules(event))
+            self._absent.discard(place)
         for grants in role.holders:
             grants.touch()
         self._let_go(role)
@@ -269,7 +279,7 @@ class RbacIndex:
 
     def _let_go(self, role: _Role) -> None:
         """Forget a role that neither exists nor is named."""
-        if role.table is None and not role.holders:
+        if not role.exists and not role.holders:
             self._roles.pop(role.place, None)
             self._absent.discard(role.place)
 
@@ -309,3 +319,11 @@ def _described(subject: Subject, namespace: str) -> str:
 def _unreadable(event: CacheEvent, error: Exception) -> None:
     UNREADABLE.inc()
     log.error("%s permits nothing, as it cannot be read: %s", event.item.key, error)
+
+
+def _rules(event: CacheEvent) -> tuple[PolicyRule, ...]:
+    try:
+        return _rules_of(event.item.json).rules or ()
+    except msgspec.MsgspecError as error:
+        _unreadable(event, error)
+        return ()
