@@ -18,6 +18,7 @@ from orch_agent.runtimes.podman.runtime import PodmanRuntime
 from orch_agent.runtimes.protocol import ContainerError, Identity, State
 
 _GONE = (500, {"message": "read /proc/25033/cgroup: no such process", "response": 500})
+_REMOVED = (500, {"message": "container c1 does not exist in database: no such container", "response": 500})
 _BROKEN = (500, {"message": "database disk image is malformed", "response": 500})
 _EXITED = (
     200,
@@ -78,6 +79,12 @@ async def test_a_container_that_ended_meanwhile_is_looked_at_again(podman: Podma
     assert info is not None
     assert (info.state, info.exit_code) == (State.EXITED, 3)
     assert len(asked) == 3
+
+
+async def test_a_container_that_is_removed_meanwhile_is_not_there(podman: PodmanRuntime, tmp_path: Path) -> None:
+    with answering(tmp_path / "podman.sock", [_REMOVED]) as asked:
+        assert await podman.inspect("c1") is None
+    assert len(asked) == 1
 
 
 async def test_it_is_not_looked_at_for_ever(podman: PodmanRuntime, tmp_path: Path) -> None:

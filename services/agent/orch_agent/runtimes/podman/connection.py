@@ -21,6 +21,8 @@ API_VERSION: Final = "4.0.0"
 _AT_ONCE: Final = 8
 """More requests under way would only wait for Podman's own locks."""
 _TIMEOUT: Final = 60.0
+_GONE: Final = "no such container"
+"""How a failure inside of Podman ends when the container went while the request was worked on."""
 _LONGEST_HEAD: Final = 64 << 10
 _LONGEST_ANSWER: Final = 64 << 20
 
@@ -41,7 +43,8 @@ class Connection:
     async def call(self, method: str, path: str, body: Document | None = None) -> Document:
         """Make a request and return the answer's document, {} when it has none.
 
-        Raises MissingError for a 404, ContainerError for other refusals, UnavailableError when no answer comes.
+        Raises MissingError for what does not exist or goes meanwhile, ContainerError for other refusals, and
+        UnavailableError when no answer comes.
         """
         async with self._free:
             try:
@@ -50,10 +53,9 @@ class Connection:
             except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
                 reason = str(error) or f"no answer within {_TIMEOUT:.0f} s"
                 raise UnavailableError(f"Podman does not answer on {self.socket}: {reason}") from error
-        if status == 404:
-            raise MissingError(_problem(status, content))
         if status >= 400:
-            raise ContainerError(_problem(status, content))
+            problem = _problem(status, content)
+            raise MissingError(problem) if status == 404 or problem.endswith(_GONE) else ContainerError(problem)
         try:
             return msgspec.json.decode(content) if content.strip() else {}
         except msgspec.DecodeError as error:
