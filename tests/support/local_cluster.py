@@ -174,7 +174,7 @@ class LocalCluster:
         root = Path("/sys/fs/cgroup")
         pattern = f"orch-{self.name}/{node}/**/libpod-{container}"
         found = [path for places in (root.glob(pattern), root.glob(f"*/{pattern}")) for path in places]
-        return [path for path in found if (path / "cgroup.procs").read_text()]
+        return [path for path in found if _processes(path)]
 
     def traces(self) -> dict[str, list[str]]:
         """Return what the cluster has outside its folder; while it is down, every list must be empty."""
@@ -198,6 +198,13 @@ def _words_of(cmdline: Path) -> str:
     try:
         return cmdline.read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _processes(group: Path) -> str:
+    try:
+        return (group / "cgroup.procs").read_text()
+    except OSError:  # it went meanwhile: opening it says ENOENT, reading it ENODEV
         return ""
 
 
