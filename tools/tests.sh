@@ -30,12 +30,14 @@ set -m # a group of its own can be interrupted; what is in the background otherw
 .venv/bin/python -m pytest tests/e2e -m "not ($CONTAINERS)" "$@" >"$said" 2>&1 &
 beside=$!
 set +m
-trap 'kill -INT -- -$beside 2>/dev/null; wait $beside; rm -f "$said"' EXIT
+trap 'kill -INT -- -$beside || true; wait $beside || true; rm "$said"' EXIT # interrupted
 run tests/e2e -m "$CONTAINERS" "$@"
 run tests/chaos tests/scale "$@"
 code=0
 wait $beside || code=$?
 cat "$said"
+trap - EXIT
+rm "$said"
 count $code
 
 [ $selected = 1 ] || exit $NOTHING_SELECTED
