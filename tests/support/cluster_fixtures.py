@@ -66,6 +66,8 @@ def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
     yield make
     for cluster in made:
         cluster.down("--purge")
+        cluster.commitments.close()
+    assert [problem for cluster in made for problem in cluster.commitments.problems] == []
     assert [found for cluster in made for found in cluster.traces().values() if found] == []
 
 

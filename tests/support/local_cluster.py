@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from commitment_ledger import CommitmentLedger
 from rest import Rest
 
 from orch_cli.layout import Layout
@@ -45,13 +46,16 @@ class LocalCluster:
         self.runtime = runtime
         self.mirror = mirror
         self.settings = settings or {}
+        self.commitments = CommitmentLedger(self.rest)
         (self.port,) = free_ports(1)
 
     def up(self, *options: str) -> str:
         """Bring the cluster up; return what `orch up` printed."""
         mirror = ("--mirror", str(self.mirror)) if self.mirror else ()
         size = ("--nodes", str(self.nodes), "--runtime", self.runtime)
-        return self.orch("up", "--port", str(self.port), *size, *mirror, "--detach", *options, timeout=100)
+        said = self.orch("up", "--port", str(self.port), *size, *mirror, "--detach", *options, timeout=100)
+        self.commitments.open()
+        return said
 
     @property
     def name(self) -> str:
