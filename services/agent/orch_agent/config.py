@@ -18,6 +18,7 @@ from orch_agent.pods.host import PodSettings
 from orch_agent.pods.sysctls import pattern_problem
 from orch_agent.runtimes.cri.settings import CriSettings
 from orch_agent.runtimes.podman.service import LONGEST_RUNROOT, LONGEST_SOCKET, PodmanSettings
+from orch_agent.shutdown.settings import ShutdownSettings
 
 
 class TaintSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -87,6 +88,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     pods: PodSettings = PodSettings()
     static_pods: str = ""
     eviction: EvictionSettings = EvictionSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
     images: ImageSettings = ImageSettings()
     logs: LogSettings = LogSettings()
     intervals: Intervals = Intervals()
@@ -98,6 +100,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     def check(self) -> None:
         """Raise ConfigError, with the setting's path, for what the types cannot rule out."""
         thresholds_of(self.eviction)
+        self.shutdown.check("shutdown")
         self.images.check("images")
         self.logs.check("logs")
         self.pods.pulls.check("pods.pulls")

@@ -28,6 +28,7 @@ KUBELET_VERSION: Final = "v1.37.0+orch"
 MAX_PODS: Final = "110"
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 _HUGE_PAGES: Final = "hugepages-"
+_GOES_DOWN: Final = "node is shutting down"
 
 
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +105,8 @@ class Node:
         self.pressures: Callable[[], frozenset[str]] = frozenset[str]
         self.images: Callable[[], Sequence[Mapping[str, object]]] = tuple[Mapping[str, object], ...]
         self._since: dict[str, tuple[bool, datetime]] = {}
+        self.shuts_down = False
+        """Whether it ends its pods because its machine goes down."""
         self._problem = ""
 
     @property
@@ -126,12 +129,12 @@ class Node:
 
     @property
     def problem(self) -> str:
-        """Why the node is not ready, "" while it is."""
+        """Why the node cannot run pods, "" while it can."""
         return self._problem
 
     def fingerprint(self) -> str:
         """Return what, when it differs, makes the node worth reporting anew: what is wrong with it, and its images."""
-        return f"{','.join(sorted(self.pressures()))}; {self._problem}; {self.images()}"
+        return f"{','.join(sorted(self.pressures()))}; {self._problem}; {self.shuts_down}; {self.images()}"
 
     def document(self, now: datetime) -> bytes:
         """Return the Node as JSON: labels, spec and status."""
@@ -199,8 +202,10 @@ class Node:
             self._condition(kind, kind in pressures, *(bad if kind in pressures else good), now)
             for kind, (bad, good) in _PRESSURES.items()
         ]
-        if self._problem:
-            ready = self._condition("Ready", False, "KubeletNotReady", self._problem, now)
+        problems = [each for each in (self._problem, _GOES_DOWN if self.shuts_down else "") if each]
+        if problems:
+            told = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+            ready = self._condition("Ready", False, "KubeletNotReady", told, now)
         else:
             ready = self._condition("Ready", True, "KubeletReady", "orch agent is posting ready status", now)
         return [*found, ready]

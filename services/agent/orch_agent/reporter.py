@@ -77,6 +77,7 @@ class Reporter:
         self._waiting: dict[str, tuple[str, node_pb2.PodReport]] = {}
         self._sending: set[str] = set()
         self._arrived = asyncio.Event()
+        self._turned = asyncio.Event()
         self._next_complaint = 0.0
 
     # -- pods ----------------------------------------------------------------------------------------------------
@@ -179,7 +180,16 @@ class Reporter:
             self._next_complaint = now + _COMPLAIN_EVERY
             _LOG.warning("reports are not taken and will be sent again: %s", error)
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that is known of pods has been taken."""
+        return not self._waiting and not self._sending
+
     # -- nodes ---------------------------------------------------------------------------------------------------
+
+    def tell_nodes(self) -> None:
+        """Tell at once which nodes have changed."""
+        self._turned.set()
 
     async def _report_nodes(self, nodes: Mapping[str, Node]) -> None:
         """Tell each node's state at the start, when it changes, and every few minutes."""
@@ -197,7 +207,16 @@ class Reporter:
             everyone = list(nodes.items())
             for first in range(0, len(everyone), _SENDERS):
                 await asyncio.gather(*(tell(name, node) for name, node in everyone[first : first + _SENDERS]))
-            await self._clock.sleep(self._quiet_interval if len(told) == len(nodes) else _NODE_RETRY)
+            await self._until_turned(self._quiet_interval if len(told) == len(nodes) else _NODE_RETRY)
+
+    async def _until_turned(self, seconds: float) -> None:
+        alarm = asyncio.ensure_future(self._clock.sleep(seconds))
+        alarm.add_done_callback(lambda ended: None if ended.cancelled() else self._turned.set())
+        try:
+            await self._turned.wait()
+        finally:
+            alarm.cancel()
+        self._turned.clear()
 
     async def _beat(self, nodes: Mapping[str, Node]) -> None:
         """Send a heartbeat of each node. Once that of the last one is acknowledged, the lease is renewed.

@@ -22,10 +22,17 @@ IMMEDIATE: Final = 1
 
 
 class Eviction(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a pod is ended by its node, and how many seconds it is given at most."""
+    """Why a pod is ended by its node, and how many seconds it is given at most.
+
+    `reason` is its status'; the event is left out unless it is `announced`; `condition` takes the place of the message
+    where the pod's DisruptionTarget is told.
+    """
 
     message: str
     grace: int = IMMEDIATE
+    reason: str = REASON
+    condition: str = ""
+    announced: bool = True
     annotations: Mapping[str, str] = {}
 
 

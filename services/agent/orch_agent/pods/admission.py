@@ -6,7 +6,7 @@ Source: k8s.io/kubernetes/pkg/kubelet: lifecycle/predicate.go, sysctl/allowlist.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -95,12 +95,14 @@ class Admission:
         self._app_armor = app_armor or KernelAppArmor()
         self._seen: tuple[float, Node] | None = None
         self._ports: dict[str, tuple[HostPort, ...]] = {}
+        self.closed: Callable[[], Refusal | None] = lambda: None
+        """Returns why no pod at all may be let in now."""
 
     async def judge(self, pod: Pod) -> Refusal | None:
         """Return why a new pod may not run here; its ports are taken if it may."""
         try:
             labels, taints = await self._told_of_node(pod)
-            refusal = self._refusal(pod, labels, taints)
+            refusal = self.closed() or self._refusal(pod, labels, taints)
         except ValueError as error:
             return Refusal("UnexpectedAdmissionError", f"Unexpected error while admitting the pod: {error}")
         if refusal is None:

@@ -5,7 +5,7 @@ Source: k8s.io/kubernetes/pkg/kubelet/lifecycle (predicate.go) and pkg/kubelet/a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -13,7 +13,8 @@ import msgspec
 from orch.objects.pods import Pod
 from orch_agent.pods.resources import Amounts, amount_of, pod_requests
 
-_CRITICAL: Final = 2_000_000_000
+CRITICAL_PRIORITY: Final = 2_000_000_000
+"""The least priority of pods that the system cannot do without."""
 _STATIC: Final = "kubernetes.io/config.source"
 _MIRROR: Final = "kubernetes.io/config.mirror"
 
@@ -55,6 +56,10 @@ class NodeAllocations:
         if self._given.pop(uid, None) is not None:
             self.retry()
 
+    def holds(self, uid: str) -> bool:
+        """Return whether a pod is counted in."""
+        return uid in self._given
+
     def grows(self, pod: Pod) -> Refusal | None:
         """Return why a pod that runs may not be as it is wanted: not ever here, or not now."""
         asked = pod_requests(pod)
@@ -76,27 +81,34 @@ class NodeAllocations:
         for wake in waiting.values():
             wake()
 
+    def shortages(self, pod: Pod) -> Mapping[str, int]:
+        """Return how much of which resource is missing for a pod to fit."""
+        return {name: asked + used - capacity for name, asked, used, capacity in self._lacking(pod)}
+
     def _short_of(self, pod: Pod) -> Refusal | None:
+        return next((_out_of(*lacking) for lacking in self._lacking(pod)), None)
+
+    def _lacking(self, pod: Pod) -> Iterator[tuple[str, int, int, int]]:
+        """Yield what there is too little of for a pod: its name, what the pod asks, what others have, the capacity."""
         if not self.allocatable:
-            return None
+            return
         others = [given for uid, given in self._given.items() if uid != pod.metadata.uid]
         room = self.allocatable.get("pods")
         if room is not None and len(others) + 1 > room:
-            return _out_of("pods", 1, len(others), room)
+            yield "pods", 1, len(others), room
         for name, asked in sorted(pod_requests(pod).items()):
             used = sum(given.get(name, 0) for given in others)
             # What the node has never told of is not its to refuse: the scheduler has counted it.
             capacity = self.allocatable.get(name)
             if capacity is not None and asked and used + asked > capacity:
-                return _out_of(name, asked, used, capacity)
-        return None
+                yield name, asked, used, capacity
 
 
 def is_critical(pod: Pod) -> bool:
     """Tell whether a pod is spared by evictions: it is static, or of a system priority."""
     annotations = pod.metadata.annotations
     is_static = annotations.get(_STATIC, "api") != "api" or _MIRROR in annotations
-    return is_static or pod.spec.priority >= _CRITICAL
+    return is_static or pod.spec.priority >= CRITICAL_PRIORITY
 
 
 def _out_of(name: str, asked: int, used: int, capacity: int) -> Refusal:

@@ -15,7 +15,7 @@ from orch.objects.pods import Pod
 from orch_agent.lease import NodeLease
 from orch_agent.network.sandbox import Sandboxes
 from orch_agent.pods.admission import Admission
-from orch_agent.pods.allocations import NodeAllocations
+from orch_agent.pods.allocations import NodeAllocations, Refusal
 from orch_agent.pods.environment import ObjectReader
 from orch_agent.pods.files import PodFiles
 from orch_agent.pods.groups import PodGroups
@@ -128,6 +128,8 @@ class PodHost:
         """What is done, in bounded time, before a pod's containers and their logs are removed."""
         self.handlers = handlers
         """The runtime classes' handlers that there are here; None when only the runtime itself knows."""
+        self.preempt: Callable[[Pod], Awaitable[Refusal | None]] | None = None
+        """Makes room for a critical pod and counts it in; returns why that is in vain. None: no room is made."""
 
     def must_stop(self, pod: Pod) -> bool:
         """Return whether a pod must not run now, as another node may have been given it."""

@@ -17,8 +17,8 @@ from orch.clock import rfc3339
 from orch.errors import OrchError
 from orch.objects.meta import Condition
 from orch.objects.pods import Container, ContainerStatus, Pod, PodStatus, ResourceRequirements
-from orch_agent.eviction.verdict import REASON, Eviction
-from orch_agent.pods.allocations import Refusal
+from orch_agent.eviction.verdict import Eviction
+from orch_agent.pods.allocations import Refusal, is_critical
 from orch_agent.pods.host import PodHost
 from orch_agent.pods.resources import actual_resources, limits_of
 from orch_agent.pods.slot import Role, Slot
@@ -56,13 +56,20 @@ class Tenancy:
 
     # -- room ----------------------------------------------------------------------------------------------------
 
-    def admit(self, *, adopted: bool) -> Refusal | None:
-        """Count the pod in; return why a new one may not run here, told as kubelet does."""
+    async def admit(self, *, adopted: bool) -> Refusal | None:
+        """Count the pod in; return why a new one may not run here, told as kubelet does.
+
+        For a critical one room is made if there is none.
+        """
         self._admitted = True
         if adopted:
             self._host.allocations.take(self.pod())
             return None
-        refusal = self._host.allocations.admit(self.pod())
+        pod = self.pod()
+        refusal = self._host.allocations.admit(pod)
+        preempt = self._host.preempt
+        if refusal is not None and preempt is not None and is_critical(pod):
+            refusal = await preempt(pod)
         if refusal is None:
             return None
         self._host.outlet.event(self._wanted, "", "Warning", refusal.reason, refusal.message)
@@ -77,7 +84,8 @@ class Tenancy:
     def evict(self, eviction: Eviction) -> None:
         """Note that the pod is ended for the node's sake."""
         self._eviction = eviction
-        self._host.outlet.event(self._wanted, "", "Warning", REASON, eviction.message)
+        if eviction.announced:
+            self._host.outlet.event(self._wanted, "", "Warning", eviction.reason, eviction.message)
 
     def grace(self, seconds: int) -> int:
         """Return how long the pod's end may take when it would be given so many seconds."""
@@ -249,7 +257,7 @@ class Tenancy:
         if self._changing:
             found.append((IN_PROGRESS, "Error" if self._error else "", self._error))
         if self._eviction is not None:
-            found.append((_DISRUPTED, "TerminationByKubelet", self._eviction.message))
+            found.append((_DISRUPTED, "TerminationByKubelet", self._eviction.condition or self._eviction.message))
         return found
 
     def _with_resources(self, told: ContainerStatus, slots: Mapping[str, Slot]) -> ContainerStatus:

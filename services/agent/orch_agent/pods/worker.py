@@ -21,7 +21,7 @@ from orch import telemetry
 from orch.clock import parse_rfc3339, rfc3339
 from orch.errors import OrchError
 from orch.objects.pods import EphemeralContainer, Pod, PodStatus
-from orch_agent.eviction.verdict import REASON, Eviction
+from orch_agent.eviction.verdict import Eviction
 from orch_agent.network.sandbox import Sandbox
 from orch_agent.pods import status
 from orch_agent.pods.allocations import Refusal
@@ -123,7 +123,7 @@ class PodWorker:
         if self._ending:
             return False
         self._tenancy.evict(eviction)
-        self._end = status.End("Failed", REASON, eviction.message)
+        self._end = status.End("Failed", eviction.reason, eviction.message)
         self.recheck()
         return True
 
@@ -225,10 +225,10 @@ class PodWorker:
         """Return why the pod may not run here, if it is new and that is so."""
         if self._adopted:
             self.host.admission.take(self.pod)
-            return self._tenancy.admit(adopted=True)
+            return await self._tenancy.admit(adopted=True)
         refusal = await self.host.admission.judge(self.pod)
         if refusal is None:
-            return self._tenancy.admit(adopted=False)
+            return await self._tenancy.admit(adopted=False)
         self.host.outlet.event(self.pod, "", "Warning", refusal.reason, refusal.message)
         return Refusal(refusal.reason, f"Pod was rejected: {refusal.message}")
 
