@@ -235,12 +235,17 @@ class Slot:
             state=state,
             last_state=ContainerState(terminated=last),
             ready=self.ready,
-            restart_count=max(self.attempt, 0),
+            restart_count=self._restart_count(),
             image=self.container.image,
             image_id=(current.image_ref or current.image_id) if current is not None else "",
             container_id=f"{scheme}://{current.id}" if current is not None and current.id else "",
             started=self.started,
         )
+
+    def _restart_count(self) -> int:
+        """Return the number of the latest attempt that came to be; one that never started will be made anew."""
+        latest = self.previous if self.current is not None and self.current.state is State.CREATED else self.current
+        return latest.identity.attempt if latest is not None else 0
 
     def _terminated(self, info: ContainerInfo | None, scheme: str, limit: int) -> ContainerStateTerminated | None:
         if info is None or info.state is not State.EXITED:
