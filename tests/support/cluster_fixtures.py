@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from leaks import assert_nothing_is_left
 from local_cluster import CLIENTS, IMAGES, ROOT, LocalCluster, run
 
 _BUILD = pytest.StashKey[subprocess.Popen[str]]()
+_PODMAN = pytest.StashKey[LocalCluster]()
 
 
 @pytest.fixture(scope="session")
@@ -80,11 +82,25 @@ def simulated(clusters: Callable[..., LocalCluster]) -> LocalCluster:
 
 
 @pytest.fixture(scope="session")
-def podman(clusters: Callable[..., LocalCluster], image_mirror: Path) -> LocalCluster:
+def podman(request: pytest.FixtureRequest, clusters: Callable[..., LocalCluster], image_mirror: Path) -> LocalCluster:
     """A running cluster of two Podman nodes, shared by all tests: each keeps to a namespace of its own."""
     cluster = clusters(nodes=2, runtime="podman", mirror=image_mirror)
     cluster.up()
+    request.session.stash[_PODMAN] = cluster
     return cluster
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail after a module whose tests ran pods on the shared Podman nodes, if those hold what belongs to no pod."""
+    yield
+    cluster = request.session.stash.get(_PODMAN, None)
+    if cluster is not None and any(_uses_podman(item, request.path) for item in request.session.items):
+        assert_nothing_is_left(cluster)
+
+
+def _uses_podman(item: pytest.Item, module: Path) -> bool:
+    return item.path == module and "podman" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture
