@@ -77,6 +77,9 @@ PERSISTENT_VOLUME_CLAIMS: Final = Kind(
 )
 PERSISTENT_VOLUMES: Final = Kind("", "v1", "persistentvolumes", "PersistentVolume", False, storage.PersistentVolume)
 STORAGE_CLASSES: Final = Kind("storage.k8s.io", "v1", "storageclasses", "StorageClass", False, storage.StorageClass)
+VOLUME_ATTRIBUTES_CLASSES: Final = Kind(
+    "storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass", False, meta.Object
+)
 CSI_NODES: Final = Kind("storage.k8s.io", "v1", "csinodes", "CSINode", False, storage.CSINode)
 RESOURCE_QUOTAS: Final = Kind("", "v1", "resourcequotas", "ResourceQuota", True, quota.ResourceQuota)
 CLUSTER_ROLES: Final = Kind("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False, rbac.ClusterRole)
@@ -137,6 +140,7 @@ KINDS: Final[tuple[Kind[Any], ...]] = (
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     STORAGE_CLASSES,
+    VOLUME_ATTRIBUTES_CLASSES,
     CSI_NODES,
     EVENTS,
     LEASES,

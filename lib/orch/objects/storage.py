@@ -32,10 +32,18 @@ class PersistentVolumeClaimSpec(View, frozen=True):
     volume_attributes_class_name: str | None = None
 
 
+class ModifyVolumeStatus(View, frozen=True):
+    """What a claim's volume is being changed to."""
+
+    target_volume_attributes_class_name: str = ""
+
+
 class PersistentVolumeClaimStatus(View, frozen=True):
-    """What a claim has got: Pending, Bound or Lost."""
+    """What a claim has got: Pending, Bound or Lost; and by which class of attributes its volume was made."""
 
     phase: str = ""
+    current_volume_attributes_class_name: str | None = None
+    modify_volume_status: ModifyVolumeStatus | None = None
 
 
 class PersistentVolumeClaim(Object, frozen=True):

@@ -23,6 +23,7 @@ from orch.objects.scheme import (
     NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
     PODS,
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
@@ -32,6 +33,7 @@ from orch.objects.scheme import (
     SERVICE_CIDRS,
     SERVICES,
     STATEFUL_SETS,
+    VOLUME_ATTRIBUTES_CLASSES,
     Kind,
 )
 from orch.runtime.controller import Controller, Watch, own_key
@@ -40,6 +42,7 @@ from orch_controllers.autoscaling.reconciler import AutoscalerReconciler
 from orch_controllers.bootstrap_tokens.cleaner import TokenCleaner
 from orch_controllers.bootstrap_tokens.signer import BootstrapSigner
 from orch_controllers.certificates.reconciler import CertificatesReconciler
+from orch_controllers.claim_protection.reconciler import ClaimProtectionReconciler
 from orch_controllers.clusterrole_aggregation.reconciler import AggregationReconciler
 from orch_controllers.context import Context
 from orch_controllers.cronjob.reconciler import CronJobReconciler
@@ -75,6 +78,8 @@ from orch_controllers.service_load_balancers.reconciler import LoadBalancerRecon
 from orch_controllers.service_pods import Selections
 from orch_controllers.statefulset.reconciler import StatefulSetReconciler
 from orch_controllers.ttl_after_finished.reconciler import FinishedJobReconciler
+from orch_controllers.volume_attributes_protection.reconciler import VolumeAttributesProtectionReconciler
+from orch_controllers.volume_protection.reconciler import VolumeProtectionReconciler
 
 _COLLECTORS: Final = 20
 """Workers of the garbage collector, as many as kube-controller-manager's."""
@@ -379,6 +384,31 @@ def _node_ipam(context: Context) -> Sequence[Controller]:
     return [_controller(context, "node-ipam", reconciler, Watch(NODES, own_key), workers=1, resync=_RARE)]
 
 
+def _storage_protection(context: Context) -> Sequence[Controller]:
+    claims, volumes = ClaimProtectionReconciler(context), VolumeProtectionReconciler(context)
+    attributes = VolumeAttributesProtectionReconciler(context)
+    return [
+        _controller(
+            context,
+            "pvc-protection",
+            claims,
+            Watch(PERSISTENT_VOLUME_CLAIMS, own_key),
+            Watch(PODS, claims.keys_of_pod),
+            resync=_RARE,
+        ),
+        _controller(context, "pv-protection", volumes, Watch(PERSISTENT_VOLUMES, own_key), resync=_RARE),
+        _controller(
+            context,
+            "volumeattributesclass-protection",
+            attributes,
+            Watch(VOLUME_ATTRIBUTES_CLASSES, own_key),
+            Watch(PERSISTENT_VOLUME_CLAIMS, attributes.keys_of_claim),
+            Watch(PERSISTENT_VOLUMES, attributes.keys_of_volume),
+            resync=_RARE,
+        ),
+    ]
+
+
 def _resource_quota(context: Context) -> Sequence[Controller]:
     reconciler = ResourceQuotaReconciler(context)
     controller = _controller(context, "resourcequota", reconciler, Watch(RESOURCE_QUOTAS, own_key), resync=_RARE)
@@ -415,6 +445,7 @@ CONTROLLERS: Final[tuple[Callable[[Context], Sequence[Controller]], ...]] = (
     _pod_gc,
     _autoscaling,
     _recommendations,
+    _storage_protection,
 )
 """Each entry makes the controllers of one topic."""
 

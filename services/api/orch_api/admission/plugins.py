@@ -68,7 +68,7 @@ PLUGINS: Final = (
     Entry(EventRateLimit, lambda ground, given: EventRateLimit(given, ground.clock), on=False, configurable=True),
     Entry(ExtendedResourceToleration, lambda _, __: ExtendedResourceToleration(), on=False),
     Entry(DefaultStorageClass, lambda ground, _: DefaultStorageClass(ground.cache)),
-    Entry(StorageObjectInUseProtection, lambda _, __: StorageObjectInUseProtection(), on=False),
+    Entry(StorageObjectInUseProtection, lambda _, __: StorageObjectInUseProtection()),
     Entry(
         OwnerReferencesPermissionEnforcement,
         lambda ground, _: OwnerReferencesPermissionEnforcement(ground.authorizer, ground.registry),

@@ -1,4 +1,4 @@
-"""StorageObjectInUseProtection: a claim that a pod uses, and a volume that is bound, outlast their deletion.
+"""StorageObjectInUseProtection: claims that a pod uses, bound volumes and named classes outlast their deletion.
 
 The finalizers are taken away by the controllers that know when nobody uses the object any more.
 """
@@ -13,11 +13,12 @@ from orch_api.strategy import put_section
 _FINALIZERS: Final = {
     "persistentvolumeclaims": "kubernetes.io/pvc-protection",
     "persistentvolumes": "kubernetes.io/pv-protection",
+    "volumeattributesclasses.storage.k8s.io": "kubernetes.io/vac-protection",
 }
 
 
 class StorageObjectInUseProtection(Plugin):
-    """Gives new claims and volumes a finalizer."""
+    """Gives new claims, volumes and VolumeAttributesClasses a finalizer."""
 
     name: ClassVar = "StorageObjectInUseProtection"
     mutates: ClassVar = (Rule((CREATE,), tuple(_FINALIZERS)),)
@@ -28,6 +29,6 @@ class StorageObjectInUseProtection(Plugin):
             return
         metadata = put_section(request.document, "metadata")
         finalizers: list[str] = metadata.get("finalizers") or []
-        finalizer = _FINALIZERS[request.resource.plural]
+        finalizer = _FINALIZERS[request.resource.qualified]
         if finalizer not in finalizers:
             metadata["finalizers"] = [*finalizers, finalizer]

@@ -107,6 +107,7 @@ async def test_external_addresses_are_only_ever_given_up(ask, tell):
     [
         ("persistentvolumeclaims", "kubernetes.io/pvc-protection"),
         ("persistentvolumes", "kubernetes.io/pv-protection"),
+        ("volumeattributesclasses.storage.k8s.io", "kubernetes.io/vac-protection"),
     ],
 )
 async def test_storage_in_use_is_protected(ask, tell, plural, finalizer):
