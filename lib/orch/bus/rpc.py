@@ -11,6 +11,7 @@ from google.protobuf.message import Message as ProtoMessage
 from orch.bus import subjects
 from orch.bus.protocol import Bus, Message, Subscription
 from orch.errors import BusError
+from orch_pb.v1.rpc_pb2 import ObjectRef
 
 RequestT = TypeVar("RequestT", bound=ProtoMessage)
 ReplyT = TypeVar("ReplyT", bound=ProtoMessage)
@@ -24,7 +25,7 @@ async def call(bus: Bus, verb: str, request: ProtoMessage, reply: type[ReplyT], 
     """
     subject = subjects.rpc_subject(bus.user, verb)
     answer = await bus.request(subject, request.SerializeToString(), timeout=timeout)
-    return _parse(reply, answer, f"the answer on {subject}")
+    return parse(reply, answer, f"the answer on {subject}")
 
 
 async def serve(
@@ -40,11 +41,18 @@ async def serve(
     async def answer(message: Message) -> bytes:
         user, _ = subjects.parse_rpc(message.subject)
         _check_sender(user, message)
-        request = _parse(request_type, message.data, f"the request on {message.subject}")
+        request = parse(request_type, message.data, f"the request on {message.subject}")
         reply = await handler(user, request)
         return reply.SerializeToString()
 
     return await bus.serve(subjects.rpc_requests(verb), answer, service=subjects.API_SERVICE, in_flight=in_flight)
+
+
+def holds_secrets(ref: ObjectRef) -> bool:
+    """Return whether what is said of an object is sealed to who asks (see orch.bus.sealing)."""
+    if ref.group:
+        return False
+    return ref.resource == "secrets" or (ref.resource == "serviceaccounts" and ref.subresource == "token")
 
 
 def _check_sender(user: str, message: Message) -> None:
@@ -57,7 +65,8 @@ def _check_sender(user: str, message: Message) -> None:
         raise BusError(f"the request on {message.subject} does not ask for an answer to {user}'s own inbox")
 
 
-def _parse(kind: type[ReplyT], data: bytes, what: str) -> ReplyT:
+def parse(kind: type[ReplyT], data: bytes, what: str) -> ReplyT:
+    """Return bytes as the message that they are; `what` names them in the BusError for what is none."""
     try:
         return kind.FromString(data)
     except DecodeError as error:

@@ -20,9 +20,10 @@ from orch.errors import ApiError, BusError, UnavailableError
 from orch.objects.meta import View
 from orch.objects.scheme import Kind, ObjectT
 from orch.telemetry import current_trace
-from orch_pb.v1 import rpc_pb2
+from orch_pb.v1 import preemption_pb2, rpc_pb2
 
 ReplyT = TypeVar("ReplyT", bound=ProtoMessage)
+SealedT = TypeVar("SealedT", rpc_pb2.WriteReply, rpc_pb2.ListReply)
 
 Body = Mapping[str, Any] | msgspec.Struct
 """What is sent as an object or a patch: encoded as JSON; msgspec.Raw inside is copied as it is."""
@@ -95,6 +96,10 @@ class Client(Protocol):
         """Bind pods to nodes in one batch; each succeeds or fails alone (`status` holds its failure)."""
         ...
 
+    async def preempt(self, pods: Sequence[preemption_pb2.Preempted]) -> list[rpc_pb2.WriteReply]:
+        """Make pods go for more important ones, in one batch; each succeeds or fails alone (`status`)."""
+        ...
+
     async def kinds(self) -> list[rpc_pb2.ServedKind]:
         """Return the kinds of which the api keeps objects, those of custom resources included."""
         ...
@@ -105,6 +110,18 @@ class FenceSource(Protocol):
 
     def fence(self) -> rpc_pb2.Fence | None:
         """Return the current fence; None when this service is not subject to election."""
+        ...
+
+
+class Seal(Protocol):
+    """The key to which answers that hold secrets are sealed: orch.bus.sealing.SealingKey."""
+
+    def recipient(self) -> rpc_pb2.Recipient:
+        """Return what a request says of the key."""
+        ...
+
+    def open(self, user: str, sealed: rpc_pb2.Sealed) -> bytes:
+        """Return what was sealed to the key for `user`."""
         ...
 
 
@@ -125,18 +142,24 @@ class DeleteOptions(View, frozen=True, tag_field="kind", tag="DeleteOptions"):
 
 
 class BusClient:
-    """A Client over the bus: protobuf requests to whichever api process is free, a bounded number at a time."""
+    """A Client over the bus: protobuf requests to whichever api process is free, a bounded number at a time.
 
-    def __init__(self, bus: Bus, *, fence: FenceSource | None = None, timeout: float = 5) -> None:
+    Without a `seal` it is given no Secrets and no tokens of accounts.
+    """
+
+    def __init__(
+        self, bus: Bus, *, fence: FenceSource | None = None, seal: Seal | None = None, timeout: float = 5
+    ) -> None:
         self._bus = bus
         self._fence = fence
+        self._seal = seal
         self._timeout = timeout
         self._turns = asyncio.Semaphore(_IN_FLIGHT)
 
     async def get(self, kind: Kind[ObjectT], namespace: str, name: str, *, subresource: str = "") -> ObjectT:
         """Return the object or a subresource of it, read consistently."""
         request = rpc_pb2.GetRequest(ref=_ref(kind, namespace, name, subresource), trace=current_trace())
-        reply = await self._call("get", request, rpc_pb2.WriteReply)
+        reply = await self._ask("get", request, rpc_pb2.WriteReply)
         return _decode(kind, _checked(reply).json)
 
     async def list(
@@ -152,7 +175,7 @@ class BusClient:
         )
         found: builtins.list[ObjectT] = []
         while True:
-            reply = await self._call("list", request, rpc_pb2.ListReply)
+            reply = await self._ask("list", request, rpc_pb2.ListReply)
             _check(reply.status)
             found.extend(_decode(kind, item) for item in reply.items)
             if not reply.continue_token:
@@ -218,6 +241,14 @@ class BusClient:
             raise BusError(f"the api answered {len(reply.results)} results for {len(bindings)} bindings")
         return list(reply.results)
 
+    async def preempt(self, pods: Sequence[preemption_pb2.Preempted]) -> list[rpc_pb2.WriteReply]:
+        """Make pods go for more important ones, in one batch; each succeeds or fails alone (`status`)."""
+        request = preemption_pb2.PreemptRequest(pods=pods, fence=self._proof())
+        reply = await self._call("preempt", request, preemption_pb2.PreemptReply)
+        if len(reply.results) != len(pods):
+            raise BusError(f"the api answered {len(reply.results)} results for {len(pods)} pods to preempt")
+        return list(reply.results)
+
     async def kinds(self) -> list[rpc_pb2.ServedKind]:
         """Return the kinds of which the api keeps objects, those of custom resources included."""
         reply = await self._call("kinds", rpc_pb2.KindsRequest(), rpc_pb2.KindsReply)
@@ -228,8 +259,24 @@ class BusClient:
         request = rpc_pb2.WriteRequest(
             verb=verb, ref=ref, body=msgspec.json.encode(body), fence=self._proof(), trace=current_trace()
         )
-        reply = await self._call("write", request, rpc_pb2.WriteReply)
+        reply = await self._ask("write", request, rpc_pb2.WriteReply)
         return _checked(reply).json
+
+    async def _ask(
+        self,
+        verb: str,
+        request: rpc_pb2.GetRequest | rpc_pb2.ListRequest | rpc_pb2.WriteRequest,
+        reply: type[SealedT],
+    ) -> SealedT:
+        """Ask about objects; an answer that holds secrets comes sealed to this client's key."""
+        if self._seal is not None and rpc.holds_secrets(request.ref):
+            request.recipient.CopyFrom(self._seal.recipient())
+        answer = await self._call(verb, request, reply)
+        if not answer.HasField("sealed"):
+            return answer
+        if self._seal is None:
+            raise BusError("the api's answer is sealed, and no key was named for it")
+        return rpc.parse(reply, self._seal.open(self._bus.user, answer.sealed), "what the api sealed")
 
     async def _call(self, verb: str, request: ProtoMessage, reply: type[ReplyT]) -> ReplyT:
         """Ask the api in turn: requests that all went out at once would all be answered too late."""

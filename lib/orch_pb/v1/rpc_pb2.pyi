@@ -47,43 +47,67 @@ class Fence(_message.Message):
     create_revision: int
     def __init__(self, key: _Optional[str] = ..., create_revision: _Optional[int] = ...) -> None: ...
 
+class Recipient(_message.Message):
+    __slots__ = ("key", "certificate", "signature")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    certificate: bytes
+    signature: bytes
+    def __init__(self, key: _Optional[bytes] = ..., certificate: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class Sealed(_message.Message):
+    __slots__ = ("key", "content")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    content: bytes
+    def __init__(self, key: _Optional[bytes] = ..., content: _Optional[bytes] = ...) -> None: ...
+
 class GetRequest(_message.Message):
-    __slots__ = ("ref", "trace")
+    __slots__ = ("ref", "trace", "recipient")
     REF_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
+    RECIPIENT_FIELD_NUMBER: _ClassVar[int]
     ref: ObjectRef
     trace: _object_pb2.TraceContext
-    def __init__(self, ref: _Optional[_Union[ObjectRef, _Mapping]] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ...) -> None: ...
+    recipient: Recipient
+    def __init__(self, ref: _Optional[_Union[ObjectRef, _Mapping]] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ..., recipient: _Optional[_Union[Recipient, _Mapping]] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ("ref", "label_selector", "field_selector", "limit", "continue_token", "trace")
+    __slots__ = ("ref", "label_selector", "field_selector", "limit", "continue_token", "trace", "recipient")
     REF_FIELD_NUMBER: _ClassVar[int]
     LABEL_SELECTOR_FIELD_NUMBER: _ClassVar[int]
     FIELD_SELECTOR_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     CONTINUE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
+    RECIPIENT_FIELD_NUMBER: _ClassVar[int]
     ref: ObjectRef
     label_selector: str
     field_selector: str
     limit: int
     continue_token: str
     trace: _object_pb2.TraceContext
-    def __init__(self, ref: _Optional[_Union[ObjectRef, _Mapping]] = ..., label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., limit: _Optional[int] = ..., continue_token: _Optional[str] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ...) -> None: ...
+    recipient: Recipient
+    def __init__(self, ref: _Optional[_Union[ObjectRef, _Mapping]] = ..., label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., limit: _Optional[int] = ..., continue_token: _Optional[str] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ..., recipient: _Optional[_Union[Recipient, _Mapping]] = ...) -> None: ...
 
 class WriteRequest(_message.Message):
-    __slots__ = ("verb", "ref", "body", "fence", "trace")
+    __slots__ = ("verb", "ref", "body", "fence", "trace", "recipient")
     VERB_FIELD_NUMBER: _ClassVar[int]
     REF_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
+    RECIPIENT_FIELD_NUMBER: _ClassVar[int]
     verb: WriteVerb
     ref: ObjectRef
     body: bytes
     fence: Fence
     trace: _object_pb2.TraceContext
-    def __init__(self, verb: _Optional[_Union[WriteVerb, str]] = ..., ref: _Optional[_Union[ObjectRef, _Mapping]] = ..., body: _Optional[bytes] = ..., fence: _Optional[_Union[Fence, _Mapping]] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ...) -> None: ...
+    recipient: Recipient
+    def __init__(self, verb: _Optional[_Union[WriteVerb, str]] = ..., ref: _Optional[_Union[ObjectRef, _Mapping]] = ..., body: _Optional[bytes] = ..., fence: _Optional[_Union[Fence, _Mapping]] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ..., recipient: _Optional[_Union[Recipient, _Mapping]] = ...) -> None: ...
 
 class Binding(_message.Message):
     __slots__ = ("namespace", "name", "uid", "node", "revision", "trace")
@@ -110,26 +134,30 @@ class BindRequest(_message.Message):
     def __init__(self, bindings: _Optional[_Iterable[_Union[Binding, _Mapping]]] = ..., fence: _Optional[_Union[Fence, _Mapping]] = ...) -> None: ...
 
 class WriteReply(_message.Message):
-    __slots__ = ("revision", "json", "status")
+    __slots__ = ("revision", "json", "status", "sealed")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     JSON_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
     revision: int
     json: bytes
     status: bytes
-    def __init__(self, revision: _Optional[int] = ..., json: _Optional[bytes] = ..., status: _Optional[bytes] = ...) -> None: ...
+    sealed: Sealed
+    def __init__(self, revision: _Optional[int] = ..., json: _Optional[bytes] = ..., status: _Optional[bytes] = ..., sealed: _Optional[_Union[Sealed, _Mapping]] = ...) -> None: ...
 
 class ListReply(_message.Message):
-    __slots__ = ("revision", "items", "continue_token", "status")
+    __slots__ = ("revision", "items", "continue_token", "status", "sealed")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     CONTINUE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
     revision: int
     items: _containers.RepeatedScalarFieldContainer[bytes]
     continue_token: str
     status: bytes
-    def __init__(self, revision: _Optional[int] = ..., items: _Optional[_Iterable[bytes]] = ..., continue_token: _Optional[str] = ..., status: _Optional[bytes] = ...) -> None: ...
+    sealed: Sealed
+    def __init__(self, revision: _Optional[int] = ..., items: _Optional[_Iterable[bytes]] = ..., continue_token: _Optional[str] = ..., status: _Optional[bytes] = ..., sealed: _Optional[_Union[Sealed, _Mapping]] = ...) -> None: ...
 
 class VersionsRequest(_message.Message):
     __slots__ = ("refs",)

@@ -16,6 +16,7 @@ import msgspec
 from orch import quantity
 from orch.bus import subjects
 from orch.bus.protocol import Bus
+from orch.bus.sealing import SealingKey
 from orch.clock import Clock
 from orch.objects.pods import Pod
 from orch.objects.scheme import PODS, SERVICES
@@ -36,8 +37,8 @@ from orch_agent.pods.assignments import Assignments
 from orch_agent.pods.groups import PodGroups
 from orch_agent.pods.host import PodHost
 from orch_agent.pods.namespaces import PodNamespaces
-from orch_agent.pods.resources import Policy, shares_of_cpu
 from orch_agent.pods.preemption import Preemption
+from orch_agent.pods.resources import Policy, shares_of_cpu
 from orch_agent.pods.service_links import ServiceLinks
 from orch_agent.pods.static_pods import StaticPods
 from orch_agent.queries import NodeQueries
@@ -49,8 +50,8 @@ from orch_agent.runtimes.podman.runtime import PodmanRuntime
 from orch_agent.runtimes.podman.service import PodmanService
 from orch_agent.runtimes.protocol import Limits, Runtime
 from orch_agent.runtimes.simulated import SimulatedRuntime
-from orch_agent.stats.machine import least_oom_score
 from orch_agent.shutdown.node_shutdown import NodeShutdown
+from orch_agent.stats.machine import least_oom_score
 from orch_agent.stats.meter import NodeMeter
 from orch_agent.streams import NodeStreams
 from orch_agent.volumes.mounts import SystemMounts
@@ -168,7 +169,7 @@ async def _run_cri(config: AgentConfig, bus: Bus, clock: Clock) -> None:
 
 async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Place]) -> None:
     """Serve the nodes of `places` for ever."""
-    client = BusClient(bus)
+    client = BusClient(bus, seal=SealingKey(config.nats))
     places = list(places)
     single = config.node_name
     recorder = EventRecorder(client, _COMPONENT, clock, host=single) if config.events else None
@@ -198,10 +199,10 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
         if place.files is not None
     ]
     collectors = _collectors(config, places, hosts, assignments, bus, clock)
-    keepers, meter = _keepers(config, nodes, hosts, assignments, reporter, simulated, clock)
     for name, host in hosts.items():
         host.preempt = Preemption(name, assignments, host.allocations, clock).admit
     shutdown = NodeShutdown(config.shutdown, nodes, hosts, assignments, reporter, clock)
+    keepers, meter = _keepers(config, nodes, hosts, assignments, reporter, simulated, clock)
     for host in hosts.values():
         await host.groups.prepare()
     streams = await NodeStreams(bus, assignments, clock).serve(single)
@@ -219,8 +220,8 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
             for part in (*upkeeps, *collectors):
                 tasks.create_task(part.run(), name=type(part).__name__)
             tasks.create_task(services.run(), name="services")
-            tasks.create_task(assignments.run(), name="assignments")
             tasks.create_task(shutdown.run(), name="shutdown")
+            tasks.create_task(assignments.run(), name="assignments")
             tasks.create_task(lease.watch(assignments.recheck_leased), name="lease")
     finally:
         for stream in streams:

@@ -11,6 +11,7 @@ import msgspec
 
 from orch.bus.memory import MemoryBroker
 from orch.bus.protocol import Bus
+from orch.bus.sealing import SealingKey
 from orch.clock import Clock, SystemClock
 from orch.runtime.client import BusClient, FenceSource
 from orch.store.memory import MemoryStore
@@ -41,7 +42,7 @@ class InMemoryApi:
 
     def client(self, user: str = ADMIN, *, fence: FenceSource | None = None) -> BusClient:
         """Return a client of the api under the rights of `user`."""
-        return BusClient(self.bus(user), fence=fence)
+        return BusClient(self.bus(user), fence=fence, seal=SealingKey())
 
     async def close(self) -> None:
         """Close the connections."""

@@ -11,6 +11,7 @@ from prometheus_client import Counter
 from orch import telemetry
 from orch.bus import rpc
 from orch.bus.protocol import Bus, Subscription
+from orch.bus.sealing import seal
 from orch.errors import (
     ApiError,
     BadRequestError,
@@ -25,12 +26,14 @@ from orch.store.protocol import Compare
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller, caller_on_bus
 from orch_api.pipeline import Outcome, Pipeline, WriteOptions
+from orch_api.recipients import Recipients
 from orch_api.registry import Registry, Resource
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.read import ListOptions, Reader
 from orch_api.storage.versions import served_json
 from orch_pb.v1 import rpc_pb2
 from orch_pb.v1.object_pb2 import TraceContext
+from orch_pb.v1.preemption_pb2 import PreemptReply, PreemptRequest
 from orch_pb.v1.rpc_pb2 import (
     BindReply,
     BindRequest,
@@ -57,6 +60,7 @@ _PAGE_BYTES: Final = 4 << 20
 """An answer must fit into one message of the bus, which takes 8 MiB."""
 
 ReplyT = TypeVar("ReplyT", WriteReply, ListReply, VersionsReply)
+SealedT = TypeVar("SealedT", WriteReply, ListReply)
 
 
 class RpcEndpoints:
@@ -69,12 +73,14 @@ class RpcEndpoints:
         reader: Reader,
         cache: ObjectCache,
         authorizer: Authorizer,
+        recipients: Recipients,
     ) -> None:
         self._registry = registry
         self._pipeline = pipeline
         self._reader = reader
         self._cache = cache
         self._authorizer = authorizer
+        self._recipients = recipients
 
     async def serve(self, bus: Bus) -> list[Subscription]:
         """Begin to answer; the caller stops the subscriptions."""
@@ -84,6 +90,7 @@ class RpcEndpoints:
             await rpc.serve(bus, "versions", VersionsRequest, self.versions),
             await rpc.serve(bus, "write", WriteRequest, self.write),
             await rpc.serve(bus, "bind", BindRequest, self.bind),
+            await rpc.serve(bus, "preempt", PreemptRequest, self.preempt),
             await rpc.serve(bus, "kinds", KindsRequest, self.kinds),
         ]
 
@@ -103,7 +110,7 @@ class RpcEndpoints:
                 (json,) = await served_json(resource, (item.json,))
                 return WriteReply(revision=item.version, json=json)
 
-        return await _guarded("get", user, answer, WriteReply)
+        return await self._answered("get", user, request, answer, WriteReply)
 
     async def list(self, user: str, request: ListRequest) -> ListReply:
         """Answer with a page of objects."""
@@ -127,7 +134,7 @@ class RpcEndpoints:
                     continue_token=page.continue_token,
                 )
 
-        return await _guarded("list", user, answer, ListReply)
+        return await self._answered("list", user, request, answer, ListReply)
 
     async def versions(self, user: str, request: VersionsRequest) -> VersionsReply:
         """Answer with the versions that objects have, as far as this process knows: it costs the store nothing."""
@@ -158,7 +165,7 @@ class RpcEndpoints:
             outcome = await self._write(caller, resource, request, options)
             return WriteReply(revision=outcome.version, json=outcome.json)
 
-        return await _guarded("write", user, answer, WriteReply)
+        return await self._answered("write", user, request, answer, WriteReply)
 
     async def _write(self, caller: Caller, resource: Resource, request: WriteRequest, options: WriteOptions) -> Outcome:
         do, ref, body = self._pipeline, request.ref, request.body
@@ -188,6 +195,17 @@ class RpcEndpoints:
         REQUESTS.labels("bind", "200").inc()
         return BindReply(results=results)
 
+    async def preempt(self, user: str, request: PreemptRequest) -> PreemptReply:
+        """Make a batch of pods go for more important ones."""
+        agent, fence = user.removeprefix("system:"), _compare(request.fence)
+        try:
+            results = await self._pipeline.preempt(caller_on_bus(user), request.pods, agent, fence)
+        except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
+            status = _as_api_error(error, "preempt").encode()
+            return PreemptReply(results=[WriteReply(status=status) for _ in request.pods])
+        REQUESTS.labels("preempt", "200").inc()
+        return PreemptReply(results=results)
+
     async def kinds(self, user: str, request: KindsRequest) -> KindsReply:
         """Answer with the kinds of which there are objects."""
         _ = user, request  # what is served is no secret: everyone who is on the bus may read discovery
@@ -204,6 +222,24 @@ class RpcEndpoints:
         ]
         REQUESTS.labels("kinds", "200").inc()
         return KindsReply(kinds=kinds)
+
+    async def _answered(
+        self,
+        verb: str,
+        user: str,
+        request: GetRequest | ListRequest | WriteRequest,
+        answer: Callable[[Caller], Awaitable[SealedT]],
+        reply: type[SealedT],
+    ) -> SealedT:
+        """Return the answer; one that holds secrets is sealed, and what cannot be sealed is not even begun."""
+        if not rpc.holds_secrets(request.ref):
+            return await _guarded(verb, user, answer, reply)
+        try:
+            key = self._recipients.key_of(user, request.recipient)
+        except ApiError as error:
+            return reply(status=_as_api_error(error, verb).encode())
+        answered = await _guarded(verb, user, answer, reply)
+        return reply(sealed=seal(answered.SerializeToString(), user, key))
 
     def _resource(self, ref: ObjectRef) -> Resource:
         found = (

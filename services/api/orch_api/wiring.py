@@ -46,6 +46,7 @@ from orch_api.foreign_metrics.rules import read_rules
 from orch_api.foreign_metrics.sources import MetricSources
 from orch_api.pipeline import Pipeline, scale
 from orch_api.policy_status import PolicyStatus
+from orch_api.recipients import Recipients
 from orch_api.registry import REGISTRY, Registry
 from orch_api.reports import ReportConsumer
 from orch_api.rpc import RpcEndpoints
@@ -130,7 +131,8 @@ class Core:
             self.authenticator,
             self.tokens,
         )
-        self.rpc = RpcEndpoints(registry, self.pipeline, self.reader, self.cache, self.authorizer)
+        recipients = Recipients(config.nats.ca_file, clock)
+        self.rpc = RpcEndpoints(registry, self.pipeline, self.reader, self.cache, self.authorizer, recipients)
         self.definitions = DefinitionFollower(
             self.cache, registry, schemas, WebhookConverters(ServiceAddresses(self.cache), outgoing), clock
         )

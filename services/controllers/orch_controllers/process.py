@@ -7,6 +7,7 @@ import logging
 from typing import Any, Final
 
 from orch.bus.protocol import Bus
+from orch.bus.sealing import SealingKey
 from orch.clock import Clock
 from orch.errors import OrchError
 from orch.objects.scheme import Kind
@@ -41,7 +42,8 @@ class Process:
         self._identity = identity
         self._acting = False
         self._elector = LeaderElector(store, COMPONENT, identity, ttl=config.lease_ttl, clock=clock)
-        self._client = BusClient(bus, fence=self._elector if config.leader_election else None)
+        fence = self._elector if config.leader_election else None
+        self._client = BusClient(bus, fence=fence, seal=SealingKey(config.nats))
         self._recorders = Recorders(self._client, clock)
         self._informers = Informers(bus)
         self._kinds = ServedKinds(self._client, clock)

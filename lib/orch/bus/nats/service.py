@@ -116,8 +116,10 @@ class Services:
         if endpoint.listener is not None:
             await self._connection.ignore(endpoint.listener, drain=True)
         await endpoint.pool.drain()
-        if endpoint.service and all(other.service != endpoint.service for other in self._endpoints):
-            pool, listeners = self._discovery.pop(endpoint.service)
+        announced = self._discovery.get(endpoint.service)
+        if announced is not None and all(other.service != endpoint.service for other in self._endpoints):
+            del self._discovery[endpoint.service]  # of several that stop at the same time the first one does it
+            pool, listeners = announced
             for listener in listeners:
                 await self._connection.ignore(listener)
             await pool.drain()
