@@ -16,6 +16,7 @@ from orch.objects.pods import Pod
 from orch_agent.eviction.evictor import Evictor, NodeEvents
 from orch_agent.eviction.thresholds import EvictionSettings
 from orch_agent.eviction.verdict import Eviction
+from orch_agent.health import RuntimeHealth
 from orch_agent.images.collection import ImageCollector, ImageSettings, InsufficientError, Room
 from orch_agent.node import Node
 from orch_agent.pods.host import PodHost
@@ -97,14 +98,19 @@ class Housekeeping:
         host.allocations.pressure = self.evictor.refuses
         node.pressures = lambda: self.evictor.conditions
         node.images = self._collector.listed
+        self._health: RuntimeHealth | None = None
         if settings.folder:
             node.meter = self.meter
+            self._health = health = RuntimeHealth(host.runtime, clock)
+            node.runtime_problem = lambda: health.problem
 
     async def run(self) -> None:
         """Look after the node for ever."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.evictor.run(), name="evictions")
             tasks.create_task(self._look_after_images(), name="images")
+            if self._health is not None:
+                tasks.create_task(self._health.run(), name="health of the runtime")
 
     async def _look_after_images(self) -> None:
         while True:

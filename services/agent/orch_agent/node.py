@@ -17,11 +17,10 @@ import msgspec
 
 from orch import quantity
 from orch.clock import rfc3339
-from orch.errors import OrchError
 from orch_agent.runtimes.protocol import ContainerInfo, Runtime, Usage
 from orch_agent.stats.machine import huge_pages, memory_info
 from orch_agent.stats.meter import NodeMeter
-from orch_agent.stats.sample import sample_of
+from orch_agent.stats.sample import Samples
 from orch_pb.v1 import node_pb2
 
 KUBELET_VERSION: Final = "v1.37.0+orch"
@@ -102,12 +101,14 @@ class Node:
         }
         self.allocatable: Mapping[str, str] = _allocatable(self.capacity, settings)
         self.meter: NodeMeter | None = None
+        self._samples = Samples(settings.name)
         self.pressures: Callable[[], frozenset[str]] = frozenset[str]
         self.images: Callable[[], Sequence[Mapping[str, object]]] = tuple[Mapping[str, object], ...]
         self._since: dict[str, tuple[bool, datetime]] = {}
         self.shuts_down = False
         """Whether it ends its pods because its machine goes down."""
-        self._problem = ""
+        self.runtime_problem: Callable[[], str] = str
+        """Asks who watches the runtime why it cannot run pods, "" while it can."""
 
     @property
     def memory_capacity(self) -> int:
@@ -130,11 +131,12 @@ class Node:
     @property
     def problem(self) -> str:
         """Why the node cannot run pods, "" while it can."""
-        return self._problem
+        return self.runtime_problem()
 
     def fingerprint(self) -> str:
         """Return what, when it differs, makes the node worth reporting anew: what is wrong with it, and its images."""
-        return f"{','.join(sorted(self.pressures()))}; {self._problem}; {self.shuts_down}; {self.images()}"
+        # That it is down is news, for how long it has been is not.
+        return f"{','.join(sorted(self.pressures()))}; {bool(self.problem)}; {self.shuts_down}; {self.images()}"
 
     def document(self, now: datetime) -> bytes:
         """Return the Node as JSON: labels, spec and status."""
@@ -174,17 +176,10 @@ class Node:
         return await self._runtime.containers()
 
     async def sample(self) -> node_pb2.UsageSample:
-        """Return what the node and its containers have used. A runtime that does not answer makes it not ready."""
-        try:
-            if self.meter is not None:
-                sample = sample_of(self.settings.name, await self.meter.stats())
-            else:
-                sample = self._sum(await self._runtime.usage())
-        except OrchError as error:
-            self._problem = f"container runtime is down: {error}"
-            raise
-        self._problem = ""
-        return sample
+        """Return what the node and its containers have used."""
+        if self.meter is not None:
+            return sample_of(self.settings.name, await self.meter.stats())
+        return self._sum(await self._runtime.usage())
 
     def _sum(self, usages: Sequence[Usage]) -> node_pb2.UsageSample:
         """Return what a simulated node uses: what its containers do."""
@@ -202,7 +197,7 @@ class Node:
             self._condition(kind, kind in pressures, *(bad if kind in pressures else good), now)
             for kind, (bad, good) in _PRESSURES.items()
         ]
-        problems = [each for each in (self._problem, _GOES_DOWN if self.shuts_down else "") if each]
+        problems = [each for each in (self.problem, _GOES_DOWN if self.shuts_down else "") if each]
         if problems:
             told = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
             ready = self._condition("Ready", False, "KubeletNotReady", told, now)
