@@ -23,9 +23,9 @@ from orch_api.admission.ground import Ground
 from orch_api.admission.plugins import build as build_chain
 from orch_api.admission.webhooks.calling import WebhookCalls
 from orch_api.auth.assembly import Authentication
-from orch_api.auth.authorizer import Authorizer, MakeChain, default_chain
+from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.vigil import Vigil
-from orch_api.auth.webhook.configuration import read_chain
+from orch_api.auth.webhook.following import ChainFile
 from orch_api.bootstrap import SystemObjects
 from orch_api.bus_access import BusAccess
 from orch_api.components import Components
@@ -111,7 +111,8 @@ class Core:
         """Put together what requests go through: who asks, whether that is permitted, admission, the pipeline."""
         store, config, clock, registry, schemas = self.store, self._config, self.clock, self.registry, self.schemas
         self.reader = Reader(store, self.cache)
-        self.authorizer = Authorizer(self.cache, _authorizers(config, clock))
+        self._chain_file = ChainFile(config.authorization_config_file, clock)
+        self.authorizer = Authorizer(self.cache, self._chain_file.chain)
         self.vigil = Vigil(self.authorizer, clock)
         authentication = Authentication(config, self.cache, clock)
         self.tokens, self.authenticator = authentication.tokens, authentication.authenticator
@@ -200,6 +201,7 @@ class Core:
                 *(part for part in (self.vault, self._renewal) if part is not None),
             ):
                 tasks.create_task(part.run(), name=type(part).__name__)
+            tasks.create_task(self._chain_file.run(self.authorizer), name="ChainFile")
             await self._serve()
 
     async def _serve(self) -> None:
@@ -234,12 +236,6 @@ def _outgoing(config: ApiConfig) -> Guard:
     own = (config.address, config.advertise_address or config.address)
     places = (f"[{host}]:{config.port}" if ":" in host else f"{host}:{config.port}" for host in own)
     return guard(config.outgoing_allowed, (*config.etcd.endpoints, *config.nats.servers, *places))
-
-
-def _authorizers(config: ApiConfig, clock: Clock) -> MakeChain:
-    """Return what makes the chain of authorizers. Raises ConfigError for a file that cannot be used."""
-    file = config.authorization_config_file
-    return read_chain(Path(file), clock) if file else default_chain
 
 
 def build(store: Store, bus: Bus, config: ApiConfig, *, clock: Clock | None = None, identity: str = "") -> Core:

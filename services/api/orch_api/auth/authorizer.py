@@ -109,9 +109,25 @@ class Authorizer:
 
     def __init__(self, cache: ObjectCache, chain: MakeChain) -> None:
         self.rbac: Final = RbacIndex(cache)
-        self._links = tuple(chain(NodeAuthorizer(cache), self.rbac))
-        self.asks_others: Final = any(link.remote is not None for link in self._links)
+        self._nodes = NodeAuthorizer(cache)
+        self._links = tuple(chain(self._nodes, self.rbac))
+        self._told: list[Callable[[], None]] = []
+
+    @property
+    def asks_others(self) -> bool:
         """Whether decisions may change without any change in the cluster."""
+        return any(link.remote is not None for link in self._links)
+
+    def replace(self, chain: MakeChain) -> None:
+        """Decide by another chain from now on; a decision that is under way ends by the former."""
+        self._links = tuple(chain(self._nodes, self.rbac))
+        for told in self._told:
+            told()
+
+    def on_change(self, told: Callable[[], None]) -> None:
+        """Have `told` called after every change of roles, and when the chain is replaced."""
+        self.rbac.on_change(told)
+        self._told.append(told)
 
     async def permit(
         self,

@@ -51,7 +51,7 @@ class Vigil:
         self._clock = clock
         self._standing: dict[Standing, None] = {}
         self._changed = asyncio.Event()
-        authorizer.rbac.on_change(self._changed.set)
+        authorizer.on_change(self._changed.set)
 
     @contextmanager
     def over(self, caller: Caller, wanted: Attributes) -> Generator[Standing]:
@@ -69,8 +69,7 @@ class Vigil:
     async def run(self) -> None:
         """Ask again after changes, for ever."""
         async with asyncio.TaskGroup() as tasks:
-            if self._authorizer.asks_others:
-                tasks.create_task(self._remind(), name="vigil's reminder")
+            tasks.create_task(self._remind(), name="vigil's reminder")
             while True:
                 await self._changed.wait()
                 await self._clock.sleep(_PAUSE)
@@ -91,4 +90,5 @@ class Vigil:
     async def _remind(self) -> None:
         while True:
             await self._clock.sleep(_PERIOD)
-            self._changed.set()
+            if self._authorizer.asks_others:
+                self._changed.set()

@@ -81,9 +81,19 @@ class AuthorizationConfiguration(msgspec.Struct, frozen=True, rename="camel", kw
 
 def read_chain(file: Path, clock: Clock) -> MakeChain:
     """Return what makes the chain that a file names. Raises ConfigError with the place in it that is wrong."""
+    return make_chain(read_configuration(file), file, clock)
+
+
+def read_configuration(file: Path) -> AuthorizationConfiguration:
+    """Return what a file says. Raises ConfigError with the place in it that is wrong."""
     found = config.read(file, AuthorizationConfiguration)
     for at, problem in _problems(found):
         raise ConfigError(f"{file}: {at}", problem)
+    return found
+
+
+def make_chain(found: AuthorizationConfiguration, file: Path, clock: Clock) -> MakeChain:
+    """Return what makes the chain that a file, which was read, names. Raises ConfigError."""
     webhooks = {
         place.name: _webhook(file, index, place.name, place.webhook, clock)
         for index, place in enumerate(found.authorizers)
