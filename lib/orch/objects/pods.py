@@ -460,6 +460,29 @@ class ContainerState(View, frozen=True):
     terminated: ContainerStateTerminated | None = None
 
 
+class LinuxContainerUser(View, frozen=True):
+    """As whom the first process of a container was started."""
+
+    uid: int = 0
+    gid: int = 0
+    supplemental_groups: tuple[int, ...] = ()
+
+
+class ContainerUser(View, frozen=True):
+    """As whom the first process of a container was started, by operating system."""
+
+    linux: LinuxContainerUser | None = None
+
+
+class VolumeMountStatus(View, frozen=True):
+    """How a container sees a volume; `recursive_read_only` is told of those alone that it may not write to."""
+
+    name: str = ""
+    mount_path: str = ""
+    read_only: bool = False
+    recursive_read_only: str = ""
+
+
 class ContainerStatus(View, frozen=True):
     """What became of a container."""
 
@@ -474,6 +497,9 @@ class ContainerStatus(View, frozen=True):
     started: bool | None = None
     allocated_resources: dict[str, str] = {}
     resources: ResourceRequirements | None = None
+    volume_mounts: tuple[VolumeMountStatus, ...] = ()
+    user: ContainerUser | None = None
+    stop_signal: str = ""
 
 
 class PodIP(View, frozen=True):
@@ -498,6 +524,8 @@ class PodStatus(View, frozen=True):
     ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
     nominated_node_name: str = ""
     qos_class: str = ""
+    allocated_resources: dict[str, str] = {}
+    resources: ResourceRequirements | None = None
 
     def condition(self, kind: str) -> Condition | None:
         """Return the condition of that type."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from orch.objects.meta import LabelSelector, View
@@ -152,6 +154,10 @@ class Volume(View, frozen=True):
     image: ImageSource | None = None
     persistent_volume_claim: ClaimSource | None = None
     ephemeral: EphemeralSource | None = None
+
+
+RECURSIVELY: Final = frozenset({"Enabled", "IfPossible"})
+"""Values of recursiveReadOnly by which all that is mounted below a volume may be read alone, too: nodes can do that."""
 
 
 class VolumeMount(View, frozen=True):

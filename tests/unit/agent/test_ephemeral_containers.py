@@ -32,7 +32,7 @@ async def test_one_that_is_added_is_started_and_told_of(node: Any) -> None:
         status = ephemeral(node)
         assert (status["restartCount"], status["ready"], status["image"]) == (0, False, "busybox:1")
         assert node.told.condition("Ready")["status"] == "True"
-        assert ("Started", "Started container look") in node.told.events
+        assert ("Started", "Container started") in node.told.events
 
 
 async def test_one_that_ended_is_not_started_again_and_ends_nothing(node: Any) -> None:

@@ -105,7 +105,7 @@ class Launcher:
             self._event(pod, slot, "Warning", "Failed", f"Error: {error}")
             self._wait(slot, slot.settings, "CreateContainerError", str(error))
             return False
-        self._event(pod, slot, "Normal", "Created", f"Created container: {name}")
+        self._event(pod, slot, "Normal", "Created", "Container created")
         try:
             with telemetry.span("agent.start container", attributes=attributes):
                 await runtime.start(made)
@@ -116,7 +116,7 @@ class Launcher:
             self._event(pod, slot, "Warning", "Failed", f"Error: {error}")
             info = _never_started(made, spec, str(error), self._host.clock.now())
         else:
-            self._event(pod, slot, "Normal", "Started", f"Started container {name}")
+            self._event(pod, slot, "Normal", "Started", "Container started")
         doom = await self._after_start(pod, slot, info, sandbox)
         if _has_post_start(slot) and info is not None and info.state is State.RUNNING:
             info = await runtime.inspect(made) or info

@@ -18,7 +18,10 @@ from orch.objects.pods import (
     ContainerStateTerminated,
     ContainerStateWaiting,
     ContainerStatus,
+    ContainerUser,
+    VolumeMountStatus,
 )
+from orch.objects.volumes import RECURSIVELY, VolumeMount
 from orch_agent.pods.backoff import BackOff
 from orch_agent.pods.restarts import restarts_after
 from orch_agent.probes.health import Doom, Health
@@ -119,6 +122,9 @@ class Slot:
         if self.current is None or info.identity.attempt != self.current.identity.attempt:
             self.previous = self.current
             self.health = Health(self.container)
+        elif info.user is None:
+            # A list tells less of a container than a look at it.
+            info = msgspec.structs.replace(info, user=self.current.user, stop_signal=self.current.stop_signal)
         self.current = info
 
     def lose(self, now: datetime) -> None:
@@ -147,6 +153,10 @@ class Slot:
             # What an earlier process found out holds until this one has asked.
             self.health.started |= bool(known.started)
             self.health.ready |= known.ready
+            if self.current.user is None and known.user is not None:
+                self.current = msgspec.structs.replace(
+                    self.current, user=known.user.linux, stop_signal=known.stop_signal
+                )
 
     def wants_start(self, policy: str) -> bool:
         """Tell whether the container is to be started by the pod's restart policy."""
@@ -240,6 +250,9 @@ class Slot:
             image_id=(current.image_ref or current.image_id) if current is not None else "",
             container_id=f"{scheme}://{current.id}" if current is not None and current.id else "",
             started=self.started,
+            volume_mounts=tuple(map(_mounted, self.container.volume_mounts)),
+            user=ContainerUser(linux=current.user) if current is not None and current.user is not None else None,
+            stop_signal=current.stop_signal if current is not None else "",
         )
 
     def _restart_count(self) -> int:
@@ -258,6 +271,14 @@ class Slot:
             finished_at=_time(info.finished_at),
             container_id=f"{scheme}://{info.id}" if info.id else "",
         )
+
+
+def _mounted(mount: VolumeMount) -> VolumeMountStatus:
+    """Return what is told of a volume's mount. What may be read alone is so to its depths if that was asked for."""
+    deep = ("Enabled" if mount.recursive_read_only in RECURSIVELY else "Disabled") if mount.read_only else ""
+    return VolumeMountStatus(
+        name=mount.name, mount_path=mount.mount_path, read_only=mount.read_only, recursive_read_only=deep
+    )
 
 
 def _reason(info: ContainerInfo) -> str:
@@ -286,6 +307,7 @@ def _from_status(known: ContainerStatus, identity: Identity) -> ContainerInfo | 
         return None
     ended = ended or known.last_state.terminated if known.state.running is None else None
     identity = msgspec.structs.replace(identity, attempt=known.restart_count)
+    user = known.user.linux if known.user is not None else None
     if ended is None:
         return ContainerInfo(
             id=known.container_id.rpartition("/")[2],
@@ -293,6 +315,8 @@ def _from_status(known: ContainerStatus, identity: Identity) -> ContainerInfo | 
             state=State.EXITED,
             image=known.image,
             image_ref=known.image_id,
+            user=user,
+            stop_signal=known.stop_signal,
             exit_code=LOST_EXIT_CODE,
             reason=LOST_REASON,
             message=LOST_MESSAGE,
@@ -304,6 +328,8 @@ def _from_status(known: ContainerStatus, identity: Identity) -> ContainerInfo | 
         state=State.EXITED,
         image=known.image,
         image_ref=known.image_id,
+        user=user,
+        stop_signal=known.stop_signal,
         exit_code=ended.exit_code,
         reason=ended.reason,
         message=ended.message,

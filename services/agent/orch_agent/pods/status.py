@@ -189,6 +189,9 @@ def encode(pod: Pod, status: PodStatus) -> bytes:
         for container in document.get(kind, ()):
             for field, zero in _ALWAYS:
                 container.setdefault(field, zero)
+            if (user := container.get("user", {}).get("linux")) is not None:
+                user.setdefault("uid", 0)
+                user.setdefault("gid", 0)
             for moment in ("state", "lastState"):
                 ended = container.setdefault(moment, {}).get("terminated")
                 if ended is not None:

@@ -248,6 +248,8 @@ class Tenancy:
             conditions=tuple(kept),
             container_statuses=tuple(self._with_resources(each, given) for each in status.container_statuses),
             init_container_statuses=tuple(self._with_resources(each, given) for each in status.init_container_statuses),
+            allocated_resources=self._of_pod.requests if self._of_pod is not None else {},
+            resources=self._of_pod,
         )
 
     def _conditions(self) -> list[tuple[str, str, str]]:

@@ -15,6 +15,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from orch.errors import OrchError
+from orch.objects.pods import LinuxContainerUser
 from orch_agent.stats.model import DiskUse, MemoryUse, Throttling
 
 STDIN: Final = 0
@@ -229,7 +230,8 @@ class ContainerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A container as the runtime sees it. Times are None until the moment has come.
 
     `image` is the name it was created by, `image_ref` what FoundImage says of it; `reason` is set when more is known of
-    its end than the exit code says; `cgroup_parent` is what it was created with.
+    its end than the exit code says; `cgroup_parent` is what it was created with. `user`: as whom its first process was
+    started, and `stop_signal` by its name, where the runtime tells that.
     """
 
     id: str
@@ -245,6 +247,8 @@ class ContainerInfo(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     message: str = ""
     cgroup_parent: str = ""
+    user: LinuxContainerUser | None = None
+    stop_signal: str = ""
 
 
 class LogLine(msgspec.Struct, frozen=True, gc=False):

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from orch.clock import Clock, rfc3339_micro
-from orch.objects.pods import Pod
+from orch.objects.pods import LinuxContainerUser, Pod
 from orch.runtime.informer import Change
 from orch_agent.runtimes.image_names import repository
 from orch_agent.runtimes.protocol import (
@@ -146,6 +146,8 @@ class SimulatedRuntime:
             image=spec.image,
             image_id=found,
             image_ref=f"{repository(spec.image)}@{found}",
+            user=_user(spec),
+            stop_signal=spec.stop_signal or "SIGTERM",
         )
         container = _Container(spec, info)
         self._containers[name] = container
@@ -451,3 +453,10 @@ class _SimulatedAttached:
 
 def _ignore(_uid: str) -> None:
     """Stand in for a handler until there is one."""
+
+
+def _user(spec: ContainerSpec) -> LinuxContainerUser:
+    """Return as whom a simulated container runs: whom it names, else root."""
+    group = spec.group or 0
+    groups = tuple(dict.fromkeys((group, *spec.supplemental_groups)))
+    return LinuxContainerUser(uid=spec.user or 0, gid=group, supplemental_groups=groups)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from orch.objects.pods import Container
-from orch.objects.volumes import VolumeMount
+from orch.objects.volumes import RECURSIVELY, VolumeMount
 from orch_agent.pods.environment import ConfigurationError
 from orch_agent.runtimes.protocol import Mount, Propagation
 from orch_agent.volumes.mounts import Mounts
@@ -26,7 +26,6 @@ _PROPAGATIONS: Final[Mapping[str, Propagation]] = {
     "Bidirectional": "shared",
 }
 _SUB_PATHS: Final = "subpaths"
-_RECURSIVELY: Final = frozenset({"Enabled", "IfPossible"})
 
 
 class ContainerMounts:
@@ -67,7 +66,7 @@ class ContainerMounts:
         )
         if made.propagation != "private" and volume.path.is_relative_to(self._folder):
             await self._share(volume.path)
-        recursive = mount.read_only and mount.recursive_read_only in _RECURSIVELY
+        recursive = mount.read_only and mount.recursive_read_only in RECURSIVELY
         if volume.image or not (sub_path or recursive):
             return made
         place = self._place / mount.name / container.name / str(index)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from orch.objects.pods import LinuxContainerUser
+from orch_agent.runtimes.cri.configuration import ANNOTATION_STOP_SIGNAL
 from orch_agent.runtimes.protocol import (
     LABEL_GROUP,
     LABEL_IMAGE,
@@ -55,7 +57,13 @@ def from_status(status: api_pb2.ContainerStatus) -> ContainerInfo | None:
         reason=status.reason if ended and status.reason in _TELLING else "",
         message=status.message if ended else "",
         cgroup_parent=status.labels.get(LABEL_GROUP, ""),
+        stop_signal=status.annotations.get(ANNOTATION_STOP_SIGNAL, ""),
+        user=_user(status.user.linux) if status.user.HasField("linux") else None,
     )
+
+
+def _user(told: api_pb2.LinuxContainerUser) -> LinuxContainerUser:
+    return LinuxContainerUser(uid=told.uid, gid=told.gid, supplemental_groups=tuple(told.supplemental_groups))
 
 
 def _moment(nanoseconds: int) -> datetime | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from orch_agent.runtimes.podman.connection import Document
+from orch_agent.runtimes.podman.first_user import first_user
 from orch_agent.runtimes.protocol import LABEL_GROUP, LABEL_IMAGE, LABEL_IMAGE_REF, ContainerInfo, Identity, State
 
 _STATES: Final[Mapping[str, State]] = {
@@ -64,7 +66,20 @@ def from_inspection(document: Document) -> ContainerInfo | None:
         oom_killed=bool(state.get("OOMKilled")),
         started_at=_time(state.get("StartedAt", "")),
         finished_at=_time(state.get("FinishedAt", "")),
+        user=first_user(document),
+        stop_signal=_signal(document["Config"].get("StopSignal")),
     )
+
+
+def _signal(told: object) -> str:
+    """Return the name of a signal that Podman tells by number or, in later versions, by name."""
+    text = str(told or "")
+    if not text.isdecimal():
+        return text
+    try:
+        return signal.Signals(int(text)).name
+    except ValueError:
+        return ""  # one of the real-time signals between the named two
 
 
 def _time(text: str) -> datetime | None:
