@@ -48,6 +48,7 @@ _SIMILAR: Final = 10
 _SIMILAR_WITHIN: Final = timedelta(seconds=600)
 _BURST: Final = 25.0
 _REFILL: Final = 1 / 300
+_WRITERS: Final = 8
 _TRIES: Final = 12
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 10.0
@@ -149,6 +150,7 @@ class EventRecorder:
         self._correlator = _Correlator(clock)
         self._last_name = next(_RECORDERS) % 1000
         self._pending: dict[tuple[str, str], _Pending] = {}
+        self._writing: set[tuple[str, str]] = set()
         self._filled = asyncio.Event()
 
     def event(self, about: ObjectReference, type: EventType, reason: str, message: str) -> None:  # noqa: A002 - the field's name
@@ -167,15 +169,27 @@ class EventRecorder:
         self._filled.set()
 
     async def run(self) -> None:
-        """Write events for ever."""
+        """Write events for ever: several at a time, which the store takes together, and one at a time of each name."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(_WRITERS):
+                tasks.create_task(self._work(), name="events")
+
+    async def _work(self) -> None:
         while True:
-            await self._filled.wait()
-            while self._pending:
-                name = next(iter(self._pending))
+            name = next((name for name in self._pending if name not in self._writing), None)
+            if name is None:
+                self._filled.clear()
+                await self._filled.wait()
+                continue
+            self._writing.add(name)
+            try:
                 pending = self._pending.pop(name)
                 with span("record event", parent=pending.trace):
                     await self._send(pending)
-            self._filled.clear()
+            finally:
+                self._writing.discard(name)
+                if name in self._pending:
+                    self._filled.set()
 
     def _build(self, about: ObjectReference, type_: EventType, reason: str, message: str) -> _Event:
         now = self._clock.now()

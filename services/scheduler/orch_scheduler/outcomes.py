@@ -201,8 +201,11 @@ class Outcomes:
             if self._evictions is not None:
                 self._evictions.evict(victim)
         nomination = self._nominations.get(pod.uid)
-        if nomination is not None and not nomination.awaited:
+        awaited = nomination.awaited if nomination is not None else set[str]()
+        if nomination is not None and not awaited:
             self._queue.activate(pod.uid)
+        if awaited <= {victim.uid for victim in verdict.victims if victim.at_once}:
+            self._reports.hold_back(pod.uid)
 
     def _fail(self, pod: Waiting, error: Exception) -> None:
         message = f"the pod cannot be judged: {type(error).__name__}: {error}"

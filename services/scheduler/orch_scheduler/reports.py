@@ -22,6 +22,8 @@ FAILURES: Final = Counter("scheduler_status_report_failures", "Statuses of pods 
 
 _WORKERS: Final = 16
 _PAUSE: Final = 1.0
+_HELD_BACK: Final = 0.25
+"""Seconds for which is kept what may be out of date at once: of a pod whose victims are gone as they are told."""
 
 UNSCHEDULABLE: Final = "Unschedulable"
 ERROR: Final = "SchedulerError"
@@ -43,9 +45,11 @@ class Reports:
         self._client = client
         self._clock = clock
         self._pending: dict[str, _Report] = {}
+        self._held: dict[str, _Report] = {}
+        self._holding = asyncio.Event()
         self._writing: set[str] = set()
         self._more = asyncio.Event()
-        PENDING.set_function(lambda: len(self._pending))
+        PENDING.set_function(lambda: len(self._pending) + len(self._held))
 
     def refused(self, pod: Waiting, message: str, reason: str = UNSCHEDULABLE) -> None:
         """Say that a pod was refused."""
@@ -56,20 +60,42 @@ class Reports:
         """Say where room is made for a pod; "" takes that back."""
         self._report(pod).nominated = node
 
+    def hold_back(self, uid: str) -> None:
+        """Keep what is to be said of a pod for a moment, in which it may be bound."""
+        report = self._pending.pop(uid, None)
+        if report is not None:
+            self._held[uid] = report
+            self._holding.set()
+
     def forget(self, uid: str) -> None:
         """Say nothing of a pod that is bound or gone."""
         self._pending.pop(uid, None)
+        self._held.pop(uid, None)
 
     async def run(self) -> None:
         """Write for ever."""
         async with asyncio.TaskGroup() as tasks:
             for _ in range(_WORKERS):
                 tasks.create_task(self._work(), name="status reports")
+            tasks.create_task(self._release(), name="status reports")
 
     def _report(self, pod: Waiting) -> _Report:
-        report = self._pending.setdefault(pod.uid, _Report(pod))
+        report = self._pending.setdefault(pod.uid, self._held.pop(pod.uid, None) or _Report(pod))
         self._more.set()
         return report
+
+    async def _release(self) -> None:
+        """Let go what was held back for long enough, for ever."""
+        while True:
+            await self._holding.wait()
+            self._holding.clear()
+            due = list(self._held)
+            await self._clock.sleep(_HELD_BACK)
+            for uid in due:
+                report = self._held.pop(uid, None)
+                if report is not None:
+                    self._pending.setdefault(uid, report)
+            self._more.set()
 
     async def _work(self) -> None:
         while True:

@@ -7,6 +7,7 @@ stops on its node within its grace period, a finalizer's owner or the garbage co
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, Literal
 
@@ -27,7 +28,7 @@ from orch_api.admission import Request
 from orch_api.auth.identity import Caller
 from orch_api.pipeline.parts import Document, Outcome, Parts, WriteOptions
 from orch_api.registry import Resource
-from orch_api.storage.commit import Verdict
+from orch_api.storage.commit import Committed, Verdict
 from orch_api.storage.objects import Cached, Encoded, encode, to_document, to_json
 from orch_api.storage.selection import selection
 from orch_api.storage.versions import served_json
@@ -39,6 +40,7 @@ _NAMESPACE_BUSY: Final = (
     "Upon completion, this namespace will automatically be purged by the system."
 )
 
+Say = Callable[[Document], Awaitable[bool]]
 Propagation = Literal["Background", "Foreground", "Orphan"]
 
 
@@ -128,9 +130,15 @@ class Deletion:
         name: str,
         asked: DeleteOptions,
         options: WriteOptions,
+        *,
+        say: Say | None = None,
     ) -> Outcome:
-        """Delete one object for a caller who may have it deleted, without asking whether it may do so itself."""
-        return await self._delete(caller, resource, namespace, name, asked, options)
+        """Delete one object for a caller who may have it deleted, without asking whether it may do so itself.
+
+        `say` puts why into the document, and returns whether it was not there yet: it is written with the mark, or
+        before the object goes.
+        """
+        return await self._delete(caller, resource, namespace, name, asked, options, say)
 
     async def delete_collection(
         self,
@@ -177,6 +185,7 @@ class Deletion:
         name: str,
         asked: DeleteOptions,
         options: WriteOptions,
+        say: Say | None = None,
     ) -> Outcome:
         parts = self._parts
         dry_run = options.dry_run or bool(asked.dry_run)
@@ -186,6 +195,7 @@ class Deletion:
             nonlocal warnings
             _check_preconditions(resource, item, asked.preconditions)
             document = to_document(item.json)
+            said = encode(document, options.origin()) if say is not None and await say(document) else None
             request = Request(
                 caller, "DELETE", resource, "", namespace, name, None, document, dry_run, options=told(asked)
             )
@@ -193,10 +203,14 @@ class Deletion:
             await parts.admission.validate(request)
             warnings = tuple(request.notes.warnings)
             verdict = self._mark(resource.storage, name, document, asked)
-            return encode(document, options.origin()) if verdict is None else verdict
+            if verdict is None:
+                return encode(document, options.origin())
+            return said or verdict
 
         key = resource.key(namespace, name)
         done = await parts.committer.change(resource, key, decide, fence=options.fence, dry_run=dry_run)
+        if say is not None and not _marked(done) and not dry_run:
+            done = await parts.committer.change(resource, key, decide, fence=options.fence)
         if done.made is not Verdict.REMOVE:
             (json,) = await served_json(resource, (done.json,))
             return Outcome(json, done.version, warnings=warnings)
@@ -254,6 +268,11 @@ class Deletion:
         metadata["deletionTimestamp"] = rfc3339(now + timedelta(seconds=period))
         metadata["deletionGracePeriodSeconds"] = period
         return period > 0
+
+
+def _marked(done: Committed) -> bool:
+    """Return whether a deletion has begun, or is over."""
+    return done.made is Verdict.REMOVE or bool(to_document(done.json)["metadata"].get("deletionTimestamp"))
 
 
 def success(details: StatusDetails | None) -> bytes:

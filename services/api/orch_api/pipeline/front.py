@@ -20,6 +20,7 @@ from orch_api.pipeline.creation import Creation
 from orch_api.pipeline.deletion import Deletion
 from orch_api.pipeline.eviction import Eviction
 from orch_api.pipeline.parts import Outcome, Parts, WriteOptions
+from orch_api.pipeline.preempting import Preempting
 from orch_api.pipeline.reviews import Reviews
 from orch_api.pipeline.token_requests import TokenRequests
 from orch_api.registry import Registry, Resource
@@ -29,6 +30,7 @@ from orch_api.storage.claims import Claims
 from orch_api.storage.commit import Committer
 from orch_api.storage.objects import to_document, to_json
 from orch_api.storage.versions import as_served
+from orch_pb.v1.preemption_pb2 import Preempted
 from orch_pb.v1.rpc_pb2 import Binding, WriteReply
 
 
@@ -59,6 +61,7 @@ class Pipeline:
         self._tokens = TokenRequests(parts, tokens)
         pods = registry.stored("", "pods")
         self._binder = None if pods is None else Binder(parts, pods)
+        self._preempting = None if pods is None else Preempting(parts, self._deletion, pods)
         budgets = registry.stored("policy", "poddisruptionbudgets")
         self._eviction = None if pods is None or budgets is None else Eviction(parts, self._deletion, pods, budgets)
 
@@ -157,6 +160,14 @@ class Pipeline:
         if self._binder is None:
             raise NotFoundError.path()
         return await self._binder.bind(caller, bindings, fence)
+
+    async def preempt(
+        self, caller: Caller, pods: Sequence[Preempted], agent: str, fence: Compare | None
+    ) -> list[WriteReply]:
+        """Make pods go for more important ones, each told why; each succeeds or fails alone."""
+        if self._preempting is None:
+            raise NotFoundError.path()
+        return await self._preempting.preempt(caller, pods, agent, fence)
 
     async def get_subresource(self, resource: Resource, namespace: str, name: str, subresource: str) -> Outcome:
         """Return a subresource that has a document of its own: the scale. The caller has authorized it."""

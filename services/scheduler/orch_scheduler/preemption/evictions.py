@@ -1,21 +1,21 @@
-"""Makes victims go: says why in their status, deletes them with their grace, and tells it in an event."""
+"""Makes victims go, many in one request: each is told why, deleted with its grace, and has an event that tells it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 from prometheus_client import Counter, Gauge
 
-from orch.clock import Clock, rfc3339
+from orch.clock import Clock
 from orch.errors import ApiError, ConflictError, NotFoundError, OrchError
-from orch.objects.scheme import PODS
 from orch.runtime.client import Client
 from orch.runtime.events import EventRecorder, ObjectReference
+from orch_pb.v1.preemption_pb2 import Preempted
 from orch_scheduler.demand import Demand
 from orch_scheduler.waiting import Waiting
 
@@ -25,14 +25,15 @@ RETRIES: Final = Counter("scheduler_preemption_eviction_retries", "Evictions of 
 FAILURES: Final = Counter("scheduler_preemption_eviction_failures", "Victims that could not be made to go")
 PENDING: Final = Gauge("scheduler_preemption_evictions_pending", "Victims that are yet to be deleted")
 
-_WORKERS: Final = 16
+_BATCH: Final = 64
+_IN_FLIGHT: Final = 4
 _ATTEMPTS: Final = 6
 _FIRST_DELAY: Final = 0.2
 _LAST_DELAY: Final = 5.0
 
 
 class Victim(msgspec.Struct, frozen=True):
-    """A pod that has to go, and for whom."""
+    """A pod that has to go, and for whom. `at_once`: nothing holds it once it was told to."""
 
     namespace: str
     name: str
@@ -40,6 +41,7 @@ class Victim(msgspec.Struct, frozen=True):
     node: str
     demand: Demand
     preemptor: Waiting
+    at_once: bool = False
 
     @property
     def reference(self) -> ObjectReference:
@@ -48,7 +50,7 @@ class Victim(msgspec.Struct, frozen=True):
 
 
 class Evictions:
-    """Evicts by a few workers. No more victims wait than were chosen, and each is chosen once.
+    """Evicts in batches, a few under way. No more victims wait than were chosen, and each is chosen once.
 
     `failed` is told of a victim that stays, with what the api said.
     """
@@ -72,7 +74,7 @@ class Evictions:
     async def run(self) -> None:
         """Evict for ever."""
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(_WORKERS):
+            for _ in range(_IN_FLIGHT):
                 tasks.create_task(self._work(), name="evictions")
 
     async def _work(self) -> None:
@@ -80,50 +82,57 @@ class Evictions:
             while not self._waiting:
                 self._more.clear()
                 await self._more.wait()
-            victim = self._waiting.popleft()
+            batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
             try:
-                await self._go(victim)
+                await self._go(batch)
             except asyncio.CancelledError:
-                self._waiting.appendleft(victim)
+                self._waiting.extendleft(reversed(batch))  # who has gone already is found to have
                 raise
 
-    async def _go(self, victim: Victim) -> None:
+    async def _go(self, batch: Sequence[Victim]) -> None:
+        """Ask until each of the victims goes or has gone, or was asked often enough in vain."""
         delay = _FIRST_DELAY
-        for attempt in range(_ATTEMPTS):
-            try:
-                await self._delete(victim)
-            except (NotFoundError, ConflictError) as error:
-                log.info("pod %s/%s had gone already: %s", victim.namespace, victim.name, error)
-                self._failed(victim, error)
+        for last in (*(False,) * (_ATTEMPTS - 1), True):
+            batch = await self._ask(batch, last=last)
+            if not batch:
                 return
-            except OrchError as error:
-                if attempt == _ATTEMPTS - 1:
-                    FAILURES.inc()
-                    log.warning("pod %s/%s does not go: %s", victim.namespace, victim.name, error)
-                    self._failed(victim, error)
-                    return
-                RETRIES.inc()
-                await self._clock.sleep(delay)
-                delay = min(delay * 2, _LAST_DELAY)
-            else:
+            RETRIES.inc(len(batch))
+            await self._clock.sleep(delay)
+            delay = min(delay * 2, _LAST_DELAY)
+
+    async def _ask(self, batch: Sequence[Victim], *, last: bool) -> Sequence[Victim]:
+        """Send a request; return the victims that are to be asked again."""
+        again: list[Victim] = []
+        for victim, error in zip(batch, await self._answers(batch), strict=True):
+            if error is None:
                 message = f"Preempted by pod {victim.preemptor.uid} on node {victim.node}"
                 self._recorder.event(victim.reference, "Normal", "Preempted", message)
-                return
+            elif isinstance(error, NotFoundError | ConflictError):
+                log.info("pod %s/%s had gone already: %s", victim.namespace, victim.name, error)
+                self._failed(victim, error)
+            elif last:
+                FAILURES.inc()
+                log.warning("pod %s/%s does not go: %s", victim.namespace, victim.name, error)
+                self._failed(victim, error)
+            else:
+                again.append(victim)
+        return again
 
-    async def _delete(self, victim: Victim) -> None:
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "PreemptionByScheduler",
-            "message": f"{victim.preemptor.scheduler}: preempting to accommodate a higher priority pod",
-            "lastTransitionTime": rfc3339(self._clock.now()),
-        }
-        patch = {"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}
-        where = (PODS, victim.namespace, victim.name)
+    async def _answers(self, batch: Sequence[Victim]) -> Sequence[OrchError | None]:
+        """Return what became of each victim: None where it goes."""
         try:
-            await self._client.patch(*where, patch, subresource="status", strategic=True)
-        except (NotFoundError, ConflictError):
-            raise
-        except ApiError as error:  # whatever it is, the pod can go without saying why
-            log.warning("pod %s/%s took no condition: %s", victim.namespace, victim.name, error)
-        await self._client.delete(*where, uid=victim.uid)
+            replies = await self._client.preempt([_preempted(victim) for victim in batch])
+        except OrchError as error:
+            return [error] * len(batch)
+        return [ApiError.decode(reply.status) if reply.status else None for reply in replies]
+
+
+def _preempted(victim: Victim) -> Preempted:
+    message = f"{victim.preemptor.scheduler}: preempting to accommodate a higher priority pod"
+    return Preempted(
+        namespace=victim.namespace,
+        name=victim.name,
+        uid=victim.uid,
+        message=message,
+        trace=victim.preemptor.trace,
+    )

@@ -177,16 +177,17 @@ class Preemptor:
         displaced = tuple(one for one in self._nominations.on(node) if one.priority < pod.priority)
         for one in displaced:
             self._nominations.drop(one.uid)
-        names = {item.uid: item.name for item in self._pods.indexed(BY_NODE, node)}
+        seen = {item.uid: item for item in self._pods.indexed(BY_NODE, node)}
         on_row = {placed.uid: placed for placed in self._columns.pods_on(toll.row)}
         until = self._clock.now().timestamp() + _TOLD_WITHIN
         victims: list[Victim] = []
         for one in toll.victims:
             demand = on_row[one.uid].demand
-            name = names.get(one.uid, "")
+            item = seen.get(one.uid)
+            name = item.name if item is not None else ""
             if not name and (bound := self._queue.get(one.uid)) is not None:
                 name = bound.name  # its binding is under way
-            victims.append(Victim(demand.namespace, name, one.uid, node, demand, pod))
+            victims.append(Victim(demand.namespace, name, one.uid, node, demand, pod, _unheld(item)))
             self._going[one.uid] = until
             self._budgets.take(demand)
         awaited = [one.uid for one in self.occupants(toll.row, pod.priority) if one.going]
@@ -363,6 +364,14 @@ def _on_node(item: Item[Pod] | None) -> Item[Pod] | None:
     if item is None or not item.object.spec.node_name or item.object.status.phase in _FINISHED:
         return None
     return item
+
+
+def _unheld(item: Item[Pod] | None) -> bool:
+    """Return whether a pod is gone as soon as it is told to go."""
+    if item is None:
+        return False
+    pod = item.object
+    return pod.spec.termination_grace_period_seconds == 0 and not pod.metadata.finalizers
 
 
 def _until(pod: Pod) -> float:

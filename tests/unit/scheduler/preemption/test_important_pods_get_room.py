@@ -202,3 +202,46 @@ async def test_a_new_leader_keeps_the_room_that_was_made(
         return found is not None and found.node == "n" and found.awaited == {low.metadata.uid}
 
     await eventually(adopted)
+
+
+@pytest.fixture
+def told(standby, monkeypatch):
+    """The statuses that the scheduler writes into pods."""
+    written = []
+    client = standby._reports._client
+    patch = client.patch
+
+    async def record(kind, namespace, name, body, **more):
+        written.append((name, body["status"]))
+        return await patch(kind, namespace, name, body, **more)
+
+    monkeypatch.setattr(client, "patch", record)
+    return written
+
+
+async def test_nothing_is_said_of_room_that_is_there_at_once(
+    scheduler, told, add_node, add_pod, bound, present, events, eventually
+):
+    await add_node("n", cpu="1")
+    await add_pod("low", cpu="1", terminationGracePeriodSeconds=0)
+    await bound("low")
+    await add_pod("high", cpu="1", priority=10)
+    assert await bound("high") == "n"
+    assert await present("low") is None
+    assert told == []
+
+    async def said():
+        return await events("FailedScheduling", "high") and await events("Preempted", "low")
+
+    assert await eventually(said)
+
+
+async def test_room_that_is_waited_for_is_told_of(scheduler, told, client, add_node, add_pod, bound, preempted, end):
+    await add_node("n", cpu="1")
+    await add_pod("low", cpu="1", terminationGracePeriodSeconds=5)
+    await bound("low")
+    await add_pod("high", cpu="1", priority=10)
+    await preempted("low")
+    await end("low")
+    assert await bound("high") == "n"
+    assert [(name, status.get("nominatedNodeName")) for name, status in told] == [("high", "n")]
