@@ -178,7 +178,7 @@ class Node:
     async def sample(self) -> node_pb2.UsageSample:
         """Return what the node and its containers have used."""
         if self.meter is not None:
-            return sample_of(self.settings.name, await self.meter.stats())
+            return self._samples.of(await self.meter.stats())
         return self._sum(await self._runtime.usage())
 
     def _sum(self, usages: Sequence[Usage]) -> node_pb2.UsageSample:

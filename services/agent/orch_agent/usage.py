@@ -52,7 +52,7 @@ class Pulse:
         self._quiet = quiet
         self._sent_at = begun
         self._lively_until = begun
-        self._before: UsageSample | None = None
+        self._before: tuple[int, dict[_Name, tuple[int, int]]] | None = None
         self._held: UsageSample | None = None
         self._told: dict[_Name, _Use] = {}
 
@@ -62,8 +62,7 @@ class Pulse:
 
     def take(self, sample: UsageSample, now: float) -> list[UsageSample]:
         """Return the samples to be sent now that this one was taken."""
-        before, self._before = self._before, sample
-        uses = _uses(before, sample)
+        uses = self._uses(sample)
         told = self._told
         changed = any(
             use.differs(told[name], _NODE_TIMES if name == _NODE else 1) for name, use in uses.items() if name in told
@@ -78,22 +77,25 @@ class Pulse:
         self._told, self._sent_at = uses, now
         return [held, sample] if held is not None and (changed or moved) else [sample]
 
+    def _uses(self, sample: UsageSample) -> dict[_Name, _Use]:
+        """Return what each container, and (_NODE) the node, used since the sample before."""
+        before, counters = self._before, _counters(sample)
+        self._before = sample.unix_nanos, counters
+        if before is None:
+            return {name: _Use(None, memory) for name, (_, memory) in counters.items()}
+        seconds = max((sample.unix_nanos - before[0]) / _NANO, 0.001)
+        found: dict[_Name, _Use] = {}
+        for name, (cpu, memory) in counters.items():
+            counted = before[1].get(name)
+            found[name] = _Use(max(cpu - counted[0], 0) / seconds if counted is not None else None, memory)
+        return found
 
-def _uses(before: UsageSample | None, sample: UsageSample) -> dict[_Name, _Use]:
-    """Return what each container, and (_NODE) the node, used between two samples."""
-    seconds = max((sample.unix_nanos - before.unix_nanos) / _NANO, 0.001) if before is not None else 0.0
-    known = {} if before is None else dict(_counters(before))
-    found: dict[_Name, _Use] = {}
-    for name, (cpu, memory) in _counters(sample):
-        counted = known.get(name)
-        found[name] = _Use(max(cpu - counted[0], 0) / seconds if counted is not None else None, memory)
+
+def _counters(sample: UsageSample) -> dict[_Name, tuple[int, int]]:
+    """Return nanoseconds of processor time, and bytes of memory, of each container and the node."""
+    found: dict[_Name, tuple[int, int]] = {_NODE: (sample.cpu_nanos, sample.memory_bytes)}
+    for pod in sample.pods:
+        uid = pod.uid
+        for each in pod.containers:
+            found[uid, each.container] = each.cpu_nanos, each.memory_bytes
     return found
-
-
-def _counters(sample: UsageSample) -> list[tuple[_Name, tuple[int, int]]]:
-    counters = [
-        ((pod.uid, each.container), (each.cpu_nanos, each.memory_bytes))
-        for pod in sample.pods
-        for each in pod.containers
-    ]
-    return [(_NODE, (sample.cpu_nanos, sample.memory_bytes)), *counters]

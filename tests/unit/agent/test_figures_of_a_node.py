@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -24,7 +25,7 @@ from orch_agent.stats.model import (
     Throttling,
     VolumeStats,
 )
-from orch_agent.stats.sample import sample_of
+from orch_agent.stats.sample import Samples
 from orch_agent.stats.summary import Rates, summary
 from orch_agent.volumes.usage import VolumeUsage
 
@@ -158,7 +159,7 @@ def test_cadvisors_metrics_have_its_names_and_labels() -> None:
 
 
 def test_samples_carry_all_of_it() -> None:
-    sample = sample_of("node-1", figures())
+    sample = Samples("node-1").of(figures())
     assert (sample.node, sample.unix_nanos, sample.memory_bytes) == ("node-1", 1000 * SECOND, 200 * MI)
     assert (sample.memory_available, sample.node_fs.available, sample.processes) == (800 * MI, 400 * MI, 100)
     (pod,) = sample.pods
@@ -248,3 +249,15 @@ async def test_disks_are_measured_now_and_then_and_remembered(played: Played) ->
     meter.forget_disks()
     await meter.stats(fresh=True)
     assert played.looks == 3
+
+
+def test_what_a_sample_says_of_an_idle_pod_is_not_made_anew() -> None:
+    samples, stats = Samples("node-1"), figures()
+    first = samples.of(stats)
+    again = samples.of(msgspec.structs.replace(stats, time=stats.time + 1))
+    assert again.pods == first.pods
+    uid, pod = next(iter(stats.pods.items()))
+    busier = msgspec.structs.replace(pod, processes=pod.processes + 1)
+    later = samples.of(msgspec.structs.replace(stats, pods={**stats.pods, uid: busier}))
+    assert next(each for each in later.pods if each.uid == uid).processes == pod.processes + 1
+    assert [each.uid for each in samples.of(msgspec.structs.replace(stats, pods={})).pods] == []

@@ -86,8 +86,8 @@ async def test_files_of_former_times_are_part_of_the_log(tmp_path: Path) -> None
         fresh = tmp_path / "log.tmp"
         fresh.write_text(record(second, f"a{second}") + record(second, f"b{second}"))
         fresh.replace(log)
-        assert keep(log, 3, now + timedelta(seconds=second))
-        assert not keep(log, 3, now + timedelta(seconds=second, milliseconds=1))
+        assert keep(str(log), 3, now + timedelta(seconds=second))
+        assert not keep(str(log), 3, now + timedelta(seconds=second, milliseconds=1))
     assert len(os.listdir(tmp_path)) == 4  # noqa: PTH208 - of which two are one file
     assert [path.name for _, path in files_of(log)][-1] == "log"
     everything = [b"a4\n", b"b4\n", b"a5\n", b"b5\n", b"a6\n", b"b6\n"]

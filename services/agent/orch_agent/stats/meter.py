@@ -54,6 +54,19 @@ class _Detail(msgspec.Struct, frozen=True):
     networks: tuple[NetworkUse, ...]
 
 
+class _Built(msgspec.Struct, frozen=True):
+    """A pod's figures, and what they were made of."""
+
+    usages: Sequence[Usage]
+    detail: _Detail | None
+    disks: _Disks
+    stats: PodStats
+
+    def is_of(self, usages: Sequence[Usage], detail: _Detail | None, disks: _Disks) -> bool:
+        """Return whether the same figures would come of these."""
+        return self.detail is detail and self.disks is disks and self.usages == usages
+
+
 class _Disks(msgspec.Struct, frozen=True, kw_only=True):
     """What was found on the disks the last time."""
 
@@ -88,6 +101,7 @@ class NodeMeter:
         self._next_look = 0.0
         self._born = clock.now().timestamp()
         self._details: dict[str, _Detail] = {}
+        self._built: dict[str, _Built] = {}
         self._lock = asyncio.Lock()
 
     async def stats(self, *, fresh: bool = False) -> NodeStats:
@@ -96,11 +110,10 @@ class NodeMeter:
             async with self._lock:
                 if self._clock.monotonic() >= self._next_look:
                     await self._look_at_disks()
-        usages = await self._runtime.usage()
-        pods = {uid: self._pod(uid, found) for uid, found in _by_pod(usages).items()}
+        usages = _by_pod(await self._runtime.usage())
         if not self._folder:
-            return self._simulated(pods)
-        return await asyncio.to_thread(self._real, pods, fresh)
+            return self._simulated({uid: self._pod(uid, found, None) for uid, found in usages.items()})
+        return await asyncio.to_thread(self._real, usages, fresh)
 
     def forget_disks(self) -> None:
         """Have the disks measured the next time: something was removed."""
@@ -120,20 +133,33 @@ class NodeMeter:
         took = self._clock.monotonic() - begun
         self._next_look = begun + max(_EVERY, took * _SHARE_OF_TIME) * 0.9
 
-    def _pod(self, uid: str, usages: Sequence[Usage]) -> PodStats:
-        """Return what is known of a pod without asking the kernel for more."""
+    def _pod(self, uid: str, usages: Sequence[Usage], detail: _Detail | None) -> PodStats:
+        """Return what is known of a pod; `detail` is what only its group and network tell."""
         containers = tuple(self._container(usage) for usage in usages)
         first = usages[0].identity
+        cpu, processes = sum(each.cpu_nanos for each in containers), sum(each.processes for each in containers)
         return PodStats(
             namespace=first.namespace,
             name=first.pod,
             uid=uid,
             containers=containers,
             volumes=tuple(self._disks.volumes.get(uid, ())),
-            cpu_nanos=sum(each.cpu_nanos for each in containers),
-            memory=_total(each.memory for each in containers),
-            processes=sum(each.processes for each in containers),
+            networks=() if detail is None else detail.networks,
+            cpu_nanos=cpu if detail is None else max(detail.use.cpu_nanos, cpu),
+            memory=_total(each.memory for each in containers) if detail is None else detail.use.memory,
+            processes=processes if detail is None else max(detail.use.processes, processes),
         )
+
+    def _pods_of(self, usages: Mapping[str, Sequence[Usage]]) -> Mapping[str, PodStats]:
+        """Return the figures of real pods; those of one that did nothing are the very object of the last time."""
+        built: dict[str, _Built] = {}
+        for uid, found in usages.items():
+            detail, known = self._details.get(uid), self._built.get(uid)
+            if known is None or not known.is_of(found, detail, self._disks):
+                known = _Built(found, detail, self._disks, self._pod(uid, found, detail))
+            built[uid] = known
+        self._built = built
+        return {uid: each.stats for uid, each in built.items()}
 
     def _container(self, usage: Usage) -> ContainerStats:
         layers = self._disks.layers.get(usage.id)
@@ -175,9 +201,10 @@ class NodeMeter:
             pods=pods,
         )
 
-    def _real(self, pods: Mapping[str, PodStats], fresh: bool) -> NodeStats:
+    def _real(self, usages: Mapping[str, Sequence[Usage]], fresh: bool) -> NodeStats:
         if fresh:
-            self._details = {uid: detail for uid, pod in pods.items() if (detail := self._look_at(pod)) is not None}
+            looked_at = ((uid, self._look_at(uid, found)) for uid, found in usages.items())
+            self._details = {uid: detail for uid, detail in looked_at if detail is not None}
         found = machine.look()
         whole = self._groups.use_of_all()
         cpu, memory, available = found.cpu_nanos, found.memory, found.memory_available
@@ -206,29 +233,21 @@ class NodeMeter:
             networks=found.networks,
             swap_capacity=found.swap_total,
             started_at=found.booted_at,
-            pods={uid: self._with_group(pod) for uid, pod in pods.items()},
+            pods=self._pods_of(usages),
         )
 
-    def _look_at(self, pod: PodStats) -> _Detail | None:
-        used = self._groups.use(pod.uid)
-        return _Detail(used, self._networks_of(pod)) if used is not None else None
+    def _look_at(self, uid: str, usages: Sequence[Usage]) -> _Detail | None:
+        """Return what a pod's group and network tell; the very object of the last time if that is the same."""
+        before = self._details.get(uid)
+        used = self._groups.use(uid)
+        if used is None:
+            return None
+        found = _Detail(used, self._networks_of(uid, usages))
+        return before if before == found else found
 
-    def _with_group(self, pod: PodStats) -> PodStats:
-        """Add what only the pod's group and network tell: what its volumes in memory take, what it has sent."""
-        detail = self._details.get(pod.uid)
-        if detail is None:
-            return pod
-        return msgspec.structs.replace(
-            pod,
-            cpu_nanos=max(detail.use.cpu_nanos, pod.cpu_nanos),
-            memory=detail.use.memory,
-            processes=max(detail.use.processes, pod.processes),
-            networks=detail.networks,
-        )
-
-    def _networks_of(self, pod: PodStats) -> tuple[NetworkUse, ...]:
-        for container in pod.containers:
-            process = self._groups.first_process(pod.uid, container.id)
+    def _networks_of(self, uid: str, usages: Sequence[Usage]) -> tuple[NetworkUse, ...]:
+        for usage in usages:
+            process = self._groups.first_process(uid, usage.id)
             if process:
                 return machine.networks(Path(f"/proc/{process}/net/dev"))
         return ()

@@ -8,21 +8,33 @@ from orch_agent.stats.model import ContainerStats, DiskUse, FileSystem, NetworkU
 from orch_pb.v1 import node_pb2
 
 
-def sample_of(node: str, stats: NodeStats) -> node_pb2.UsageSample:
-    """Return what a node used, as it was measured."""
-    return node_pb2.UsageSample(
-        node=node,
-        unix_nanos=int(stats.time * 1_000_000_000),
-        cpu_nanos=stats.cpu_nanos,
-        memory_bytes=stats.memory.working_set,
-        pods=[_pod(pod) for pod in stats.pods.values()],
-        memory_available=stats.memory_available,
-        node_fs=_file_system(stats.node_fs),
-        image_fs=_file_system(stats.image_fs),
-        processes=stats.processes,
-        most_processes=stats.most_processes,
-        networks=_networks(stats.networks),
-    )
+class Samples:
+    """The samples of one node. What they say of a pod whose figures are those of the last time is not made anew."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._told: dict[str, tuple[PodStats, node_pb2.PodUsage]] = {}
+
+    def of(self, stats: NodeStats) -> node_pb2.UsageSample:
+        """Return what the node used, as it was measured."""
+        self._told = {uid: self._pod(uid, pod) for uid, pod in stats.pods.items()}
+        return node_pb2.UsageSample(
+            node=self._node,
+            unix_nanos=int(stats.time * 1_000_000_000),
+            cpu_nanos=stats.cpu_nanos,
+            memory_bytes=stats.memory.working_set,
+            pods=[told for _, told in self._told.values()],
+            memory_available=stats.memory_available,
+            node_fs=_file_system(stats.node_fs),
+            image_fs=_file_system(stats.image_fs),
+            processes=stats.processes,
+            most_processes=stats.most_processes,
+            networks=_networks(stats.networks),
+        )
+
+    def _pod(self, uid: str, pod: PodStats) -> tuple[PodStats, node_pb2.PodUsage]:
+        known = self._told.get(uid)
+        return known if known is not None and known[0] is pod else (pod, _pod(pod))
 
 
 def _pod(pod: PodStats) -> node_pb2.PodUsage:

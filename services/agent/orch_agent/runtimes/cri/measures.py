@@ -31,6 +31,7 @@ from orch_agent.runtimes.protocol import (
     State,
     Usage,
 )
+from orch_agent.runtimes.readings import Measured, Readings
 from orch_agent.stats.disk import measure
 from orch_agent.stats.model import DiskUse
 from orch_pb.cri import api_pb2
@@ -54,7 +55,8 @@ class Measures:
         self._ooms = OomWatch(self._hierarchy)
         self._parents: dict[str, str] = {}
         self._limits: dict[str, Limits] = {}
-        self._running: tuple[float, dict[str, Identity]] | None = None
+        self._readings = Readings(self._hierarchy, clock)
+        self._running: tuple[float, list[Measured]] | None = None
         self._starts = 0
 
     def close(self) -> None:
@@ -95,7 +97,8 @@ class Measures:
     async def usage(self) -> list[Usage]:
         """Return what the running containers have used."""
         running = await self._measured()
-        found, missing = await asyncio.to_thread(self._of_groups, running)
+        found = await asyncio.to_thread(self._readings.take, running)
+        missing = {each.id for each in running} - {each.id for each in found}
         if missing:
             found += [each for each in await self._of_runtime() if each.id in missing]
         return found
@@ -123,43 +126,20 @@ class Measures:
     def _group_of(self, container: str) -> str:
         return f"{self._parents.get(container) or self._cgroup_parent}/{container}"
 
-    async def _measured(self) -> dict[str, Identity]:
+    async def _measured(self) -> list[Measured]:
         """Return what runs. The runtime is asked now and then and when a container was started."""
         now, starts = self._clock.monotonic(), self._starts
         if self._running is not None and now - self._running[0] <= _ASK_AGAIN:
             return self._running[1]
         request = api_pb2.ListContainersRequest(filter=api_pb2.ContainerFilter(label_selector=self._filter))
-        found: dict[str, Identity] = {}
+        found: list[Measured] = []
         for each in (await self._connection.call(LIST_CONTAINERS, request)).containers:
             identity = Identity.from_labels(each.labels)
             if identity is not None and each.state == api_pb2.CONTAINER_RUNNING:
-                found[each.id] = identity
                 self._parents.setdefault(each.id, each.labels.get(LABEL_GROUP, ""))
+                found.append(Measured(each.id, identity, self._group_of(each.id)))
         self._running = (now, found) if starts == self._starts else None
         return found
-
-    def _of_groups(self, running: dict[str, Identity]) -> tuple[list[Usage], set[str]]:
-        """Return what groups tell, and the containers whose group was not found."""
-        found: list[Usage] = []
-        missing: set[str] = set()
-        for container, identity in running.items():
-            used = self._hierarchy.use(self._group_of(container))
-            if used is None:
-                missing.add(container)
-            else:
-                memory = used.memory
-                found.append(
-                    Usage(
-                        identity,
-                        used.cpu_nanos,
-                        memory.working_set,
-                        container,
-                        memory,
-                        used.processes,
-                        used.throttling,
-                    )
-                )
-        return found, missing
 
     async def _of_runtime(self) -> list[Usage]:
         found: list[Usage] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ _INTERVAL: Final = 1.0
 class LogRotation:
     """The logs of one node's containers, of which `logs` returns those that are written now."""
 
-    def __init__(self, logs: Callable[[], Awaitable[Sequence[Path]]], clock: Clock, most_files: int) -> None:
+    def __init__(self, logs: Callable[[], Awaitable[Sequence[str]]], clock: Clock, most_files: int) -> None:
         self._logs = logs
         self._clock = clock
         self._most_files = most_files
@@ -41,7 +42,7 @@ class LogRotation:
                 _LOG.warning("logs are not rotated now: %s", error)
             await self._clock.sleep(_INTERVAL)
 
-    def _keep(self, logs: Sequence[Path]) -> None:
+    def _keep(self, logs: Sequence[str]) -> None:
         now = self._clock.now()
         for path in logs:
             try:
@@ -51,10 +52,11 @@ class LogRotation:
                 _LOG.debug("log %s is not kept now: %s", path, error)
 
 
-def keep(path: Path, most_files: int, now: datetime) -> bool:
+def keep(log: str, most_files: int, now: datetime) -> bool:
     """Give the file that is written now a name by which it stays, and remove the oldest; False if it has one."""
-    if path.stat().st_nlink > 1:
+    if os.stat(log).st_nlink > 1:  # noqa: PTH116 - of each log, every second: a Path costs more than the look
         return False
+    path = Path(log)
     # Names grow with their age; two of the same second differ in what follows it.
     path.with_name(f"{path.name}.{now:%Y%m%d-%H%M%S.%f}").hardlink_to(path)
     kept = sorted(path.parent.glob(f"{path.name}.2*"))

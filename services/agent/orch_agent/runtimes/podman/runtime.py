@@ -40,6 +40,7 @@ from orch_agent.runtimes.protocol import (
     ExecSession,
     ExecSpec,
     FoundImage,
+    Identity,
     Layers,
     Limits,
     LogLine,
@@ -50,6 +51,7 @@ from orch_agent.runtimes.protocol import (
     StoredImage,
     Usage,
 )
+from orch_agent.runtimes.readings import Measured, Readings
 
 _LOG: Final = logging.getLogger(__name__)
 _INSPECT_PAUSES: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
@@ -92,9 +94,10 @@ class PodmanRuntime:
         self._whole = self._hierarchy.unified and not single_process_oom_kill
         self._parents: dict[str, str] = {}
         self._unlimited: set[str] = set()
-        self._pods: dict[str, str] = {}
+        self._identities: dict[str, Identity] = {}
         self._exits_folder = exits_folder
-        self._running: tuple[float, list[ContainerInfo]] | None = None
+        self._readings = Readings(self._hierarchy, clock)
+        self._running: tuple[float, list[Measured]] | None = None
         self._starts = 0
 
     async def close(self) -> None:
@@ -113,8 +116,8 @@ class PodmanRuntime:
         """Tell of the ends of known containers before Podman's events do, which tell of all the others."""
 
         def ended(container: str) -> None:
-            if container in self._pods:
-                on_change(self._pods[container])
+            if container in self._identities:
+                on_change(self._identities[container].uid)
 
         with watching(folder, ended):
             await asyncio.get_running_loop().create_future()
@@ -182,7 +185,7 @@ class PodmanRuntime:
         answer = await self._connection.finish("POST", "/containers/create", document)
         made = str(answer["Id"])
         self._parents[made] = spec.cgroup_parent
-        self._pods[made] = spec.identity.uid
+        self._identities[made] = spec.identity
         if not spec.limits.memory:
             self._unlimited.add(made)
         return made
@@ -198,8 +201,7 @@ class PodmanRuntime:
         await self._connection.finish("POST", f"/containers/{container}/start")
         self._ooms.add(container, self._group_of(container))
         self._unlimited.discard(container)
-        self._starts += 1
-        self._running = None
+        self._count_in(container)
 
     async def terminate(self, container: str) -> None:
         """Send the container's stop signal."""
@@ -220,7 +222,10 @@ class PodmanRuntime:
             _LOG.debug("container %s was gone already", container)
         self._ooms.forget(container)
         self._parents.pop(container, None)
-        self._pods.pop(container, None)
+        self._identities.pop(container, None)
+        if self._running is not None:
+            asked, running = self._running
+            self._running = asked, [each for each in running if each.id != container]
         self._unlimited.discard(container)
 
     async def containers(self, uid: str = "") -> Sequence[ContainerInfo]:
@@ -233,7 +238,7 @@ class PodmanRuntime:
         )
         found = [info for info in map(from_list, listed) if info is not None]
         self._parents.update((info.id, info.cgroup_parent) for info in found)
-        self._pods.update((info.id, info.identity.uid) for info in found)
+        self._identities.update((info.id, info.identity) for info in found)
         return [self._with_oom(info) for info in found]
 
     async def inspect(self, container: str) -> ContainerInfo | None:
@@ -295,7 +300,7 @@ class PodmanRuntime:
 
     async def usage(self) -> Sequence[Usage]:
         """Return what the control groups of the running containers say."""
-        return await asyncio.to_thread(self._usage_of, await self._measured())
+        return await asyncio.to_thread(self._readings.take, await self._measured())
 
     def usage_moves(self) -> bool:
         """Return True: what runs for real uses now more, now less."""
@@ -328,35 +333,32 @@ class PodmanRuntime:
 
     # -- how -----------------------------------------------------------------------------------------------------
 
-    async def _written_logs(self) -> list[Path]:
+    async def _written_logs(self) -> Sequence[str]:
         """Return the logs of what runs."""
-        found = [await self.log_file(info.id) for info in await self._measured()]
-        return [path for path in found if path is not None]
+        return await self._storage.log_files([each.id for each in await self._measured()])
 
-    async def _measured(self) -> Sequence[ContainerInfo]:
-        """Return what runs. Podman is asked now and then and when a container was started: use is read every second."""
+    def _count_in(self, container: str) -> None:
+        """Have a container measured that was started: to ask Podman what runs takes long when that is much."""
+        self._starts += 1  # an answer that is under way may not tell of it yet
+        identity = self._identities.get(container)
+        if identity is None or self._running is None:
+            self._running = None
+            return
+        asked, running = self._running
+        self._running = asked, [*running, Measured(container, identity, self._group_of(container))]
+
+    async def _measured(self) -> Sequence[Measured]:
+        """Return what runs. Podman is asked now and then: use is read every second."""
         now, starts = self._clock.monotonic(), self._starts
         if self._running is not None and now - self._running[0] <= _ASK_AGAIN:
             return self._running[1]
-        found = [info for info in await self.containers() if info.state is State.RUNNING]
+        found = [
+            Measured(info.id, info.identity, self._group_of(info.id))
+            for info in await self.containers()
+            if info.state is State.RUNNING
+        ]
         self._running = (now, found) if starts == self._starts else None
         return found
-
-    def _usage_of(self, running: Sequence[ContainerInfo]) -> list[Usage]:
-        measured = ((info, self._hierarchy.use(self._group_of(info.id))) for info in running)
-        return [
-            Usage(
-                info.identity,
-                used.cpu_nanos,
-                used.memory.working_set,
-                info.id,
-                used.memory,
-                used.processes,
-                used.throttling,
-            )
-            for info, used in measured
-            if used is not None
-        ]
 
     def _group_of(self, container: str) -> str:
         return f"{self._parents.get(container) or self._cgroup_parent}/libpod-{container}"
@@ -420,11 +422,14 @@ class PodmanRuntime:
     async def _inspect(self, container: str) -> Document | None:
         for pause in _INSPECT_PAUSES:
             try:
-                return await self._connection.call("GET", f"/containers/{container}/json")
+                document = await self._connection.call("GET", f"/containers/{container}/json")
             except MissingError:
                 return None
             except ContainerError as error:
                 if _ENDED_MEANWHILE not in str(error):
                     raise
+            else:
+                self._storage.take(container, document)
+                return document
             await self._clock.sleep(pause)
         raise ContainerError(f"container {container} could not be read: its process ended each time it was looked at")

@@ -53,6 +53,23 @@ class PodmanStorage:
         places = await self._places_of(container)
         return Path(places.logs) if places is not None and places.logs else None
 
+    async def log_files(self, containers: Sequence[str]) -> list[str]:
+        """Return where containers' logs are written, of those that are still there."""
+        for unknown in [each for each in containers if each not in self._places]:
+            await self._places_of(unknown)
+        found = (self._places.get(each) for each in containers)
+        return [places.logs for places in found if places is not None and places.logs]
+
+    def take(self, container: str, document: Document) -> _Places:
+        """Remember of an inspection where a container writes, which never changes."""
+        places = self._places.get(container)
+        if places is None:
+            driver: Document = document.get("GraphDriver") or {}
+            layer: Document = driver.get("Data") or {}
+            log: Document = document["HostConfig"]["LogConfig"]
+            places = self._places[container] = _Places(str(layer.get("UpperDir") or ""), str(log.get("Path") or ""))
+        return places
+
     async def images(self) -> Sequence[StoredImage]:
         """Return the images; those of stores that are shared among nodes are pinned."""
         listed = cast("list[Document]", await self._connection.call("GET", "/images/json"))
@@ -87,10 +104,7 @@ class PodmanStorage:
             except ContainerError as error:  # it went meanwhile, or its process ended while it was looked at
                 _LOG.debug("where container %s writes is not known: %s", container, error)
                 return None
-            driver: Document = document.get("GraphDriver") or {}
-            layer: Document = driver.get("Data") or {}
-            log: Document = document["HostConfig"]["LogConfig"]
-            places = self._places[container] = _Places(str(layer.get("UpperDir") or ""), str(log.get("Path") or ""))
+            places = self.take(container, document)
         return places
 
 
