@@ -42,13 +42,17 @@ _SENT: Final = Counter("orch_events_sent", "Events written to the api.", ["compo
 _DROPPED: Final = Counter("orch_events_dropped", "Events that were not written.", ["component", "reason"])
 _RETRIES: Final = Counter("orch_events_retries", "Attempts to write an event that were repeated.", ["component"])
 
-_MOST_PENDING: Final = 1000
+_MOST_PENDING: Final = 4096
 _REMEMBERED: Final = 4096
 _SIMILAR: Final = 10
 _SIMILAR_WITHIN: Final = timedelta(seconds=600)
 _BURST: Final = 25.0
 _REFILL: Final = 1 / 300
 _WRITERS: Final = 8
+_RESTS: Final = 9.0
+"""How much longer than a write took its writer rests while more are waiting: events are told of what happened, and do
+not hold up what happens. The busier the api is, the slower they come."""
+_LONGEST_REST: Final = 2.0
 _TRIES: Final = 12
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 10.0
@@ -184,12 +188,15 @@ class EventRecorder:
             self._writing.add(name)
             try:
                 pending = self._pending.pop(name)
+                began = self._clock.monotonic()
                 with span("record event", parent=pending.trace):
                     await self._send(pending)
             finally:
                 self._writing.discard(name)
                 if name in self._pending:
                     self._filled.set()
+            if self._pending and (took := self._clock.monotonic() - began) > 0:
+                await self._clock.sleep(min(took * _RESTS, _LONGEST_REST))
 
     def _build(self, about: ObjectReference, type_: EventType, reason: str, message: str) -> _Event:
         now = self._clock.now()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import msgspec
@@ -28,9 +28,12 @@ class Api:
         self.requests: list[tuple[str, str, dict[str, Any]]] = []
         self.traces: list[TraceContext | None] = []
         self.failures: list[Exception] = []
+        self.takes: Callable[[], Awaitable[None]] | None = None
 
     async def create(self, kind: Any, namespace: str, body: Any) -> None:
         self._take("create", namespace, body)
+        if self.takes is not None:
+            await self.takes()
 
     async def patch(self, kind: Any, namespace: str, name: str, body: Any) -> None:
         self._take(name, namespace, body)
@@ -238,9 +241,24 @@ async def test_a_refused_event_is_dropped_and_the_next_one_written(
 
 async def test_the_queue_is_bounded(recorder: EventRecorder) -> None:
     before = dropped("full")
-    for number in range(1005):
+    for number in range(4101):
         recorder.event(msgspec.structs.replace(POD, name=f"pod-{number}"), "Normal", "Pulled", "x")
     assert dropped("full") - before == 5
+
+
+async def test_a_rush_of_events_leaves_most_of_the_time_to_others(
+    api: Api, recorder: EventRecorder, clock: ManualClock, running
+) -> None:
+    api.takes = lambda: clock.sleep(0.1)
+    for number in range(20):
+        recorder.event(msgspec.structs.replace(POD, name=f"pod-{number}"), "Normal", "Pulled", "x")
+    begun: list[int] = []
+    async with running(recorder.run()):
+        for _ in range(12):
+            await clock.advance(0.1)
+            begun.append(len(api.requests))
+    assert begun[0] == begun[8] == 8  # eight at a time, a tenth of a second each, then a rest of nine tenths
+    assert begun[-1] == 16
 
 
 async def test_names_fit_and_cluster_scoped_objects_have_their_events_in_default(

@@ -107,6 +107,18 @@ def has_progressed(old: DeploymentStatus, new: DeploymentStatus) -> bool:
     )
 
 
+def merely_keeps_up(deployment: Deployment, status: DeploymentStatus) -> bool:
+    """Return whether a status differs from the deployment's own in nothing but numbers of a rollout under way."""
+    old = deployment.status
+    return (
+        old.observed_generation == status.observed_generation
+        and old.collision_count == status.collision_count
+        and {(each.type, each.status) for each in old.conditions}
+        == {(each.type, each.status) for each in status.conditions}
+        and not is_complete(deployment, status)
+    )
+
+
 def deadline(deployment: Deployment) -> int | None:
     """Return the seconds within which a rollout must get on, None for no limit."""
     seconds = deployment.spec.progress_deadline_seconds

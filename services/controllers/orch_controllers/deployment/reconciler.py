@@ -28,9 +28,12 @@ from orch_controllers.ownership import (
     index_by_controller,
     owner_keys,
 )
+from orch_controllers.pacing import Pacing
 from orch_controllers.pod_state import available_in, is_active, is_finished
 
 _AWAIT_INFORMER: Final = 0.5
+_KEEP_UP: Final = 1.0
+"""Seconds between two writes of a status that merely keeps up with the pods of a rollout."""
 
 
 class DeploymentReconciler:
@@ -46,6 +49,7 @@ class DeploymentReconciler:
         index_by_controller(context.informers, PODS)
         index_by_controller(context.informers, REPLICA_SETS)
         self._written = Written(self._sets)
+        self._pacing = Pacing(self._deployments, context.clock)
 
     def keys_of_set(self, change: Change[ReplicaSet]) -> Iterable[Key]:
         """Return the deployments that a replica set's change concerns: its controllers, or who could adopt it."""
@@ -73,6 +77,7 @@ class DeploymentReconciler:
         item = self._deployments.get(key.namespace, key.name)
         if item is None:
             self._written.forget(key)
+            self._pacing.forget(key)
             return DONE
         if not self._written.shown(key):
             return Result(_AWAIT_INFORMER)  # its own last writes are not shown yet; their events bring it back
@@ -83,7 +88,7 @@ class DeploymentReconciler:
             return DONE
         rollout = await self._begin(item)
         try:
-            return await self._advance(rollout)
+            return await self._advance(key, rollout)
         finally:
             for written in rollout.written:
                 self._written.note(key, written)
@@ -95,7 +100,7 @@ class DeploymentReconciler:
         new, old = revisions.new_and_old(deployment, sets)
         return Rollout(self._client, self._recorder, deployment, new, old)
 
-    async def _advance(self, rollout: Rollout) -> Result:
+    async def _advance(self, key: Key, rollout: Rollout) -> Result:
         if rollout.deployment.metadata.deletion_timestamp:
             self._conclude(rollout, progress=False)
             await rollout.write_status()
@@ -108,9 +113,13 @@ class DeploymentReconciler:
         except ApiError as error:
             failure = error
         self._conclude(rollout, progress=not rollout.deployment.spec.paused)
-        await rollout.write_status()
+        wait = 0.0 if rollout.is_told or not rollout.can_wait else self._pacing.wait(key)
+        if not wait and (written := await rollout.write_status()) is not None:
+            self._pacing.wrote(key, written.metadata.resource_version, _KEEP_UP)
         if failure is not None:
             raise failure
+        if wait:
+            return Result(wait)
         left = conditions.seconds_left(rollout.deployment, rollout.status, self._clock.now())
         return Result(max(left, 0.0) + 1) if left is not None else DONE
 

@@ -107,20 +107,35 @@ class Rollout:
         except NotFoundError:
             log.debug("replica set %s/%s was gone already", meta.namespace, meta.name)
 
-    async def write_status(self) -> None:
-        """Write the status, and with it the revision, if they are not so already."""
+    @property
+    def can_wait(self) -> bool:
+        """Whether what is to be written of the status are newer numbers, and nothing that anybody waits for."""
+        return not self._revises and conditions.merely_keeps_up(self.deployment, self.status)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the deployment says all that there is to say of it."""
+        return self.status == self.deployment.status and not self._revises
+
+    async def write_status(self) -> Deployment | None:
+        """Write the status, and with it the revision, if they are not so already; return what was written."""
+        if self.is_told:
+            return None
         meta = self.deployment.metadata
-        annotations = {} if meta.annotations.get(revisions.REVISION, "") == self.revision else self._annotation()
-        if self.status == self.deployment.status and not annotations:
-            return
+        annotations = self._annotation() if self._revises else {}
         patch = {
             "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, **annotations},
             "status": conditions.as_patch(self.status),
         }
         try:
-            await self._client.patch(DEPLOYMENTS, meta.namespace, meta.name, patch, subresource="status")
+            return await self._client.patch(DEPLOYMENTS, meta.namespace, meta.name, patch, subresource="status")
         except NotFoundError:
             log.debug("deployment %s/%s was deleted meanwhile", meta.namespace, meta.name)
+            return None
+
+    @property
+    def _revises(self) -> bool:
+        return self.deployment.metadata.annotations.get(revisions.REVISION, "") != self.revision
 
     def _annotation(self) -> dict[str, dict[str, str]]:
         return {"annotations": {revisions.REVISION: self.revision}}

@@ -64,7 +64,7 @@ class GarbageReconciler:
         def keys(change: Change[Any]) -> Iterable[Key]:
             old, new = change.old, change.new
             found: list[Key] = []
-            if new is not None and _concerns(new.object.metadata):
+            if new is not None and _concerns(new.object.metadata) and not _is_as_judged(old, new):
                 found.append(key_of(kind, new.namespace, new.name))
             if old is not None:
                 if new is None or _begins_to_wait(old, new):
@@ -220,6 +220,18 @@ def _concerns(meta: ObjectMeta) -> bool:
     if meta.deletion_timestamp:
         return FOREGROUND in meta.finalizers or ORPHAN in meta.finalizers
     return bool(meta.owner_references)
+
+
+def _is_as_judged(old: Item[Any] | None, new: Item[Any]) -> bool:
+    """Return whether a change leaves all as it was that decides over the object: most changes are of a status."""
+    if old is None or old is new:  # the latter when everything is looked at again
+        return False
+    before, after = old.object.metadata, new.object.metadata
+    return (
+        before.owner_references == after.owner_references
+        and before.deletion_timestamp == after.deletion_timestamp
+        and before.finalizers == after.finalizers
+    )
 
 
 def _begins_to_wait(old: Item[Any], new: Item[Any]) -> bool:
