@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from orch.errors import BusError
 from orch.runtime.service import CONNECT_SECONDS, connect_bus, run_service
 from orch_agent.agent import run_agent
 from orch_agent.config import AgentConfig
+from orch_agent.late_bus import LateBus
 
 _PAUSE: Final = 0.2
 
@@ -21,9 +23,10 @@ _PAUSE: Final = 0.2
 async def _main(config: AgentConfig) -> None:
     config.check()
     clock = SystemClock()
-    bus = await _connect(config, clock)
+    bus = LateBus(config.nats.user, partial(_connect, config, clock))
     try:
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(bus.run(), name="connection to the bus")
             tasks.create_task(run_agent(config, bus, clock), name="agent")
             if config.identity.server:
                 nats = config.nats

@@ -15,7 +15,7 @@ import msgspec
 
 from orch import quantity
 from orch.bus import subjects
-from orch.bus.protocol import Bus
+from orch.bus.protocol import Bus, Subscription
 from orch.bus.sealing import SealingKey
 from orch.clock import Clock
 from orch.objects.pods import Pod
@@ -205,24 +205,32 @@ async def serve(config: AgentConfig, bus: Bus, clock: Clock, places: Iterable[Pl
     keepers, meter = _keepers(config, nodes, hosts, assignments, reporter, simulated, clock)
     for host in hosts.values():
         await host.groups.prepare()
-    streams = await NodeStreams(bus, assignments, clock).serve(single)
-    streams += await NodeQueries(bus, assignments, nodes, config, clock, meter).serve(single)
+    answers = (NodeStreams(bus, assignments, clock), NodeQueries(bus, assignments, nodes, config, clock, meter))
     _LOG.info("agent of %s", single or f"{len(places)} simulated nodes")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_answer(answers, single), name="answers")
+        tasks.create_task(reporter.run(nodes), name="reporter")
+        if recorder is not None:
+            tasks.create_task(recorder.run(), name="events")
+        for place in places:
+            tasks.create_task(place.runtime.run(assignments.wake), name=f"runtime of {place.node.settings.name}")
+        for name, keeper in keepers.items():
+            tasks.create_task(keeper.run(), name=f"housekeeping of {name}")
+        for part in (*upkeeps, *collectors):
+            tasks.create_task(part.run(), name=type(part).__name__)
+        tasks.create_task(services.run(), name="services")
+        tasks.create_task(shutdown.run(), name="shutdown")
+        tasks.create_task(assignments.run(), name="assignments")
+        tasks.create_task(lease.watch(assignments.recheck_leased), name="lease")
+
+
+async def _answer(parts: Iterable[NodeStreams | NodeQueries], node: str) -> None:
+    """Answer what nodes are asked, for ever, once there is a bus to be asked over."""
+    streams: list[Subscription] = []
     try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(reporter.run(nodes), name="reporter")
-            if recorder is not None:
-                tasks.create_task(recorder.run(), name="events")
-            for place in places:
-                tasks.create_task(place.runtime.run(assignments.wake), name=f"runtime of {place.node.settings.name}")
-            for name, keeper in keepers.items():
-                tasks.create_task(keeper.run(), name=f"housekeeping of {name}")
-            for part in (*upkeeps, *collectors):
-                tasks.create_task(part.run(), name=type(part).__name__)
-            tasks.create_task(services.run(), name="services")
-            tasks.create_task(shutdown.run(), name="shutdown")
-            tasks.create_task(assignments.run(), name="assignments")
-            tasks.create_task(lease.watch(assignments.recheck_leased), name="lease")
+        for part in parts:
+            streams += await part.serve(node)
+        await asyncio.get_running_loop().create_future()
     finally:
         for stream in streams:
             await stream.stop()
