@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from orch.clock import SystemClock
 from orch_agent.network.addresses import AddressBook
 from orch_agent.network.connections import DialError, TcpConnection, connect
 from orch_agent.network.sandbox import NetnsSandboxes, NetworkSettings, Sandbox
 from orch_agent.pods.files import PodFiles
 from orch_agent.runtimes.image_names import qualified
 from orch_agent.runtimes.logfile import files_of
+from orch_agent.runtimes.podman.runtime import PodmanRuntime
 from orch_agent.runtimes.protocol import STDOUT, ExecSpec, Limits, LogQuery, Mount, State
 
 pytestmark = pytest.mark.podman
@@ -52,6 +54,13 @@ async def test_limits_are_settings_of_the_control_group(lab: Any) -> None:
         assert (root / "cpu" / group / "cpu.cfs_quota_us").read_text().strip() == "50000"
         assert (root / "pids" / group / "pids.max").read_text().strip() == "50"
     assert await output(lab, made, "cat", "/proc/1/oom_score_adj") == "500"
+
+
+async def test_it_is_told_as_whom_a_container_was_started(lab: Any) -> None:
+    made = await lab.run(user=1000, group=2000, supplemental_groups=(7,), stop_signal="SIGUSR1")
+    info = await lab.runtime.inspect(made)
+    assert (info.user.uid, info.user.gid, info.stop_signal) == (1000, 2000, "SIGUSR1")
+    assert set(info.user.supplemental_groups) == set(map(int, (await output(lab, made, "id", "-G")).split()))
 
 
 async def test_running_out_of_memory_is_told_from_a_kill(lab: Any) -> None:
@@ -146,6 +155,26 @@ async def test_containers_outlive_the_service_and_are_found_again(podman_node: A
     assert (info.id, info.state) == (made, State.RUNNING)
     await lab.runtime.kill(made)
     await lab.until_true(lambda: lab.uid in lab.changed)
+
+
+async def test_a_service_that_hangs_is_replaced(podman_node: Any, tmp_path: Path) -> None:
+    service = podman_node.make_service("hanging", tmp_path, hang_timeout=0.6)
+    running = asyncio.create_task(service.run())
+    try:
+        await service.wait_ready()
+        hanging = int((tmp_path / "podman.pid").read_text())
+        await asyncio.sleep(0.2)  # so that it has been asked once
+        os.kill(hanging, signal.SIGSTOP)
+        async with asyncio.timeout(20):
+            while os.path.exists(f"/proc/{hanging}"):  # noqa: ASYNC110, ASYNC240, PTH110 - another's doing has no event
+                await asyncio.sleep(0.05)
+        await service.wait_ready()
+        runtime = PodmanRuntime(service.socket, "node", SystemClock(), cgroup_parent="/orch", log_size_max=1 << 20)
+        assert (await runtime.version()).startswith("podman://")
+        await runtime.close()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_service_that_a_killed_agent_left_is_replaced(podman_node: Any, tmp_path: Path) -> None:
