@@ -54,6 +54,8 @@ _SCHEDULER_READS: Final = (
     ("scheduling.k8s.io", "priorityclasses"),
     ("storage.k8s.io", "storageclasses"),
     ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csistoragecapacities"),
     ("scheduling.x-k8s.io", "podgroups"),
 )
 """What Kubernetes' own cluster role system:kube-scheduler reads, and pod groups; no Secret and no ConfigMap."""

@@ -80,6 +80,10 @@ STORAGE_CLASSES: Final = Kind("storage.k8s.io", "v1", "storageclasses", "Storage
 VOLUME_ATTRIBUTES_CLASSES: Final = Kind(
     "storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass", False, meta.Object
 )
+CSI_DRIVERS: Final = Kind("storage.k8s.io", "v1", "csidrivers", "CSIDriver", False, storage.CSIDriver)
+CSI_STORAGE_CAPACITIES: Final = Kind(
+    "storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity", True, storage.CSIStorageCapacity
+)
 CSI_NODES: Final = Kind("storage.k8s.io", "v1", "csinodes", "CSINode", False, storage.CSINode)
 RESOURCE_QUOTAS: Final = Kind("", "v1", "resourcequotas", "ResourceQuota", True, quota.ResourceQuota)
 CLUSTER_ROLES: Final = Kind("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False, rbac.ClusterRole)
@@ -141,6 +145,8 @@ KINDS: Final[tuple[Kind[Any], ...]] = (
     PERSISTENT_VOLUMES,
     STORAGE_CLASSES,
     VOLUME_ATTRIBUTES_CLASSES,
+    CSI_DRIVERS,
+    CSI_STORAGE_CAPACITIES,
     CSI_NODES,
     EVENTS,
     LEASES,

@@ -10,7 +10,9 @@ from orch.objects.apps import ReplicaSet, ReplicationController, StatefulSet
 from orch.objects.meta import LabelSelector, Object
 from orch.objects.networking import Service
 from orch.objects.scheme import (
+    CSI_DRIVERS,
     CSI_NODES,
+    CSI_STORAGE_CAPACITIES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     REPLICA_SETS,
@@ -20,7 +22,7 @@ from orch.objects.scheme import (
     STORAGE_CLASSES,
     Kind,
 )
-from orch.objects.storage import PersistentVolumeClaim
+from orch.objects.storage import CSIDriver, CSIStorageCapacity, PersistentVolumeClaim
 from orch.runtime.informer import Change, Handler, Informers
 from orch_scheduler.columns import Columns
 from orch_scheduler.filters.protocol import Wake
@@ -46,6 +48,8 @@ class Related:
         self._follow(informers, PERSISTENT_VOLUMES, storage.set_volume)
         self._follow(informers, STORAGE_CLASSES, storage.set_class)
         self._follow(informers, CSI_NODES, storage.set_node)
+        informers.of(CSI_DRIVERS).on_change(self._on_driver)
+        informers.of(CSI_STORAGE_CAPACITIES).on_change(self._on_capacity)
 
     def _on_service(self, change: Change[Service]) -> None:
         item, new = change.item, change.new
@@ -70,6 +74,24 @@ class Related:
         self._columns.seen(item.revision)
         self._columns.storage.set_claim(item.namespace, item.name, new.object if new is not None else None)
         self._queue.woken(Wake.STORAGE)
+
+    def _on_driver(self, change: Change[CSIDriver]) -> None:
+        self._columns.seen(change.item.revision)
+        driver = change.new.object if change.new is not None else None
+        if self._columns.storage.set_driver(change.item.name, driver):
+            self._queue.woken(Wake.STORAGE)
+
+    def _on_capacity(self, change: Change[CSIStorageCapacity]) -> None:
+        item, new = change.item, change.new
+        self._columns.seen(item.revision)
+        capacity = new.object if new is not None else None
+        try:
+            more = self._columns.storage.set_capacity(item.namespace, item.name, capacity)
+        except ValueError as error:
+            log.error("the capacity that %s/%s tells cannot be used: %s", item.namespace, item.name, error)
+            more = self._columns.storage.set_capacity(item.namespace, item.name, None)
+        if more:
+            self._queue.woken(Wake.STORAGE)
 
     def _follow(self, informers: Informers, kind: Kind[ObjectT], tell: Callable[[str, ObjectT | None], None]) -> None:
         def on_change(change: Change[ObjectT]) -> None:

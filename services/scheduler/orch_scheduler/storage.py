@@ -13,10 +13,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from orch.objects.storage import CSINode, PersistentVolume, PersistentVolumeClaim, StorageClass
+from orch.objects.pods import NodeSelector
+from orch.objects.storage import (
+    CSIDriver,
+    CSINode,
+    CSIStorageCapacity,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    StorageClass,
+)
 from orch.selectors import from_label_selector
 from orch_scheduler.demand import Demand
 from orch_scheduler.requests import amount
+from orch_scheduler.storage_capacity import StorageCapacities
 
 DELAYED: Final = "WaitForFirstConsumer"
 NO_PROVISIONER: Final = "kubernetes.io/no-provisioner"
@@ -49,6 +58,7 @@ class Storage:
         self.classes: dict[str, StorageClass] = {}
         self.volumes: dict[str, PersistentVolume] = {}
         self.limits: dict[str, Mapping[str, int]] = {}
+        self.capacities = StorageCapacities()
         self._claims: dict[Name, PersistentVolumeClaim] = {}
         self._of_class: dict[str, dict[str, PersistentVolume]] = {}
         self._claims_of: dict[str, dict[Name, None]] = {}  # volume → the claims that name it
@@ -101,6 +111,14 @@ class Storage:
             if limits:
                 self.limits[name] = limits
 
+    def set_driver(self, name: str, driver: CSIDriver | None) -> bool:
+        """Take over a driver, None when it is gone; return whether pods can have got room by that."""
+        return self.capacities.set_driver(name, driver)
+
+    def set_capacity(self, namespace: str, name: str, capacity: CSIStorageCapacity | None) -> bool:
+        """Take over how much room there is on some nodes; return whether pods can have got room by that."""
+        return self.capacities.set_capacity((namespace, name), capacity)
+
     def count(self, row: int, demand: Demand, sign: int) -> None:
         """Count a pod's claims on a row, or count them no more."""
         claims = self._on.setdefault(row, {})
@@ -141,6 +159,14 @@ class Storage:
         if immediate:
             return PodClaims(problem="pod has unbound immediate PersistentVolumeClaims")
         return PodClaims(tuple(bound), tuple(delayed))
+
+    def room_for(self, claim: PersistentVolumeClaim) -> Sequence[NodeSelector | None] | None:
+        """Return on which nodes there is room to make a claim's volume, None among them: on all. None: nobody tells."""
+        found = self.classes.get(claim.spec.storage_class_name or "")
+        size = claim.spec.resources.requests.get(_STORAGE)
+        if found is None or size is None or not self.capacities.tells(found.provisioner):
+            return None
+        return self.capacities.room_for(found.metadata.name, amount(_STORAGE, size))
 
     def matching(self, claim: PersistentVolumeClaim) -> list[PersistentVolume]:
         """Return the volumes that a claim could be bound to, the smallest first, on whichever nodes they are."""

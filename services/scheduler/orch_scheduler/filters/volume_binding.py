@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from orch.objects.pods import NodeSelector
 from orch.objects.storage import PersistentVolume, PersistentVolumeClaim, StorageClass
 from orch_scheduler.demand import Demand
 from orch_scheduler.filters.affinity import any_term, holding
@@ -21,6 +22,7 @@ from orch_scheduler.storage import NO_PROVISIONER, SELECTED_NODE
 _MISSING = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 _UNREACHABLE = "node(s) didn't match PersistentVolume's node affinity"
 _NOT_FOUND = "node(s) didn't find available persistent volumes to bind"
+_NO_ROOM = "node(s) did not have enough free storage"
 
 
 class VolumeBinding:
@@ -48,8 +50,14 @@ class VolumeBinding:
         return _Volumes(missing, unreachable, found)
 
 
+_NONE, _MADE, _CRAMPED = -1, -2, -3
+
+
 class _Choice:
-    """Which volume each claim that waits would get on each row: -1 none, -2 one that is made for it."""
+    """Which volume each claim that waits would get on each row: -1 none, -2 one that is made for it, -3 no room for it.
+
+    A row on which any of the claims lacks room is `cramped`, unless another has to do without before.
+    """
 
     def __init__(self, snapshot: Snapshot, claims: Sequence[PersistentVolumeClaim]) -> None:
         self._snapshot = snapshot
@@ -57,23 +65,30 @@ class _Choice:
         self._reach: dict[str, Mask] = {}
         self._taken: dict[str, Mask] = {}
         self.chosen: list[tuple[list[PersistentVolume], Rows]] = [self._choose(claim) for claim in claims]
-        self.allowed: Mask = np.logical_and.reduce([choice != -1 for _, choice in self.chosen])
+        self.allowed: Mask = np.logical_and.reduce(
+            [(choice != _NONE) & (choice != _CRAMPED) for _, choice in self.chosen]
+        )
+        self.cramped: Mask = np.zeros_like(self.allowed)
+        without = np.zeros_like(self.allowed)
+        for _, choice in self.chosen:
+            self.cramped |= (choice == _CRAMPED) & ~without
+            without |= choice == _NONE
 
     def _choose(self, claim: PersistentVolumeClaim) -> tuple[list[PersistentVolume], Rows]:
         snapshot = self._snapshot
-        choice = np.full(snapshot.size, -1, np.int64)
+        choice = np.full(snapshot.size, _NONE, np.int64)
         selected = claim.metadata.annotations.get(SELECTED_NODE, "")
         volumes = [] if selected else snapshot.storage.matching(claim)
         for place, volume in enumerate(volumes):
             name = volume.metadata.name
-            free = (choice == -1) & self.reach(volume)
+            free = (choice == _NONE) & self.reach(volume)
             if name in self._taken:
                 free &= ~self._taken[name]
             if free.any():
                 choice[free] = place
                 taken = self._taken.setdefault(name, np.zeros(snapshot.size, np.bool_))
                 taken |= free
-            if not (choice == -1).any():
+            if not (choice == _NONE).any():
                 break
         made = provisionable(snapshot, snapshot.storage.classes.get(claim.spec.storage_class_name or ""))
         if selected:
@@ -81,7 +96,11 @@ class _Choice:
             if selected in snapshot.rows:
                 only[snapshot.rows[selected]] = True
             made = made & only
-        choice[(choice == -1) & made] = -2
+        made &= choice == _NONE
+        choice[made] = _MADE
+        room = snapshot.storage.room_for(claim) if made.any() else None
+        if room is not None:
+            choice[made & ~_reached(snapshot, room)] = _CRAMPED
         return volumes, choice
 
     def reach(self, volume: PersistentVolume) -> Mask:
@@ -134,6 +153,11 @@ class _Volumes(Ruling):
         unreachable = rows[self._unreachable[rows]]
         if len(unreachable):
             yield _UNREACHABLE, unreachable
+        if self._choice is not None:
+            cramped = rows[self._choice.cramped[rows]]
+            if len(cramped):
+                yield _NO_ROOM, cramped
+                rows = rows[~self._choice.cramped[rows]]
         none = rows[~self._found[rows]]
         if len(none):
             yield _NOT_FOUND, none
@@ -164,6 +188,14 @@ def provisionable(snapshot: Snapshot, found: StorageClass | None) -> Mask:
         for requirement in term.match_label_expressions:
             part &= holding(snapshot, requirement.key, requirement.values)
         mask |= part
+    return mask
+
+
+def _reached(snapshot: Snapshot, room: Sequence[NodeSelector | None]) -> Mask:
+    """Return the rows that any of the selectors takes; None takes all."""
+    mask = np.zeros(snapshot.size, np.bool_)
+    for selector in room:
+        mask |= snapshot.live if selector is None else any_term(snapshot, selector)
     return mask
 
 

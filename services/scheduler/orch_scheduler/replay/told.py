@@ -9,7 +9,14 @@ import msgspec
 
 from orch.errors import OrchError
 from orch.objects.meta import LabelSelector, Object, ObjectMeta
-from orch.objects.storage import CSINode, PersistentVolume, PersistentVolumeClaim, StorageClass
+from orch.objects.storage import (
+    CSIDriver,
+    CSINode,
+    CSIStorageCapacity,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    StorageClass,
+)
 from orch_pb.v1.journal_pb2 import JournalEntry, Told
 from orch_scheduler.columns import Columns
 from orch_scheduler.replay.journal import Journal
@@ -23,6 +30,8 @@ CLAIM: Final = "claim"
 VOLUME: Final = "volume"
 STORAGE_CLASS: Final = "storage class"
 CSI_NODE: Final = "csi node"
+CSI_DRIVER: Final = "csi driver"
+CSI_CAPACITY: Final = "csi capacity"
 
 FoundT = TypeVar("FoundT")
 
@@ -99,6 +108,18 @@ class RecordedStorage(Storage):
         super().set_node(name, node)
         self._teller.tell(CSI_NODE, name, node)
 
+    def set_driver(self, name: str, driver: CSIDriver | None) -> bool:
+        """Take over a driver, None when it is gone; return whether pods can have got room by that."""
+        more = super().set_driver(name, driver)
+        self._teller.tell(CSI_DRIVER, name, driver)
+        return more
+
+    def set_capacity(self, namespace: str, name: str, capacity: CSIStorageCapacity | None) -> bool:
+        """Take over how much room there is on some nodes; return whether pods can have got room by that."""
+        more = super().set_capacity(namespace, name, capacity)
+        self._teller.tell(CSI_CAPACITY, f"{namespace}/{name}", capacity)
+        return more
+
 
 def retell(columns: Columns, told: Told) -> bool:
     """Tell columns what was told before; return whether it is known here. Raises TellingError for what is not it."""
@@ -121,6 +142,10 @@ def retell(columns: Columns, told: Told) -> bool:
                 columns.storage.set_class(name, _read(json, StorageClass))
             case "csi node":
                 columns.storage.set_node(name, _read(json, CSINode))
+            case "csi driver":
+                columns.storage.set_driver(name, _read(json, CSIDriver))
+            case "csi capacity":
+                columns.storage.set_capacity(namespace, plain, _read(json, CSIStorageCapacity))
             case _:
                 return False
     except msgspec.MsgspecError as error:

@@ -11,7 +11,14 @@ import pytest
 from orch.bus.memory import MemoryBroker
 from orch.clock import ManualClock
 from orch.objects.meta import LabelSelector
-from orch.objects.storage import CSINode, PersistentVolume, PersistentVolumeClaim, StorageClass
+from orch.objects.storage import (
+    CSIDriver,
+    CSINode,
+    CSIStorageCapacity,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    StorageClass,
+)
 from orch_pb.v1.journal_pb2 import JournalChunk, JournalEntries, Told
 from orch_scheduler.columns import Columns
 from orch_scheduler.replay.journal import Journal
@@ -50,6 +57,9 @@ def tell(columns: Columns) -> None:
     columns.storage.set_volume("v", made(PersistentVolume, **VOLUME))
     columns.storage.set_class("fast", made(StorageClass, metadata={"name": "fast"}, provisioner="p"))
     columns.storage.set_node("n", made(CSINode, spec={"drivers": [{"name": "p", "allocatable": {"count": 3}}]}))
+    columns.storage.set_driver("p", made(CSIDriver, metadata={"name": "p"}, spec={"storageCapacity": True}))
+    room = {"storageClassName": "fast", "capacity": "5Gi", "nodeTopology": {"matchLabels": {"zone": "a"}}}
+    columns.storage.set_capacity("d", "k", made(CSIStorageCapacity, metadata={"name": "k", "namespace": "d"}, **room))
 
 
 def state(columns: Columns) -> object:
@@ -63,6 +73,8 @@ def state(columns: Columns) -> object:
         dict(storage.volumes),
         dict(storage.classes),
         {node: dict(limits) for node, limits in storage.limits.items()},
+        storage.capacities.tells("p"),
+        storage.capacities.room_for("fast", 1),
     )
 
 
