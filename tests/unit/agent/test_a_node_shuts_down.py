@@ -175,6 +175,20 @@ async def test_a_pod_that_has_succeeded_stays_so(node: Any) -> None:
         assert going.phase("job") == "Succeeded"
 
 
+async def test_a_pod_that_is_deleted_meanwhile_is_told_to_be_gone(node: Any) -> None:
+    going = Going(node, ShutdownSettings(grace_period=10))
+    pod = node.pod(stubborn(node))
+    async with going.running(pod):
+        ending = asyncio.create_task(going.shutdown.end_pods())
+        await node.clock.advance(1)
+        going.workers[0].update(node.deleted(pod), None)
+        for _ in range(12):
+            await node.clock.advance(1)
+        await ending
+        assert going.status("u1")["reason"] == "Terminated"
+        assert node.told.terminated
+
+
 async def test_a_bus_that_takes_nothing_holds_the_end_up_for_moments_only(node: Any) -> None:
     going = Going(node, ShutdownSettings(grace_period=10))
     going.idle = False

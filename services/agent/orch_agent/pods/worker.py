@@ -89,6 +89,7 @@ class PodWorker:
         )
         self._endings = Endings(host, around)
         self._settled = False
+        self._parted = False
         self._stop_announced: set[str] = set()
         self._before: PodStatus = pod.status
         self._told = b""
@@ -131,6 +132,11 @@ class PodWorker:
     def settled(self) -> bool:
         """Whether nothing of the pod runs, or will."""
         return self._settled
+
+    @property
+    def parted(self) -> bool:
+        """Whether all has been told that is to be: of a pod that was deleted, that nothing of it is left, too."""
+        return self._settled and (self._parted or self._vanished or not self._deleted)
 
     def vanish(self) -> None:
         """Take in that the pod object is gone: others count on its share of the node, as they see it no more."""
@@ -217,6 +223,7 @@ class PodWorker:
         await self._persist("remove", self._remove)
         while not self._vanished:
             self._tell(terminated=True)
+            self._parted = True
             again = self.host.clock.now() + timedelta(seconds=_LOOK_AGAIN)
             while not self._vanished and (left := (again - self.host.clock.now()).total_seconds()) > 0:
                 await self._pause(left)

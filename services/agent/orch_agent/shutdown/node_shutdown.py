@@ -116,7 +116,9 @@ class NodeShutdown:
                 await self._end(workers, period.shutdown_grace_period_seconds)
         deadline = self._clock.monotonic() + _LAST_WORDS
         everyone = [worker for _, worker in pods]
-        while not (self._voice.idle and _settled(everyone)) and self._clock.monotonic() < deadline:
+        while self._clock.monotonic() < deadline:
+            if self._voice.idle and all(worker.parted for worker in everyone):
+                break
             await self._clock.sleep(_POLL)
         _ENDED.set(self._clock.now().timestamp())
         _LOG.info("the node's pods have ended: it may go down")
