@@ -42,7 +42,7 @@ _SENT: Final = Counter("orch_events_sent", "Events written to the api.", ["compo
 _DROPPED: Final = Counter("orch_events_dropped", "Events that were not written.", ["component", "reason"])
 _RETRIES: Final = Counter("orch_events_retries", "Attempts to write an event that were repeated.", ["component"])
 
-_MOST_PENDING: Final = 4096
+_MOST_PENDING: Final = 2048
 _REMEMBERED: Final = 4096
 _SIMILAR: Final = 10
 _SIMILAR_WITHIN: Final = timedelta(seconds=600)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -49,7 +49,10 @@ _LAST_DELAY: Final = 5.0
 
 
 class Item(msgspec.Struct, Generic[T], frozen=True, gc=False):
-    """An object as an informer holds it. `trace` is that of the request which made it so."""
+    """An object as an informer holds it. `trace` is that of the request which made it so.
+
+    `json` is the whole document; empty when the informer keeps none.
+    """
 
     namespace: str
     name: str
@@ -96,8 +99,10 @@ class Informer(Generic[T]):
         stream: str = OBJECTS.name,
         subject: str = "",
         indexers: Mapping[str, Indexer[T]] | None = None,
+        documents: bool = True,
     ) -> None:
         self.kind = kind
+        self._documents = documents
         self._bus = bus
         self._stream = stream
         self._subject = subject or objects_of(kind.group, kind.resource)
@@ -307,7 +312,8 @@ class Informer(Generic[T]):
             self._leave_out(subject, "object", error)
             return None
         labels = view.metadata.labels
-        return Item(event.namespace, event.name, event.uid, event.revision, labels, trace, json, view)
+        kept = json if self._documents else b""
+        return Item(event.namespace, event.name, event.uid, event.revision, labels, trace, kept, view)
 
     def _leave_out(self, subject: str, reason: str, problem: object) -> None:
         _UNUSABLE.labels(self.kind.resource, reason).inc()
@@ -386,10 +392,15 @@ def _copy(event: object_pb2.ObjectEvent) -> TraceContext | None:
 
 
 class Informers:
-    """The informers of a service: one for each kind, shared by all that read it, started together."""
+    """The informers of a service: one for each kind, shared by all that read it, started together.
 
-    def __init__(self, bus: Bus) -> None:
+    `documents` are the kinds whose objects are kept as JSON, too, beside the view of them; None: all. A document takes
+    about as much memory as the view.
+    """
+
+    def __init__(self, bus: Bus, *, documents: Collection[Kind[Any]] | None = None) -> None:
         self._bus = bus
+        self._documents = documents
         self._informers: dict[Kind[Any], Informer[Any]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -397,7 +408,8 @@ class Informers:
         """Return the kind's informer; while `run` is under way a new one starts at once."""
         informer = self._informers.get(kind)
         if informer is None:
-            informer = self._informers[kind] = Informer(self._bus, kind)
+            documents = self._documents is None or kind in self._documents
+            informer = self._informers[kind] = Informer(self._bus, kind, documents=documents)
             if self._tasks is not None:
                 self._start(self._tasks, informer)
         return cast("Informer[T]", informer)

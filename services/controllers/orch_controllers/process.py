@@ -22,7 +22,7 @@ from orch_controllers.context import Context
 from orch_controllers.heartbeats import Heartbeats
 from orch_controllers.leadership import take_over
 from orch_controllers.recorders import Recorders
-from orch_controllers.registry import controllers
+from orch_controllers.registry import DOCUMENTS, controllers
 from orch_controllers.served_kinds import ServedKinds
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Process:
         fence = self._elector if config.leader_election else None
         self._client = BusClient(bus, fence=fence, seal=SealingKey(config.nats))
         self._recorders = Recorders(self._client, clock)
-        self._informers = Informers(bus)
+        self._informers = Informers(bus, documents=DOCUMENTS)
         self._kinds = ServedKinds(self._client, clock)
         self._heartbeats = Heartbeats(bus, clock, config.node_grace_period)
         self._usage = UsageTable(bus, clock)

@@ -81,10 +81,14 @@ from orch_controllers.ttl_after_finished.reconciler import FinishedJobReconciler
 from orch_controllers.volume_attributes_protection.reconciler import VolumeAttributesProtectionReconciler
 from orch_controllers.volume_protection.reconciler import VolumeProtectionReconciler
 
+DOCUMENTS: Final[frozenset[Kind[Any]]] = frozenset({SERVICES})
+"""The kinds of which a controller reads more than their view has."""
+
 _COLLECTORS: Final = 20
 """Workers of the garbage collector, as many as kube-controller-manager's."""
-_JOB_WORKERS: Final = 40
-"""Jobs come by the thousand, and each of their steps mostly waits for the api, which commits what comes together."""
+_MANY_WORKERS: Final = 96
+"""Jobs, deployments and replica sets come by the thousand, and each of their steps mostly waits for the api, which
+commits what comes together."""
 _RARE: Final = 300.0
 """Seconds between two looks at everything by controllers that see every pod of the cluster."""
 
@@ -111,6 +115,8 @@ def _deployment(context: Context) -> Sequence[Controller]:
             Watch(DEPLOYMENTS, own_key),
             Watch(REPLICA_SETS, reconciler.keys_of_set),
             Watch(PODS, reconciler.keys_of_pod),
+            workers=max(context.config.workers, _MANY_WORKERS),
+            resync=_RARE,
         )
     ]
 
@@ -124,6 +130,8 @@ def _replicaset(context: Context) -> Sequence[Controller]:
             reconciler,
             Watch(REPLICA_SETS, own_key),
             Watch(PODS, reconciler.keys_of_pod),
+            workers=max(context.config.workers, _MANY_WORKERS),
+            resync=_RARE,
         )
     ]
 
@@ -137,6 +145,7 @@ def _replication_controller(context: Context) -> Sequence[Controller]:
             reconciler,
             Watch(REPLICATION_CONTROLLERS, own_key),
             Watch(PODS, reconciler.keys_of_pod),
+            resync=_RARE,
         )
     ]
 
@@ -152,6 +161,7 @@ def _statefulset(context: Context) -> Sequence[Controller]:
             Watch(PODS, reconciler.keys_of_pod),
             Watch(PERSISTENT_VOLUME_CLAIMS, reconciler.keys_of_claim),
             Watch(CONTROLLER_REVISIONS, reconciler.keys_of_revision),
+            resync=_RARE,
         )
     ]
 
@@ -167,6 +177,7 @@ def _daemonset(context: Context) -> Sequence[Controller]:
             Watch(NODES, reconciler.keys_of_node),
             Watch(PODS, reconciler.keys_of_pod),
             Watch(CONTROLLER_REVISIONS, reconciler.keys_of_revision),
+            resync=_RARE,
         )
     ]
 
@@ -272,7 +283,7 @@ def _job(context: Context) -> Sequence[Controller]:
             job,
             Watch(JOBS, own_key),
             Watch(PODS, job.keys_of_pod),
-            workers=max(context.config.workers, _JOB_WORKERS),
+            workers=max(context.config.workers, _MANY_WORKERS),
             resync=_RARE,
         ),
         _controller(

@@ -319,3 +319,17 @@ async def test_a_service_shares_one_informer_a_kind(
         await informers.wait_synced(5)
         assert nodes.get("", "n1") is not None
         assert [item.name for item in nodes.items()] == ["n1"]
+
+
+async def test_documents_are_kept_of_the_kinds_that_are_asked_for(relay: Relay, bus: Bus, running) -> None:
+    informers = Informers(bus, documents={NODES})
+    pods, nodes = informers.of(PODS), informers.of(NODES)
+    await relay.put(PODS, "ns", "a", 1, spec={"nodeName": "n1"})
+    await relay.put(NODES, "", "n1", 2)
+    async with running(informers.run()):
+        await informers.wait_synced(5)
+        pod, node = pods.get("ns", "a"), nodes.get("", "n1")
+    assert pod is not None
+    assert (pod.json, pod.object.spec.node_name) == (b"", "n1")
+    assert node is not None
+    assert b'"name":"n1"' in node.json
