@@ -104,7 +104,8 @@ class PodHost:
         self.scheme = scheme
         self.sandboxes = sandboxes
         self.files = PodFiles(files)
-        self.images = Images(runtime, reader, clock, settings.pulls, settings.back_off)
+        records = files.parent / "pulled-images.json" if files is not None else None
+        self.images = Images(runtime, reader, clock, settings.pulls, settings.back_off, records)
         self.reader = reader
         self.outlet = outlet
         self.clock = clock

@@ -7,6 +7,7 @@ pulls at a time are under way. Source: k8s.io/kubernetes/pkg/kubelet/images (ima
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from orch.config import Duration
 from orch.errors import ConfigError
 from orch.objects.pods import Container, Pod
 from orch_agent.pods.environment import ObjectReader
+from orch_agent.pods.image_access import AccessSettings, ImageAccess
 from orch_agent.pods.pull_secrets import Tell, keyring_of
 from orch_agent.pods.pulls import FailedPullError, Pulls
 from orch_agent.pods.slot import BackOffTimes
@@ -45,6 +47,7 @@ class PullSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     max_parallel: int = 4
     progress_timeout: Duration = 300.0
+    credentials: AccessSettings = AccessSettings()
 
     def check(self, path: str) -> None:
         """Raise ConfigError for what cannot be meant."""
@@ -52,6 +55,7 @@ class PullSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"{path}.max_parallel", "must be at least 1")
         if self.progress_timeout <= 0:
             raise ConfigError(f"{path}.progress_timeout", "must be positive")
+        self.credentials.check(f"{path}.credentials")
 
 
 class ImageProblemError(ImageError):
@@ -84,13 +88,16 @@ class Images:
         clock: Clock,
         settings: PullSettings = PullSettings(),  # noqa: B008 - frozen
         times: BackOffTimes = BackOffTimes(),  # noqa: B008 - frozen
+        records: Path | None = None,
     ) -> None:
         self._runtime = runtime
+        self._access = ImageAccess(settings.credentials, records, runtime)
         self._reader = reader
         self._clock = clock
         self._pulls = Pulls(
             runtime,
             clock,
+            self._access,
             parallel=settings.max_parallel,
             progress_timeout=settings.progress_timeout,
             first_delay=times.pull_first,
@@ -106,18 +113,29 @@ class Images:
             )
             tell("Warning", "InspectFailed", message)
             raise self._problem("InvalidImageName", message)
-        if policy != _ALWAYS:
-            found = await self._look(image, tell)
-            if found is not None:
-                tell("Normal", "Pulled", f'Container image "{image}" already present on machine')
-                _PULLED.labels("present").inc()
-                return found
-            if policy == _NEVER:
-                message = f'Container image "{image}" is not present with pull policy of Never'
-                tell("Warning", "ErrImageNeverPull", message)
-                raise self._problem("ErrImageNeverPull", message)
+        found = await self._look(image, tell) if policy != _ALWAYS else None
+        if found is not None and (self._access.is_open(image, found) or _ran(pod, container, found)):
+            return self._present(image, found, tell)
+        if found is None and policy == _NEVER:
+            raise self._never(f'Container image "{image}" is not present with pull policy of Never', tell)
         keyring = await keyring_of(pod, self._reader, tell)
-        return await self._pull(image, tuple(keyring.lookup(repository(image))), tell)
+        candidates = tuple(keyring.lookup(repository(image)))
+        if found is not None and self._access.is_proven(image, found, candidates):
+            return self._present(image, found, tell)
+        if policy == _NEVER:
+            message = "is present with pull policy of Never but does not have the proper credentials to be used"
+            raise self._never(f'Container image "{image}" {message}', tell)
+        return await self._pull(image, candidates, tell)
+
+    def _present(self, image: str, found: FoundImage, tell: Tell) -> FoundImage:
+        words = f'Container image "{image}" already present on machine and can be accessed by the pod'
+        tell("Normal", "Pulled", words)
+        _PULLED.labels("present").inc()
+        return found
+
+    def _never(self, message: str, tell: Tell) -> ImageProblemError:
+        tell("Warning", "ErrImageNeverPull", message)
+        return self._problem("ErrImageNeverPull", message)
 
     async def _look(self, image: str, tell: Tell) -> FoundImage | None:
         try:
@@ -157,6 +175,12 @@ class Images:
     def _problem(reason: str, message: str, until: datetime | None = None) -> ImageProblemError:
         _PULLED.labels(reason).inc()
         return ImageProblemError(reason, message, until)
+
+
+def _ran(pod: Pod, container: Container, found: FoundImage) -> bool:
+    """Return whether the container has run this image: it goes on with it, also while nobody can be asked."""
+    told = (*pod.status.init_container_statuses, *pod.status.container_statuses)
+    return any(each.name == container.name and each.image_id in {found.ref, found.id} for each in told)
 
 
 def go_milliseconds(seconds: float) -> str:

@@ -15,6 +15,7 @@ from typing import Final
 
 from orch.clock import Clock
 from orch_agent.pods.backoff import BackOff
+from orch_agent.pods.image_access import ImageAccess
 from orch_agent.runtimes.image_names import qualified
 from orch_agent.runtimes.protocol import Credentials, FoundImage, ImageError, Runtime
 
@@ -69,6 +70,7 @@ class Pulls:
         self,
         runtime: Runtime,
         clock: Clock,
+        access: ImageAccess,
         *,
         parallel: int,
         progress_timeout: float,
@@ -77,6 +79,7 @@ class Pulls:
     ) -> None:
         self._runtime = runtime
         self._clock = clock
+        self._access = access
         self._progress_timeout = progress_timeout
         self._delays = (first_delay, longest_delay)
         self._slots = asyncio.Semaphore(parallel)
@@ -140,7 +143,7 @@ class Pulls:
         try:
             async with self._slots:
                 flight.begun = self._clock.monotonic()
-                found = await self._fetch(image, key[1], flight)
+                found = await self._fetch_recorded(image, key[1], flight)
         except ImageError as error:
             raise self._hold_back(key, image, str(error)) from error
         else:
@@ -149,12 +152,28 @@ class Pulls:
         finally:
             del self._flights[key]
 
-    async def _fetch(self, image: str, candidates: Sequence[Credentials], flight: _Flight) -> FoundImage:
-        """Pull with each of the credentials in turn, without any if there are none."""
+    async def _fetch_recorded(self, image: str, candidates: Sequence[Credentials], flight: _Flight) -> FoundImage:
+        """Pull, and note before what is about to come, and afterwards with what it was had."""
+        await self._access.begin(image)
+        try:
+            found, credentials = await self._fetch(image, candidates, flight)
+        except ImageError:
+            await self._access.failed(image)
+            raise
+        except BaseException:
+            self._access.abandoned(image)
+            raise
+        await self._access.pulled(image, found, credentials)
+        return found
+
+    async def _fetch(
+        self, image: str, candidates: Sequence[Credentials], flight: _Flight
+    ) -> tuple[FoundImage, Credentials | None]:
+        """Pull with each of the credentials in turn, without any if there are none; return what it was had with."""
         problems: list[str] = []
         for credentials in candidates or (None,):
             try:
-                return await self._fetch_once(image, credentials, flight)
+                return await self._fetch_once(image, credentials, flight), credentials
             except ImageError as error:
                 if str(error) not in problems:
                     problems.append(str(error))
