@@ -115,6 +115,29 @@ def test_what_ended_while_the_agent_was_away_is_noticed(podman: LocalCluster, sp
     assert space.ended("brief", "Failed")["exitCode"] == 9
 
 
+def test_a_node_that_shuts_down_ends_its_pods_by_their_priority(podman: LocalCluster, space: Space) -> None:
+    staying = {"node": "node-2", "tolerations": [{"operator": "Exists", "effect": "NoExecute"}]}
+    space.apply(pod("plain", container(FOREVER), **staying))
+    space.apply(pod("critical", container(FOREVER), priorityClassName="system-node-critical", **staying))
+    space.wait(lambda: all("running" in space.container(each)["state"] for each in ("plain", "critical")))
+    down = podman.kill("agent-node-2", signal.SIGPWR)
+    ends = {name: space.ended(name, "Failed") for name in ("plain", "critical")}
+    for name in ends:
+        status = space.status(name)
+        assert status["message"] == "Pod was terminated in response to imminent node shutdown."
+        assert status["reason"] == "Terminated"
+    assert ends["plain"]["exitCode"] == 0
+    assert ends["plain"]["finishedAt"] <= ends["critical"]["finishedAt"]
+    podman.wait(lambda: podman.restarted("agent-node-2", down), what="agent restarted")
+    space.wait(lambda: node_is_ready(podman, "node-2"))
+    assert {space.status(name)["phase"] for name in ends} == {"Failed"}
+
+
+def node_is_ready(cluster: LocalCluster, node: str) -> bool:
+    conditions = cluster.get("node", node)["status"]["conditions"]
+    return {each["type"]: each["status"] for each in conditions}["Ready"] == "True"
+
+
 def test_the_pods_of_a_lost_node_move_and_it_clears_up_when_it_returns(podman: LocalCluster, space: Space) -> None:
     space.apply(web(4))
     space.wait(lambda: ready(space, 4))

@@ -84,7 +84,9 @@ def simulated(clusters: Callable[..., LocalCluster]) -> LocalCluster:
 @pytest.fixture(scope="session")
 def podman(request: pytest.FixtureRequest, clusters: Callable[..., LocalCluster], image_mirror: Path) -> LocalCluster:
     """A running cluster of two Podman nodes, shared by all tests: each keeps to a namespace of its own."""
-    cluster = clusters(nodes=2, runtime="podman", mirror=image_mirror)
+    graces = {"GRACE_PERIOD": "10s", "GRACE_PERIOD_CRITICAL_PODS": "5s"}
+    settings = {f"ORCH_AGENT_SHUTDOWN__{name}": seconds for name, seconds in graces.items()}
+    cluster = clusters(nodes=2, runtime="podman", mirror=image_mirror, settings=settings)
     cluster.up()
     request.session.stash[_PODMAN] = cluster
     return cluster
