@@ -12,7 +12,7 @@ from orch_agent.node import NodeSettings
 
 def configuration_of(node: NodeSettings, capacity: Mapping[str, str], config: AgentConfig) -> dict[str, Any]:
     """Return the KubeletConfiguration (kubelet.config.k8s.io/v1beta1) that a kubelet with these settings would have."""
-    pods, eviction, images = config.pods, config.eviction, config.images
+    pods, eviction, images, shutdown = config.pods, config.eviction, config.images, config.shutdown
     parent = config.cri.cgroup_parent if config.runtime == "cri" else config.podman.cgroup_parent
     return {
         "kind": "KubeletConfiguration",
@@ -36,14 +36,23 @@ def configuration_of(node: NodeSettings, capacity: Mapping[str, str], config: Ag
         "imageGCLowThresholdPercent": images.low_threshold,
         "imageMaximumGCAge": _seconds(images.maximum_age),
         "imageMinimumGCAge": _seconds(images.minimum_age),
+        "imagePullCredentialsVerificationPolicy": pods.pulls.credentials.policy,
         "kubeReserved": dict(node.reserved),
+        "maxParallelImagePulls": pods.pulls.max_parallel,
         "maxPods": int(capacity["pods"]),
         "nodeStatusReportFrequency": _seconds(config.intervals.node),
         "nodeStatusUpdateFrequency": _seconds(config.intervals.heartbeat),
         "podCIDR": node.pod_cidr,
         "podPidsLimit": pods.pids_limit,
+        "preloadedImagesVerificationAllowlist": list(pods.pulls.credentials.allowlist),
         "registerNode": True,
         "registerWithTaints": list(node.taints),
+        "shutdownGracePeriod": _seconds(shutdown.grace_period),
+        "shutdownGracePeriodByPodPriority": [
+            {"priority": each.priority, "shutdownGracePeriodSeconds": each.shutdown_grace_period_seconds}
+            for each in shutdown.grace_period_by_pod_priority
+        ],
+        "shutdownGracePeriodCriticalPods": _seconds(shutdown.grace_period_critical_pods),
         "singleProcessOOMKill": pods.single_process_oom_kill,
         "streamingConnectionIdleTimeout": "4h0m0s",
         "systemReserved": dict(node.system_reserved),

@@ -180,7 +180,8 @@ class Images:
 def _ran(pod: Pod, container: Container, found: FoundImage) -> bool:
     """Return whether the container has run this image: it goes on with it, also while nobody can be asked."""
     told = (*pod.status.init_container_statuses, *pod.status.container_statuses)
-    return any(each.name == container.name and each.image_id in {found.ref, found.id} for each in told)
+    same = {found.ref, found.id} - {""}
+    return any(each.name == container.name and each.image_id in same for each in told)
 
 
 def go_milliseconds(seconds: float) -> str:

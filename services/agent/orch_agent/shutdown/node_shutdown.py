@@ -97,13 +97,16 @@ class NodeShutdown:
         loop.add_signal_handler(signal.SIGPWR, self._told.set)
         try:
             await self._told.wait()
+            await self._go_down()
         finally:
             loop.remove_signal_handler(signal.SIGPWR)
+        self._leave()
+
+    async def _go_down(self) -> None:
         if self.settings.periods:
             await self.end_pods()
         else:
             _LOG.warning("the node is to shut down, but shutdown.grace_period is not set: its pods stay")
-        self._leave()
 
     async def end_pods(self) -> None:
         """End all pods, each priority within its period. A second call while one is under way ends with the first."""
