@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final
 
@@ -38,6 +38,7 @@ class _Name(msgspec.Struct, gc=False, frozen=True):
 
 
 class _Metadata(msgspec.Struct, gc=False, frozen=True):
+    uid: str = ""
     annotations: dict[str, str] | None = None
 
 
@@ -53,6 +54,17 @@ class _Account(msgspec.Struct, gc=False, frozen=True, rename="camel"):
 _decode = msgspec.json.Decoder(_Account).decode
 
 
+class _Known(msgspec.Struct, gc=False, frozen=True):
+    """An account, and under which name its token is mounted.
+
+    The name is the same for all pods of an account, unlike in Kubernetes, where it is drawn: so pods of one template
+    have one spec, which is judged once.
+    """
+
+    account: _Account
+    volume: str
+
+
 class ServiceAccount(Plugin):
     """Sets the account of pods, mounts its token and hands on its pull secrets."""
 
@@ -63,7 +75,7 @@ class ServiceAccount(Plugin):
     def __init__(self, cache: ObjectCache, clock: Clock) -> None:
         self._cache = cache
         self._clock = clock
-        self._known: dict[tuple[str, str], tuple[Cached, _Account]] = {}
+        self._known: dict[tuple[str, str], tuple[Cached, _Known]] = {}
 
     async def mutate(self, request: Request) -> None:
         """Fill in what the account says. Raises ForbiddenError when there is none."""
@@ -73,9 +85,10 @@ class ServiceAccount(Plugin):
         spec = put_section(pod, "spec")
         if not spec.get("serviceAccountName"):
             spec["serviceAccountName"] = spec["serviceAccount"] = _DEFAULT
-        account = await self._account(request, spec["serviceAccountName"])
+        known = await self._account(request, spec["serviceAccountName"])
+        account = known.account
         if _is_mounted(account, spec):
-            _mount(spec)
+            _mount(spec, known.volume)
         if not spec.get("imagePullSecrets") and account.image_pull_secrets:
             spec["imagePullSecrets"] = [{"name": one.name} for one in account.image_pull_secrets]
 
@@ -90,13 +103,13 @@ class ServiceAccount(Plugin):
         name: str = spec.get("serviceAccountName") or ""
         if not name:
             raise refused(request, f"no service account specified for pod {request.namespace}/{request.name}")
-        account = await self._account(request, name)
+        account = (await self._account(request, name)).account
         if (account.metadata.annotations or {}).get(ENFORCED, "").lower() == "true":
             problem = next(_secret_problems(spec, name, account), "")
             if problem:
                 raise refused(request, problem)
 
-    async def _account(self, request: Request, name: str) -> _Account:
+    async def _account(self, request: Request, name: str) -> _Known:
         """Return an account. That a namespace's default one comes a moment after the namespace is waited for."""
         key = ObjectKey("", "serviceaccounts", request.namespace, name)
         found = self._cache.get(key)
@@ -113,14 +126,21 @@ class ServiceAccount(Plugin):
             raise refused(request, f"error looking up service account {request.namespace}/{name}: {problem}")
         return self._read(found)
 
-    def _read(self, item: Cached) -> _Account:
+    def _read(self, item: Cached) -> _Known:
         key = (item.key.namespace, item.key.name)
         known = self._known.get(key)
         if known is None or known[0] is not item:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            known = self._known[key] = (item, _decode(item.json))
+            account = _decode(item.json)
+            known = self._known[key] = (item, _Known(account, _volume_name(account.metadata.uid)))
         return known[1]
+
+
+def _volume_name(uid: str) -> str:
+    """Return the name of the volume with an account's token."""
+    digest = hashlib.blake2b(uid.encode(), digest_size=5).digest()
+    return VOLUME_PREFIX + "".join(_ALPHABET[one % len(_ALPHABET)] for one in digest)
 
 
 def _is_mirror(pod: Mapping[str, Any]) -> bool:
@@ -135,14 +155,12 @@ def _is_mounted(account: _Account, spec: Document) -> bool:
     return account.automount_service_account_token is not False
 
 
-def _mount(spec: Document) -> None:
-    """Mount the token into all containers that have nothing there yet."""
+def _mount(spec: Document, new: str) -> None:
+    """Mount the token into all containers that have nothing there yet: in a volume of the name `new` unless it is."""
     volumes: list[Document] = spec.get("volumes") or []
     name = next((one["name"] for one in volumes if (one.get("name") or "").startswith(VOLUME_PREFIX)), "")
     missing = not name
-    if missing:
-        suffix = "".join(random.choices(_ALPHABET, k=5))  # noqa: S311 - a name among a few of one pod
-        name = VOLUME_PREFIX + suffix
+    name = name or new
     mounted = False
     for part, _ in _KINDS:
         for container in spec.get(part) or ():

@@ -39,6 +39,7 @@ _SYSTEM_META: Final = (
     "uid",
 )
 _UNOWNED_META: Final = frozenset(_SYSTEM_META)
+_NAMES_OF_TEXTS: Final = frozenset({"labels", "annotations"})
 _HEAD: Final = frozenset({"apiVersion", "kind", "metadata"})
 
 UNOWNED: Final[FieldSet] = {
@@ -222,12 +223,20 @@ def track(kind: FieldType, new: Document, old: Document | None, manager: Manager
 
 
 def _created(kind: FieldType, new: Document) -> Document:
-    """Return the fields of a new object, ready to be written: larger parts are JSON already.
+    """Return the fields of a new object, ready to be written: their parts are JSON already.
 
-    Objects of one template differ in little but their names, so the parts of the last ones are remembered.
+    Objects of one template differ in little but their names, so the parts of the last ones are remembered; and of
+    labels and annotations only the names count.
     """
-    head = {"metadata": {name: value for name, value in new["metadata"].items() if name not in _UNOWNED_META}}
-    fields: Document = compare(kind, {}, head).added
+    of_metadata: Document = {}
+    for name, value in new["metadata"].items():
+        if name in _UNOWNED_META or value is None:
+            continue
+        named = dict.fromkeys(value, "") if name in _NAMES_OF_TEXTS and None not in value.values() else value
+        part = _part(kind.inner("metadata"), name, msgspec.json.encode(named))
+        if part is not None:
+            of_metadata[f"f:{name}"] = part
+    fields: Document = {"f:metadata": of_metadata} if of_metadata else {}
     for name, value in new.items():
         if name in _HEAD or value is None:
             continue

@@ -90,6 +90,8 @@ class MetricsApis:
 
     async def answer(self, exchange: Exchange, caller: Caller, care: Care) -> bool:
         """Answer a request whose path belongs to one of the groups; return whether it does. Raises ApiError."""
+        if not self._served:
+            return False
         target = parse_path(exchange.scope["path"])
         if target is None or (target.group, target.version) not in self._served:
             return False

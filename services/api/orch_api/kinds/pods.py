@@ -133,11 +133,13 @@ _CHANGING: Final = {"ephemeralcontainers": keep_all_but_ephemeral, "resize": kee
 
 def pod_spec_warnings(field: str, spec: Document) -> list[str]:
     """Return what is accepted in a pod spec, but is likely not what was meant."""
-    found = [
-        f'{field}.nodeSelector[{key}]: deprecated since v1.14; use "{renamed}" instead'
-        for key, renamed in _LABELS_RENAMED.items()
-        if key in section(spec, "nodeSelector")
-    ]
+    found: list[str] = []
+    if selector := spec.get("nodeSelector"):
+        found += [
+            f'{field}.nodeSelector[{key}]: deprecated since v1.14; use "{renamed}" instead'
+            for key, renamed in _LABELS_RENAMED.items()
+            if key in selector
+        ]
     if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
         found.append(
             f"{field}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
@@ -145,8 +147,10 @@ def pod_spec_warnings(field: str, spec: Document) -> list[str]:
     for part in ("initContainers", "containers"):
         containers: list[Document] = spec.get(part) or []
         for index, container in enumerate(containers):
+            variables: list[Document] | None = container.get("env")
+            if not variables:
+                continue
             names: set[str] = set()
-            variables: list[Document] = container.get("env") or []
             for place, variable in enumerate(variables):
                 name: str = variable.get("name") or ""
                 if name in names:

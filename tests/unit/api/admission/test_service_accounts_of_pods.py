@@ -55,6 +55,15 @@ async def test_the_token_is_mounted_where_programs_look_for_it(accounts):
     assert [one["volumeMounts"] for one in spec["initContainers"] + spec["containers"]] == [token, token, [own]]
 
 
+async def test_pods_of_one_account_and_template_have_one_spec(accounts):
+    await account(accounts)
+    await account(accounts, "other")
+    first, second = [(await accounts.create("pods", pod(name)))["spec"] for name in ("p", "q")]
+    assert first == second
+    other = (await accounts.create("pods", pod("r", serviceAccountName="other")))["spec"]
+    assert other["volumes"][0]["name"] != first["volumes"][0]["name"]
+
+
 @pytest.mark.parametrize(
     ("of_account", "of_pod", "mounted"),
     [(None, None, True), (False, None, False), (False, True, True), (True, False, False)],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -241,3 +242,17 @@ def exists(value: Any, path: Path) -> bool:
             if value is None:
                 return False
     return True
+
+
+def test_of_a_new_objects_labels_the_names_are_owned_whatever_they_say() -> None:
+    kind = Schemas().of("", "v1", "Pod").fields
+    made: list[Any] = []
+    for value in ("1", "2"):
+        metadata = {"name": value, "labels": {"a": value}, "annotations": {"b": value}, "generateName": "p-"}
+        document: Document = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"nodeName": "n"}}
+        track(kind, document, None, Manager("me", "Update", "v1"), "2026-01-01T00:00:00Z")
+        (entry,) = msgspec.json.decode(msgspec.json.encode(document))["metadata"]["managedFields"]
+        made.append(entry["fieldsV1"])
+    named = {"f:annotations": {".": {}, "f:b": {}}, "f:generateName": {}, "f:labels": {".": {}, "f:a": {}}}
+    assert made == [{"f:metadata": named, "f:spec": {"f:nodeName": {}}}] * 2
+    assert list(made[0]) == ["f:metadata", "f:spec"]

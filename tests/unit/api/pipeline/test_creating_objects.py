@@ -1,5 +1,6 @@
 import asyncio
 import re
+import uuid
 
 import pytest
 
@@ -27,6 +28,12 @@ async def test_the_system_sets_what_only_the_system_may_set(driver, make_pod):
     assert made["status"]["phase"] == "Pending"
     assert int(metadata["resourceVersion"]) > 0
     assert (made["kind"], made["apiVersion"]) == ("Pod", "v1")
+
+
+def test_uids_are_random_and_say_so():
+    made = {creation.new_uid() for _ in range(200)}
+    assert len(made) == 200
+    assert all(str(uuid.UUID(uid)) == uid and uuid.UUID(uid).version == 4 for uid in made)
 
 
 async def test_the_answer_is_what_a_get_returns(driver, make_pod):

@@ -244,20 +244,25 @@ def _brings_images(pod: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
 
 
 def _labels(request: Request) -> tuple[str, str, str]:
-    kind = {"pods": "pod", "namespaces": "namespace"}.get(request.resource.qualified, "controller")
-    return request.operation.lower(), kind, request.subresource
+    return _labels_of(request.operation, request.resource.qualified, request.subresource)
+
+
+def _labels_of(operation: str, qualified: str, subresource: str) -> tuple[str, str, str]:
+    kind = {"pods": "pod", "namespaces": "namespace"}.get(qualified, "controller")
+    return operation.lower(), kind, subresource
 
 
 def _count(decision: str, wanted: Wanted, mode: Mode, request: Request) -> None:
+    _counter(decision, wanted, mode, request.operation, request.resource.qualified, request.subresource).inc()
+
+
+@lru_cache(1024)
+def _counter(decision: str, wanted: Wanted, mode: Mode, operation: str, qualified: str, subresource: str) -> Counter:
+    """Return where evaluations are counted; finding it is dearer than counting."""
     version = version_text(wanted.minor)
     if wanted.level == "privileged":
         version = version_text(None)
     elif wanted.minor is not None and wanted.minor > NEWEST_MINOR:
         version = "future"
-    _counter(decision, wanted.level, version, mode, *_labels(request)).inc()
-
-
-@lru_cache(1024)
-def _counter(*labels: str) -> Counter:
-    """Return where evaluations are counted; finding it is dearer than counting."""
-    return EVALUATIONS.labels(*labels)
+    about = _labels_of(operation, qualified, subresource)
+    return EVALUATIONS.labels(decision, wanted.level, version, mode, *about)
