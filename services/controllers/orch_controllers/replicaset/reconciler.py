@@ -29,11 +29,12 @@ from orch_controllers.ownership import (
     index_by_controller,
     owner_keys,
 )
+from orch_controllers.pacing import Pacing
 from orch_controllers.pod_state import available_in, is_active, is_terminating
 from orch_controllers.pod_templates import generated_name, pod_of
 from orch_controllers.pod_writes import PodWrites
 from orch_controllers.replicaset.ranking import first_to_go
-from orch_controllers.replicaset.status import Outcome, as_patch, status_of
+from orch_controllers.replicaset.status import Outcome, as_patch, merely_keeps_up, status_of
 from orch_controllers.slow_start import at_once, slow_start
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ BURST: Final = 500
 """Pods that one reconciliation creates or deletes at most."""
 
 _AWAIT_INFORMER: Final = 0.5
+_KEEP_UP: Final = 0.3
+"""Seconds between two writes of a status that merely counts how many of the pods serve by now."""
 _NAMES: Final = 4
 
 
@@ -72,6 +75,7 @@ class ReplicaSetReconciler:
         index_by_controller(context.informers, flavour.kind)
         self._expectations = Expectations(self._pods, context.client, context.clock)
         self._writes = PodWrites(context.client, self._expectations)
+        self._pacing = Pacing(self._sets, context.clock)
 
     def keys_of_pod(self, change: Change[Pod]) -> Iterable[Key]:
         """Return the replica sets that a pod's change concerns: its controllers, or who could adopt it."""
@@ -88,6 +92,7 @@ class ReplicaSetReconciler:
         item = self._sets.get(key.namespace, key.name)
         if item is None:
             self._expectations.forget(key)
+            self._pacing.forget(key)
             return DONE
         await self._expectations.settle(key)
         if not self._expectations.satisfied(key):
@@ -101,10 +106,10 @@ class ReplicaSetReconciler:
         outcome = Outcome()
         if not owner.metadata.deletion_timestamp:
             outcome = await self._scale(key, owner, active)
-        await self._write_status(owner, active, terminating, outcome)
+        wait = await self._write_status(key, owner, active, terminating, outcome)
         if outcome.failure is not None:
             raise outcome.failure
-        return Result(self._next_availability(owner, active))
+        return Result(wait or self._next_availability(owner, active))
 
     def _own(self, uid: str) -> list[Pod]:
         return controlled(self._pods, uid)
@@ -173,18 +178,28 @@ class ReplicaSetReconciler:
         waits = [available_in(pod, owner.spec.min_ready_seconds, now) for pod in active]
         return min((wait for wait in waits if wait), default=None)
 
-    async def _write_status(self, owner: ReplicaSet, active: Sequence[Pod], terminating: int, outcome: Outcome) -> None:
+    async def _write_status(
+        self, key: Key, owner: ReplicaSet, active: Sequence[Pod], terminating: int, outcome: Outcome
+    ) -> float:
+        """Write the status if it has changed; return in how many seconds that is to be done, if it is too soon."""
         status = status_of(owner, active, terminating, outcome, self._clock.now())
         if not self._flavour.counts_terminating:
             status = msgspec.structs.replace(status, terminating_replicas=None)
         if status == owner.status:
-            return
+            return 0.0
+        if merely_keeps_up(owner, status) and (wait := self._pacing.wait(key)):
+            return wait
         meta = owner.metadata
         patch = {
             "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
             "status": as_patch(status),
         }
         try:
-            await self._client.patch(self._flavour.kind, meta.namespace, meta.name, patch, subresource="status")
+            written = await self._client.patch(
+                self._flavour.kind, meta.namespace, meta.name, patch, subresource="status"
+            )
         except NotFoundError:
             log.debug("%s %s/%s was deleted meanwhile", self._flavour.kind.name, meta.namespace, meta.name)
+        else:
+            self._pacing.wrote(key, written.metadata.resource_version, _KEEP_UP)
+        return 0.0

@@ -45,6 +45,18 @@ def status_of(
     )
 
 
+def merely_keeps_up(owner: ReplicaSet, status: ReplicaSetStatus) -> bool:
+    """Return whether a status differs from the replica set's own only in how many pods serve, with more to come."""
+    before, wanted = owner.status, owner.spec.replicas
+    return (
+        before.observed_generation == status.observed_generation
+        and before.replicas == status.replicas
+        and before.conditions == status.conditions
+        and before.available_replicas <= status.available_replicas
+        and status.available_replicas < (1 if wanted is None else wanted)
+    )
+
+
 def _conditions(before: Sequence[Condition], outcome: Outcome, now: datetime) -> tuple[Condition, ...]:
     """Return the conditions with ReplicaFailure as it is now; it is there only while pods cannot be made or removed."""
     others = tuple(condition for condition in before if condition.type != REPLICA_FAILURE)
