@@ -36,6 +36,24 @@ class CertificateSigningRequest(Object, frozen=True):
         return next((each for each in self.status.conditions if each.type == kind and each.status == "True"), None)
 
 
+class PodCertificateStatus(View, frozen=True):
+    """What was decided, the chain (PEM), and when another is to be asked for."""
+
+    conditions: tuple[Condition, ...] = ()
+    certificate_chain: str = ""
+    begin_refresh_at: str = ""
+
+
+class PodCertificateRequest(Object, frozen=True):
+    """A request of a node for a certificate of one of its pods."""
+
+    status: PodCertificateStatus = PodCertificateStatus()
+
+    def decided(self, kind: str) -> Condition | None:
+        """Return the condition Issued, Denied or Failed."""
+        return next((each for each in self.status.conditions if each.type == kind and each.status == "True"), None)
+
+
 class ClusterTrustBundleSpec(View, frozen=True):
     """Certificates of authorities in PEM, and the signer that they are for, if any."""
 

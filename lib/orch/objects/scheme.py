@@ -95,6 +95,14 @@ CERTIFICATE_SIGNING_REQUESTS: Final = Kind(
     False,
     certificates.CertificateSigningRequest,
 )
+POD_CERTIFICATE_REQUESTS: Final = Kind(
+    "certificates.k8s.io",
+    "v1",
+    "podcertificaterequests",
+    "PodCertificateRequest",
+    True,
+    certificates.PodCertificateRequest,
+)
 EVENTS: Final = Kind("", "v1", "events", "Event", True, meta.Object)
 RUNTIME_CLASSES: Final = Kind("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", False, cluster.RuntimeClass)
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease", True, meta.Object)

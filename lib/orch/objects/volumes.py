@@ -92,6 +92,18 @@ class TrustBundleProjection(View, frozen=True):
     path: str = ""
 
 
+class PodCertificateProjection(View, frozen=True):
+    """A key that the node makes, and a certificate for it: in one file, in two, or both."""
+
+    signer_name: str = ""
+    key_type: str = ""
+    max_expiration_seconds: int | None = None
+    credential_bundle_path: str = ""
+    key_path: str = ""
+    certificate_chain_path: str = ""
+    user_annotations: dict[str, str] = {}
+
+
 class ProjectedPart(View, frozen=True):
     """One of the sources of a projected volume; exactly one is set among those that are known."""
 
@@ -100,6 +112,7 @@ class ProjectedPart(View, frozen=True):
     downward_api: DownwardSource | None = msgspec.field(default=None, name="downwardAPI")
     service_account_token: TokenProjection | None = None
     cluster_trust_bundle: TrustBundleProjection | None = None
+    pod_certificate: PodCertificateProjection | None = None
 
 
 class ProjectedSource(View, frozen=True):

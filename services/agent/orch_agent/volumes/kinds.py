@@ -14,6 +14,7 @@ from orch_agent.volumes.host_path import HostPathVolumes
 from orch_agent.volumes.image import ImageFinder, ImageStore, ImageVolumes
 from orch_agent.volumes.mounts import Mounts
 from orch_agent.volumes.objects import ReferredObjects
+from orch_agent.volumes.pod_certificates import PodCertificates
 from orch_agent.volumes.projected import ProjectedVolumes
 from orch_agent.volumes.protocol import NodeFacts, Outlet, VolumePlugin
 from orch_agent.volumes.secret import SecretVolumes
@@ -42,7 +43,14 @@ def all_kinds(
         ConfigMapVolumes(objects, clock),
         SecretVolumes(objects, clock),
         DownwardVolumes(facts, clock),
-        ProjectedVolumes(objects, Tokens(client, clock), TrustBundles(client, clock), facts, clock),
+        ProjectedVolumes(
+            objects,
+            Tokens(client, clock),
+            TrustBundles(client, clock),
+            PodCertificates(client, facts.node, clock),
+            facts,
+            clock,
+        ),
         ImageVolumes(images, runtime, mounts, outlet),
         ClaimVolumes(client),
     )

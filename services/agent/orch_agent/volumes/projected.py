@@ -11,13 +11,14 @@ from orch.clock import Clock
 from orch.errors import ApiError, UnavailableError
 from orch.objects.pods import Pod
 from orch.objects.scheme import SECRETS
-from orch.objects.volumes import ProjectedPart, ProjectedSource, TokenProjection, Volume
+from orch.objects.volumes import PodCertificateProjection, ProjectedPart, ProjectedSource, TokenProjection, Volume
 from orch_agent.volumes import atomic
 from orch_agent.volumes.config_map import config_map_files
 from orch_agent.volumes.downward_api import downward_files
 from orch_agent.volumes.objects import ReferredObjects
 from orch_agent.volumes.ownership import group_of, user_of
 from orch_agent.volumes.payload import DEFAULT_MODE, File
+from orch_agent.volumes.pod_certificates import Certificate, PodCertificates, parts_of
 from orch_agent.volumes.protocol import NodeFacts, Ready, Reference, VolumeError, in_thread
 from orch_agent.volumes.secret import secret_files
 from orch_agent.volumes.tokens import Token, Tokens
@@ -31,6 +32,7 @@ class _Shown(msgspec.Struct):
 
     files: dict[str, File] = {}
     tokens: list[Token] = []
+    certificates: list[Certificate] = []
     bundles: bool = False
 
 
@@ -41,11 +43,18 @@ class ProjectedVolumes:
     volatile = True
 
     def __init__(
-        self, objects: ReferredObjects, tokens: Tokens, bundles: TrustBundles, facts: NodeFacts, clock: Clock
+        self,
+        objects: ReferredObjects,
+        tokens: Tokens,
+        bundles: TrustBundles,
+        certificates: PodCertificates,
+        facts: NodeFacts,
+        clock: Clock,
     ) -> None:
         self._objects = objects
         self._tokens = tokens
         self._bundles = bundles
+        self._certificates = certificates
         self._facts = facts
         self._clock = clock
 
@@ -67,13 +76,14 @@ class ProjectedVolumes:
         if problems:
             raise VolumeError(problems[0] if len(problems) == 1 else f"[{', '.join(dict.fromkeys(problems))}]")
         await in_thread(atomic.write, folder, shown.files, group_of(pod), self._clock.now())
-        stale = [token.stale_at for token in shown.tokens]
+        stale = [each.stale_at for each in (*shown.tokens, *shown.certificates)]
         if shown.bundles:
             stale.append(self._bundles.stale_at())
         return Ready(path=folder, read_only=True, stale_at=min(stale, default=None))
 
     async def tear_down(self, folder: Path) -> None:
-        """Nothing but the folder is there."""
+        """Let go of what was asked for; nothing but the folder is there."""
+        self._certificates.forget(str(folder))
 
     async def _add(self, shown: _Shown, pod: Pod, part: ProjectedPart, mode: int, folder: Path) -> None:
         namespace = pod.metadata.namespace
@@ -88,23 +98,43 @@ class ProjectedVolumes:
         elif part.service_account_token is not None:
             wanted = part.service_account_token
             token = await self._token(pod, wanted, folder)
-            shown.files[wanted.path] = _token_file(pod, token, mode)
+            shown.files[wanted.path] = _private_file(pod, token.text, mode)
             shown.tokens.append(token)
         elif part.cluster_trust_bundle is not None:
             bundle = part.cluster_trust_bundle
             shown.files[bundle.path] = File(await self._bundles.certificates(bundle), mode)
             shown.bundles = True
+        elif part.pod_certificate is not None:
+            await self._add_certificate(shown, pod, part.pod_certificate, mode, folder)
         else:
             raise VolumeError("a source of the projected volume is of a kind that this node does not know")
+
+    async def _add_certificate(
+        self, shown: _Shown, pod: Pod, wanted: PodCertificateProjection, mode: int, folder: Path
+    ) -> None:
+        bundle, key, chain = wanted.credential_bundle_path, wanted.key_path, wanted.certificate_chain_path
+        before: tuple[bytes, bytes] | None = None
+        if bundle and (content := await in_thread(atomic.read, folder, bundle)) is not None:
+            before = parts_of(content)
+        elif key and chain:
+            contents = [await in_thread(atomic.read, folder, path) for path in (key, chain)]
+            before = (contents[0] or b"", contents[1] or b"")
+        place = (pod.metadata.uid, str(folder), bundle or key)
+        found = await self._certificates.certificate(pod, wanted, place, before)
+        files = {bundle: found.key + found.chain, key: found.key, chain: found.chain}
+        for path, content in files.items():
+            if path:
+                shown.files[path] = _private_file(pod, content, mode)
+        shown.certificates.append(found)
 
     async def _token(self, pod: Pod, wanted: TokenProjection, folder: Path) -> Token:
         before = await in_thread(atomic.read, folder, wanted.path)
         return await self._tokens.token(pod, wanted, before)
 
 
-def _token_file(pod: Pod, token: Token, mode: int) -> File:
-    """Return a token's file: readable by nobody but the user, or the group, that the pod runs as if that is known."""
+def _private_file(pod: Pod, content: bytes, mode: int) -> File:
+    """Return the file of what proves who a pod is: for its user, or its group, alone if that is known."""
     owner = user_of(pod)
     if owner is not None or group_of(pod) is not None:
         mode = _PRIVATE
-    return File(token.text, mode, owner)
+    return File(content, mode, owner)

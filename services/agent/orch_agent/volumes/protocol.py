@@ -118,6 +118,7 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What volumes show or need of the node."""
 
     allocatable: Mapping[str, str]
+    node: str = ""
 
 
 async def in_thread(

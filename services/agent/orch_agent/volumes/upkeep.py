@@ -77,7 +77,7 @@ class NodeParts(Protocol):
 def volumes_of(parts: NodeParts, folder: Path, client: ApiClient, mounts: Mounts) -> NodeVolumes:
     """Return the volumes of a node, kept under `folder`."""
     objects = ReferredObjects(client)
-    facts = NodeFacts(allocatable=parts.allocatable)
+    facts = NodeFacts(allocatable=parts.allocatable, node=parts.node)
     plugins = all_kinds(client, objects, parts.images, parts.runtime, mounts, parts.outlet, facts, parts.clock)
     return NodeVolumes(folder, plugins, objects, mounts, parts.outlet, parts.clock)
 
