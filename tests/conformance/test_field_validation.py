@@ -7,6 +7,7 @@ from typing import Any
 from definitions import GROUP, custom, definition, version
 from expecting_client import PATCHES, Client
 
+MAPS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 TABS = f"/apis/{GROUP}/v1/namespaces/default/crontabs"
 TYPED = """{
@@ -94,6 +95,33 @@ async def test_an_applied_configuration(api: Client) -> None:
     unknown = {**PLAIN, "spec": {**PLAIN["spec"], "unknown1": "v"}}
     refused = await api("PATCH", path, unknown, content_type=PATCHES["apply"], expect=500)
     assert ".spec.unknown1: field not declared in schema" in refused["message"]
+
+
+async def test_a_document_in_yaml(api: Client) -> None:
+    body = (
+        b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  name: yaml\n"
+        b"data:\n  one: '1'\n  one: '2'\nunknown: 1\n"
+    )
+    lines = ('line 5: key "name" already set in map', 'line 8: key "one" already set in map')
+    for method, path in (("POST", MAPS), ("PUT", f"{MAPS}/yaml")):
+        strict = await api(method, f"{path}?fieldValidation=Strict", body, content_type="application/yaml", expect=400)
+        assert strict["message"] == (
+            'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal '
+            f'errors:\n  {lines[0]}\n  {lines[1]}, unknown field "unknown"'
+        )
+        answer = await api.http(method, f"{path}?fieldValidation=Warn", body, content_type="application/yaml")
+        assert (answer.status, answer.json["data"]) == (201 if method == "POST" else 200, {"one": "2"})
+        assert any(told in warned(answer) for told in (*lines, 'unknown field "unknown"'))
+        ignoring = f"{path}?fieldValidation=Ignore&dryRun=All"
+        assert "warning" not in (await api.http(method, ignoring, body, content_type="application/yaml")).headers
+    path = f"{MAPS}/yaml?fieldManager=me"
+    applied = await api.http(
+        "PATCH",
+        path,
+        b"apiVersion: v1\nkind: ConfigMap\nmetadata: {}\ndata: {b: x, b: y}\n",
+        content_type=PATCHES["apply"],
+    )
+    assert (applied.status, warned(applied)) == (200, '299 - "line 4: key "b" already set in map"')
 
 
 async def test_an_object_of_ones_own(api: Client) -> None:

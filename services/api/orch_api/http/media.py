@@ -88,6 +88,11 @@ def accepted(
     raise NotAcceptableError(f"only the following media types are accepted: {offered}")
 
 
+def is_yaml(content_type: str) -> bool:
+    """Return whether a request's body is YAML."""
+    return content_type.partition(";")[0].strip().lower() in _YAML_TYPES
+
+
 def body_as_json(content_type: str, body: bytes) -> bytes:
     """Return a request's body as JSON. Raises UnsupportedMediaTypeError; BadRequestError for bad YAML or protobuf."""
     media_type = content_type.partition(";")[0].strip().lower()

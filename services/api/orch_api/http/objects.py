@@ -16,7 +16,7 @@ from orch_api.computed import Computed
 from orch_api.http import cbor
 from orch_api.http.audience import Audiences
 from orch_api.http.exchange import Exchange, Header
-from orch_api.http.media import YAML, accepted, body_as_json, patch_kind
+from orch_api.http.media import YAML, accepted, body_as_json, is_yaml, patch_kind
 from orch_api.http.options import Query, delete_body, list_options, write_options
 from orch_api.http.refusal import warning_header
 from orch_api.http.render import Renderer, json_only
@@ -24,7 +24,8 @@ from orch_api.http.request import Target, flag, number, text
 from orch_api.http.watch import Watcher, WatchRequest, check_watch_options, refuse_initial_events, timeout_of
 from orch_api.http.websocket_watch import WebSocketExchange
 from orch_api.http.yaml_documents import repeated_keys
-from orch_api.pipeline import Outcome, Pipeline
+from orch_api.pipeline import Outcome, Pipeline, WriteOptions
+from orch_api.pipeline.parts import YAML_ERRORS
 from orch_api.registry import Registry, Resource
 from orch_api.storage.cache import ObjectCache
 from orch_api.storage.read import Reader, matcher, parse_version
@@ -191,15 +192,14 @@ class ObjectRequests:
         do = self._pipeline
         where = (caller, resource, target.namespace)
         if kind == "apply":
-            by_yaml = not content_type.startswith(cbor.APPLY)
-            document = body_as_json(YAML if by_yaml else cbor.APPLY, body)
-            told = by_yaml and options.field_validation != "Ignore"
-            twice = repeated_keys(body, document) if told else ""
-            if twice and options.field_validation == "Strict":
-                raise BadRequestError(f"error strict decoding YAML: {twice}")
+            media_type = cbor.APPLY if content_type.startswith(cbor.APPLY) else YAML
+            document, options = _read(media_type, body, options)
+            if options.repeated and options.field_validation == "Strict":
+                problem = "\n  ".join((YAML_ERRORS, *options.repeated))
+                raise BadRequestError(f"error strict decoding YAML: error converting YAML to JSON: {problem}")
             outcome = await do.apply(*where, target.name, document, options, subresource=target.subresource)
-            if twice:
-                outcome = msgspec.structs.replace(outcome, warnings=(twice, *outcome.warnings))
+            if options.repeated:
+                outcome = msgspec.structs.replace(outcome, warnings=(*options.repeated, *outcome.warnings))
         elif kind:
             outcome = await do.patch(*where, target.name, body, kind, options, subresource=target.subresource)
         elif verb == "delete":
@@ -213,10 +213,10 @@ class ObjectRequests:
             await exchange.answer(200, body, renderer.media_type)
             return
         elif verb == "update":
-            document = body_as_json(content_type, body)
+            document, options = _read(content_type, body, options)
             outcome = await do.update(*where, target.name, document, options, subresource=target.subresource)
         else:
-            document = body_as_json(content_type, body)
+            document, options = _read(content_type, body, options)
             outcome = await do.create(*where, document, options, subresource=target.subresource, name=target.name)
         await self._answer_write(exchange, outcome, renderer)
 
@@ -233,6 +233,15 @@ class ObjectRequests:
         selectors = (text(query, "labelSelector"), text(query, "fieldSelector"))
         where = (target.namespace, target.name, target.subresource)
         await self._authorizer.permit(caller, verb, resource, *where, selectors=selectors)
+
+
+def _read(content_type: str, body: bytes, options: WriteOptions) -> tuple[bytes, WriteOptions]:
+    """Return a written document as JSON, and the options with what only its YAML tells: which keys it has twice."""
+    document = body_as_json(content_type, body)
+    if options.field_validation == "Ignore" or not is_yaml(content_type):
+        return document, options
+    twice = repeated_keys(body, document)
+    return document, msgspec.structs.replace(options, repeated=twice) if twice else options
 
 
 def _watch_version(version: str, *, send_initial: bool | None) -> int | None:

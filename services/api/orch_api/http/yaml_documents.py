@@ -39,13 +39,13 @@ def yaml_to_json(body: bytes) -> bytes:
         raise BadRequestError(f"error converting YAML to JSON: yaml: {error}") from error
 
 
-def repeated_keys(body: bytes, as_json: bytes) -> str:
-    """Return which keys a YAML document has twice in their map, as Kubernetes words it; "" when there is none.
+def repeated_keys(body: bytes, as_json: bytes) -> tuple[str, ...]:
+    """Return which keys a YAML document has twice in their map and where, each as Kubernetes words it.
 
     `as_json` is what yaml_to_json made of it. Raises BadRequestError for a document that is too deep or too large.
     """
     if as_json is body and not may_repeat(body, msgspec.json.decode(body)):
-        return ""
+        return ()
     try:
         _check(body)
         return _told_twice(_compose(body, Loader=_Loader))
@@ -53,7 +53,7 @@ def repeated_keys(body: bytes, as_json: bytes) -> str:
         raise BadRequestError(f"error converting YAML to JSON: yaml: {error}") from error
 
 
-def _told_twice(document: yaml.Node | None) -> str:
+def _told_twice(document: yaml.Node | None) -> tuple[str, ...]:
     found: list[tuple[int, str]] = []
     level = [] if document is None else [document]
     while level:
@@ -69,8 +69,7 @@ def _told_twice(document: yaml.Node | None) -> str:
                 level.append(value)
         elif isinstance(node, yaml.SequenceNode):
             level += node.value
-    lines = [f"  line {line}: key {quote(name)} already set in map" for line, name in sorted(found)]
-    return "\n".join(("error converting YAML to JSON: yaml: unmarshal errors:", *lines)) if lines else ""
+    return tuple(f"line {line}: key {quote(name)} already set in map" for line, name in sorted(found))
 
 
 def json_to_yaml(document: bytes) -> bytes:

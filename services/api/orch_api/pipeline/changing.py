@@ -24,6 +24,7 @@ from orch_api.pipeline.parts import (
     WriteOptions,
     check_kind,
     check_namespace,
+    decode,
     metadata_of,
     refuse_invalid,
 )
@@ -75,7 +76,7 @@ class Changing:
         with telemetry.span(f"api.update {resource.plural}", parent=options.trace):
             await self.authorize(caller, "update", resource, namespace, name, subresource)
             schema = self._schema(resource, subresource)
-            document, warnings = schema.decode(body, options.field_validation)
+            document, warnings = decode(schema, body, options)
             _check_name(metadata_of(document), name)
             decoded = [document]  # each attempt changes its document, so a second attempt decodes again
 

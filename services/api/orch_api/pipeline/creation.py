@@ -21,6 +21,7 @@ from orch_api.pipeline.parts import (
     WriteOptions,
     check_kind,
     check_namespace,
+    decode,
     metadata_of,
     refuse_invalid,
 )
@@ -51,7 +52,7 @@ class Creation:
         with telemetry.span(f"api.create {resource.plural}", parent=options.trace):
             await self._parts.authorizer.permit(caller, "create", resource, namespace, "")
             schema, manager = self._parts.schema(resource), options.manager(resource.storage)
-            document, warnings = schema.decode(body, options.field_validation)
+            document, warnings = decode(schema, body, options)
             for attempt in range(_NAME_ATTEMPTS):
                 metadata = self._identify(resource, namespace, document)
                 generated = not metadata.get("name") and bool(metadata.get("generateName"))

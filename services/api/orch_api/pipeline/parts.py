@@ -37,6 +37,8 @@ class WriteOptions(msgspec.Struct, frozen=True):
     field_validation: FieldValidation = "Warn"
     trace: TraceContext | None = None
     fence: Compare | None = None
+    repeated: tuple[str, ...] = ()
+    """The keys that a document in YAML had twice: `line 3: key "a" already set in map`."""
 
     def told(self) -> Document | None:
         """Return what admission is told of the options beside what every request says; None when there is nothing."""
@@ -84,12 +86,28 @@ class Parts(msgspec.Struct, frozen=True):
         return resource.schema or self.schemas.of(resource.group, resource.version, resource.kind)
 
 
+YAML_ERRORS: Final = "yaml: unmarshal errors:"
+"""What comes before all that is wrong with a YAML document, a line each."""
+
 MAX_MANAGER: Final = 128
 """Bytes of a field manager's name."""
 
 _LEFT_OUT_IF_EMPTY: Final = ("labels", "annotations", "ownerReferences", "finalizers")
 
 NO_MATCH: Final = "the namespace of the provided object does not match the namespace sent on the request"
+
+
+def decode(schema: KindSchema, body: bytes, options: WriteOptions) -> tuple[Document, list[str]]:
+    """Return the document that a write brings, and warnings. Raises BadRequestError, worded as Kubernetes'."""
+    if not options.repeated:
+        return schema.decode(body, options.field_validation)
+    document, warnings = schema.decode(body, "Warn")
+    if options.field_validation != "Strict":
+        return document, [*options.repeated, *warnings]
+    kind, api_version = document.get("kind") or schema.kind, document.get("apiVersion") or schema.version
+    told = ", ".join(("\n  ".join((YAML_ERRORS, *options.repeated)), *warnings))
+    problem = f"cannot be handled as a {schema.kind}: strict decoding error: {told}"
+    raise BadRequestError(f'{kind} in version "{api_version.rpartition("/")[2]}" {problem}')
 
 
 def metadata_of(document: Document) -> Document:

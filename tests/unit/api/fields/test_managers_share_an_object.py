@@ -245,7 +245,7 @@ def exists(value: Any, path: Path) -> bool:
 
 
 def test_of_a_new_objects_labels_the_names_are_owned_whatever_they_say() -> None:
-    kind = Schemas().of("", "v1", "Pod").fields
+    kind = Schemas.load().of("", "v1", "Pod").fields
     made: list[Any] = []
     for value in ("1", "2"):
         metadata = {"name": value, "labels": {"a": value}, "annotations": {"b": value}, "generateName": "p-"}
