@@ -6,9 +6,12 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
-from agent_cluster import cancelled
+from agent_cluster import CONFIG, Cluster, agent, cancelled, pod, until
 
+from orch.clock import SystemClock
+from orch_agent.agent import simulated_places
 from orch_agent.pods.allocations import NodeAllocations
 from orch_agent.pods.preemption import Preemption, victims
 from orch_agent.pods.worker import PodWorker
@@ -143,3 +146,15 @@ async def test_one_that_could_never_fit_ends_nobody(node: Any, full: Full) -> No
             "[(res: cpu, q: 1000), ]"
         ), full.status("new")
         assert full.phase("a") == "Running"
+
+
+async def test_a_whole_agent_does_so(cluster: Cluster) -> None:
+    config = msgspec.structs.replace(CONFIG, capacity={"cpu": "1"})
+    async with agent(cluster, simulated_places(config, SystemClock())):
+        for name, priority in (("big", 0), ("critical", CRITICAL)):
+            document = pod(name)
+            document["spec"]["priority"] = priority
+            document["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "600m"}}
+            await cluster.assign(document)
+            await until(lambda name=name: cluster.status(name).get("phase") == "Running")
+        assert cluster.status("big")["reason"] == "Preempting"
