@@ -49,8 +49,48 @@ class Victim(_message.Message):
     priority: int
     def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
 
+class Candidate(_message.Message):
+    __slots__ = ("node", "violations", "highest", "sum", "victims", "latest")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
+    HIGHEST_FIELD_NUMBER: _ClassVar[int]
+    SUM_FIELD_NUMBER: _ClassVar[int]
+    VICTIMS_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    violations: int
+    highest: int
+    sum: int
+    victims: int
+    latest: int
+    def __init__(self, node: _Optional[str] = ..., violations: _Optional[int] = ..., highest: _Optional[int] = ..., sum: _Optional[int] = ..., victims: _Optional[int] = ..., latest: _Optional[int] = ...) -> None: ...
+
+class Preemption(_message.Message):
+    __slots__ = ("namespace", "name", "uid", "revision", "candidates", "best", "node", "violations", "victims", "refusal")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    BEST_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
+    VICTIMS_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    uid: str
+    revision: int
+    candidates: int
+    best: _containers.RepeatedCompositeFieldContainer[Candidate]
+    node: str
+    violations: int
+    victims: _containers.RepeatedCompositeFieldContainer[Victim]
+    refusal: str
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., revision: _Optional[int] = ..., candidates: _Optional[int] = ..., best: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., node: _Optional[str] = ..., violations: _Optional[int] = ..., victims: _Optional[_Iterable[_Union[Victim, _Mapping]]] = ..., refusal: _Optional[str] = ...) -> None: ...
+
 class SchedulingDecision(_message.Message):
-    __slots__ = ("namespace", "name", "uid", "node", "refusals", "best", "feasible", "nodes", "trace", "revision", "profile", "profile_hash", "seed", "term", "batch", "place", "score", "message", "time", "took", "attempts", "victims")
+    __slots__ = ("namespace", "name", "uid", "node", "refusals", "best", "feasible", "nodes", "trace", "revision", "profile", "profile_hash", "seed", "term", "batch", "place", "score", "message", "time", "took", "attempts", "victims", "preemption")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +113,7 @@ class SchedulingDecision(_message.Message):
     TOOK_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     VICTIMS_FIELD_NUMBER: _ClassVar[int]
+    PREEMPTION_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
     uid: str
@@ -95,4 +136,5 @@ class SchedulingDecision(_message.Message):
     took: int
     attempts: int
     victims: _containers.RepeatedCompositeFieldContainer[Victim]
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., node: _Optional[str] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., best: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., feasible: _Optional[int] = ..., nodes: _Optional[int] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ..., revision: _Optional[int] = ..., profile: _Optional[str] = ..., profile_hash: _Optional[str] = ..., seed: _Optional[int] = ..., term: _Optional[int] = ..., batch: _Optional[int] = ..., place: _Optional[int] = ..., score: _Optional[float] = ..., message: _Optional[str] = ..., time: _Optional[int] = ..., took: _Optional[int] = ..., attempts: _Optional[int] = ..., victims: _Optional[_Iterable[_Union[Victim, _Mapping]]] = ...) -> None: ...
+    preemption: Preemption
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., node: _Optional[str] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., best: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., feasible: _Optional[int] = ..., nodes: _Optional[int] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ..., revision: _Optional[int] = ..., profile: _Optional[str] = ..., profile_hash: _Optional[str] = ..., seed: _Optional[int] = ..., term: _Optional[int] = ..., batch: _Optional[int] = ..., place: _Optional[int] = ..., score: _Optional[float] = ..., message: _Optional[str] = ..., time: _Optional[int] = ..., took: _Optional[int] = ..., attempts: _Optional[int] = ..., victims: _Optional[_Iterable[_Union[Victim, _Mapping]]] = ..., preemption: _Optional[_Union[Preemption, _Mapping]] = ...) -> None: ...

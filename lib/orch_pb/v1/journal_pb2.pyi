@@ -29,20 +29,26 @@ class JournalEntries(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[JournalEntry, _Mapping]]] = ...) -> None: ...
 
 class JournalEntry(_message.Message):
-    __slots__ = ("began", "told", "template", "placed", "removed", "batch")
+    __slots__ = ("began", "told", "template", "placed", "removed", "batch", "round", "contest", "preempting")
     BEGAN_FIELD_NUMBER: _ClassVar[int]
     TOLD_FIELD_NUMBER: _ClassVar[int]
     TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     PLACED_FIELD_NUMBER: _ClassVar[int]
     REMOVED_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    CONTEST_FIELD_NUMBER: _ClassVar[int]
+    PREEMPTING_FIELD_NUMBER: _ClassVar[int]
     began: Began
     told: Told
     template: Template
     placed: Placements
     removed: str
     batch: Batch
-    def __init__(self, began: _Optional[_Union[Began, _Mapping]] = ..., told: _Optional[_Union[Told, _Mapping]] = ..., template: _Optional[_Union[Template, _Mapping]] = ..., placed: _Optional[_Union[Placements, _Mapping]] = ..., removed: _Optional[str] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ...) -> None: ...
+    round: Round
+    contest: Contest
+    preempting: Preempting
+    def __init__(self, began: _Optional[_Union[Began, _Mapping]] = ..., told: _Optional[_Union[Told, _Mapping]] = ..., template: _Optional[_Union[Template, _Mapping]] = ..., placed: _Optional[_Union[Placements, _Mapping]] = ..., removed: _Optional[str] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., round: _Optional[_Union[Round, _Mapping]] = ..., contest: _Optional[_Union[Contest, _Mapping]] = ..., preempting: _Optional[_Union[Preempting, _Mapping]] = ...) -> None: ...
 
 class Began(_message.Message):
     __slots__ = ("resources", "rows", "free", "profiles")
@@ -87,14 +93,16 @@ class Template(_message.Message):
     def __init__(self, id: _Optional[int] = ..., pod: _Optional[bytes] = ..., pinned: _Optional[bool] = ...) -> None: ...
 
 class Placements(_message.Message):
-    __slots__ = ("uids", "nodes", "templates")
+    __slots__ = ("uids", "nodes", "templates", "started")
     UIDS_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     TEMPLATES_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
     uids: _containers.RepeatedScalarFieldContainer[str]
     nodes: _containers.RepeatedScalarFieldContainer[str]
     templates: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, uids: _Optional[_Iterable[str]] = ..., nodes: _Optional[_Iterable[str]] = ..., templates: _Optional[_Iterable[int]] = ...) -> None: ...
+    started: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, uids: _Optional[_Iterable[str]] = ..., nodes: _Optional[_Iterable[str]] = ..., templates: _Optional[_Iterable[int]] = ..., started: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Batch(_message.Message):
     __slots__ = ("head", "templates", "judgements", "judged", "pods", "time", "revision", "profile", "seed", "number", "nodes", "preferred")
@@ -123,6 +131,42 @@ class Batch(_message.Message):
     nodes: int
     preferred: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, head: _Optional[bytes] = ..., templates: _Optional[_Iterable[int]] = ..., judgements: _Optional[_Iterable[bytes]] = ..., judged: _Optional[_Iterable[int]] = ..., pods: _Optional[_Iterable[bytes]] = ..., time: _Optional[int] = ..., revision: _Optional[int] = ..., profile: _Optional[str] = ..., seed: _Optional[int] = ..., number: _Optional[int] = ..., nodes: _Optional[int] = ..., preferred: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Round(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Contest(_message.Message):
+    __slots__ = ("template", "profile", "seed", "enough", "offset", "hopeful", "now")
+    TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    ENOUGH_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    HOPEFUL_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
+    template: int
+    profile: str
+    seed: int
+    enough: int
+    offset: int
+    hopeful: bool
+    now: float
+    def __init__(self, template: _Optional[int] = ..., profile: _Optional[str] = ..., seed: _Optional[int] = ..., enough: _Optional[int] = ..., offset: _Optional[int] = ..., hopeful: _Optional[bool] = ..., now: _Optional[float] = ...) -> None: ...
+
+class Preempting(_message.Message):
+    __slots__ = ("template", "profile", "now", "revision", "record")
+    TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    template: int
+    profile: str
+    now: float
+    revision: int
+    record: bytes
+    def __init__(self, template: _Optional[int] = ..., profile: _Optional[str] = ..., now: _Optional[float] = ..., revision: _Optional[int] = ..., record: _Optional[bytes] = ...) -> None: ...
 
 class Recording(_message.Message):
     __slots__ = ("chunks", "decisions")

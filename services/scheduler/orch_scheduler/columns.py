@@ -13,6 +13,7 @@ import numpy as np
 
 from orch.objects.cluster import ContainerImage, Node, Taint
 from orch_scheduler.demand import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Demand
+from orch_scheduler.disruptions import Budgets, Departures
 from orch_scheduler.index import KeyT, Mask, RowIndex, Rows, Topologies
 from orch_scheduler.neighbours import Neighbours
 from orch_scheduler.requests import amounts
@@ -34,6 +35,8 @@ class Columns:
     def __init__(self) -> None:
         self.workloads = Workloads()
         self.storage = Storage()
+        self.budgets = Budgets()
+        self.departures = Departures()
         self._resources: dict[str, int] = {name: column for column, name in enumerate(FIRST_RESOURCES)}
         self._rows: dict[str, int] = {}
         self._names: list[str] = []
@@ -67,6 +70,16 @@ class Columns:
     def nodes(self) -> int:
         """How many nodes there are."""
         return len(self._rows)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are, with a node or without."""
+        return len(self._names)
+
+    @property
+    def revision(self) -> int:
+        """Up to which version of the cluster the columns go."""
+        return self._revision
 
     @property
     def width(self) -> int:
@@ -166,6 +179,10 @@ class Columns:
     def version(self, row: int) -> int:
         """Return a number that changes whenever the pods of a row do."""
         return self._versions[row]
+
+    def node_of(self, uid: str) -> str:
+        """Return the node on which a pod is counted, "" for none."""
+        return self._nodes_of.get(uid, "")
 
     def row_of(self, node: str) -> int | None:
         """Return a node's row."""

@@ -19,7 +19,7 @@ from orch.bus.protocol import Bus
 from orch.bus.subjects import decision_subject
 from orch.clock import Clock
 from orch.errors import OrchError
-from orch_pb.v1.decision_pb2 import SchedulingDecision, Victim
+from orch_pb.v1.decision_pb2 import Preemption, SchedulingDecision, Victim
 from orch_pb.v1.journal_pb2 import Batch
 from orch_scheduler.columns import Snapshot
 from orch_scheduler.engine import Placement
@@ -135,17 +135,24 @@ class Decisions:
                 )
             )
 
-    def refused(self, uid: str, message: str, victims: Sequence[Victim] = ()) -> None:
-        """Publish that a pod which was planned was refused, with its event's message and whom it preempts."""
+    def refused(self, uid: str, message: str, victims: Sequence[Victim] = (), preemption: bytes = b"") -> None:
+        """Publish that a pod which was planned was refused, with its event's message and whom it preempts.
+
+        `preemption`: the record of that.
+        """
         found = self._open.pop(uid, None)
         if found is not None:
-            self._put(found.pod, found.record, message, victims)
+            self._put(found.pod, found.record, message, victims, preemption)
 
-    def _put(self, pod: Waiting, record: bytes, message: str, victims: Sequence[Victim]) -> None:
+    def _put(
+        self, pod: Waiting, record: bytes, message: str, victims: Sequence[Victim], preemption: bytes = b""
+    ) -> None:
         if len(self._waiting) >= _WAITING:
             DROPPED.labels("queue full").inc()
             return
         own = SchedulingDecision(trace=pod.trace, attempts=pod.attempts, message=message, victims=victims)
+        if preemption:
+            own.preemption.CopyFrom(Preemption.FromString(preemption))
         subject = decision_subject("scheduler", pod.namespace, pod.name)
         self._waiting.append((subject, record + own.SerializeToString()))
         self._more.set()

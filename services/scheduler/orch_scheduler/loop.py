@@ -21,10 +21,11 @@ from orch_scheduler.gangs.progress import Progress
 from orch_scheduler.observed import Observed
 from orch_scheduler.outcomes import Outcomes
 from orch_scheduler.planning import Planner
-from orch_scheduler.preemption.budgets import Budgets
+from orch_scheduler.preemption.budgets import follow_budgets
 from orch_scheduler.preemption.evictions import Evictions
 from orch_scheduler.preemption.nominations import Nominations
 from orch_scheduler.preemption.preemptor import BY_NODE, Preemptor, nodes_of
+from orch_scheduler.preemption.recorder import Recorder
 from orch_scheduler.questions.desk import Desk
 from orch_scheduler.questions.room import Room
 from orch_scheduler.queue import PodQueue
@@ -78,8 +79,9 @@ class Scheduler:
         self._groups = Groups(informers, client, self._queue, clock)
         self._progress = Progress(self._groups, pods, client, recorder, clock)
         self._observed = Observed(informers, self._columns, demands, self._queue, clock, self._deciders.names)
-        budgets = Budgets(informers.of(DISRUPTION_BUDGETS))
-        self._preemptor = Preemptor(self._columns, self._queue, self._nominations, budgets, pods, clock)
+        follow_budgets(informers.of(DISRUPTION_BUDGETS), self._columns.budgets)
+        recorder_of_room = Recorder(journal, demands)
+        self._preemptor = Preemptor(self._columns, self._queue, self._nominations, pods, clock, recorder_of_room)
         self._groups.follow(pods, self._progress.started)
         self._planner = Planner(
             self._columns, self._queue, self._nominations, self._groups, clock, self._decisions.planned

@@ -158,7 +158,7 @@ class Outcomes:
             decision_pb2.Victim(namespace=one.namespace, name=one.name, uid=one.uid, priority=one.demand.priority)
             for one in verdict.victims
         ]
-        self._decisions.refused(pod.uid, message, victims)
+        self._decisions.refused(pod.uid, message, victims, verdict.record)
 
     def _make_room_for_group(self, decided: Decided, profile: Decider) -> None:
         """Make room for as many pods as a group lacks, or for none; those that fit keep their place meanwhile."""

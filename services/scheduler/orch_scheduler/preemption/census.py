@@ -6,14 +6,14 @@ changed. It ranks nodes for preemption; the toll of the one that is chosen is th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orch_scheduler.columns import Columns, Rows
-from orch_scheduler.preemption.budgets import Budgets
+from orch_scheduler.disruptions import Budgets
 from orch_scheduler.preemption.nominations import is_guest
 from orch_scheduler.preemption.victims import NEVER, OFFSET, Cost, moment
 
@@ -27,9 +27,9 @@ _NO_BUDGET: Final = -1
 
 
 class Census:
-    """The pods of all rows that were asked for. `going`: the uids of pods that leave, until when that is believed."""
+    """The pods of all rows that were asked for. `going`: the uids of pods that leave."""
 
-    def __init__(self, columns: Columns, budgets: Budgets, going: Mapping[str, float]) -> None:
+    def __init__(self, columns: Columns, budgets: Budgets, going: Container[str]) -> None:
         self._columns = columns
         self._budgets = budgets
         self._going = going
@@ -89,7 +89,7 @@ class Census:
                 known[row] = now
 
     def _take(self, row: int) -> None:
-        pods = sorted(self._columns.pods_on(row), key=lambda pod: (-pod.priority, moment(pod.started)))
+        pods = sorted(self._columns.pods_on(row), key=lambda pod: (-pod.priority, moment(pod.started), pod.uid))
         width = self._columns.width
         if row >= len(self._priority) or len(pods) > self._priority.shape[1] or width > self._amounts.shape[2]:
             self._grow(row + 1, len(pods), width)

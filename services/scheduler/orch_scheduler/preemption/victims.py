@@ -31,9 +31,9 @@ class Occupant(msgspec.Struct, frozen=True, gc=False):
     budgets: tuple[int, ...] = ()
 
     @property
-    def rank(self) -> tuple[int, int]:
-        """Sorts the most important first: the highest priority, then what has run longest."""
-        return -self.priority, moment(self.started)
+    def rank(self) -> tuple[int, int, str]:
+        """Sorts the most important first: the highest priority, then what has run longest, then by the uid."""
+        return -self.priority, moment(self.started), self.uid
 
 
 class Toll(msgspec.Struct, frozen=True):
@@ -128,7 +128,7 @@ def toll_by_trial(
     return _reprieve(row, lower, spare, allowed)
 
 
-def _rank(one: Occupant) -> tuple[int, int]:
+def _rank(one: Occupant) -> tuple[int, int, str]:
     return one.rank
 
 

@@ -60,6 +60,7 @@ class Journal:
         self._written = 0
         self._number = 0
         self.term = 0
+        self.checkpoints = 0
 
     def attach(self, checkpoint: Checkpoint) -> None:
         """Say how the columns are put into entries."""
@@ -92,7 +93,7 @@ class Journal:
         if self.recording:
             self._add(JournalEntry(template=template), 1 + len(template.pod) // 256)
 
-    def placed(self, uid: str, node: str, template: int) -> None:
+    def placed(self, uid: str, node: str, template: int, started: str) -> None:
         """Take down that a pod was counted on a node."""
         if not self.recording:
             return
@@ -104,6 +105,7 @@ class Journal:
         run.uids.append(uid)
         run.nodes.append(node)
         run.templates.append(template)
+        run.started.append(started)
         self._weigh(1)
 
     def removed(self, uid: str) -> None:
@@ -115,6 +117,11 @@ class Journal:
         """Take down a plan, before what it placed."""
         if self.recording:
             self._add(JournalEntry(batch=batch), 1 + len(batch.pods))
+
+    def entry(self, entry: JournalEntry) -> None:
+        """Take down anything else, in its place."""
+        if self.recording:
+            self._add(entry, 1)
 
     async def run(self) -> None:
         """Write until cancelled: one term."""
@@ -164,6 +171,7 @@ class Journal:
     async def _begin(self) -> None:
         """Write a checkpoint: what came before it, then the columns as they are at this moment."""
         before, pieces = self._take(), self._checkpoint()
+        self.checkpoints += 1
         self._broken = False
         self._written = 0
         await self._write(before)

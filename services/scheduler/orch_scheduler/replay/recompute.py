@@ -12,15 +12,26 @@ from google.protobuf.message import DecodeError
 from orch.errors import OrchError
 from orch.objects.cluster import Node
 from orch.objects.pods import Pod
-from orch_pb.v1.decision_pb2 import SchedulingDecision
-from orch_pb.v1.journal_pb2 import Batch, Began, JournalChunk, JournalEntries, JournalEntry, Template, Told
+from orch_pb.v1.decision_pb2 import Preemption, SchedulingDecision
+from orch_pb.v1.journal_pb2 import (
+    Batch,
+    Began,
+    Contest,
+    JournalChunk,
+    JournalEntries,
+    JournalEntry,
+    Preempting,
+    Template,
+    Told,
+)
 from orch_scheduler.columns import Columns, Snapshot
 from orch_scheduler.demand import Demand, Demands
 from orch_scheduler.engine import Engine
+from orch_scheduler.preemption.contests import Contests, Look
 from orch_scheduler.profiles import default_profile, recorded_profile
 from orch_scheduler.records import Asked, Records, encode
 from orch_scheduler.replay.recorded import NODE, NODE_GONE
-from orch_scheduler.replay.told import retell
+from orch_scheduler.replay.told import GOING, retell
 
 _NODES: Final = msgspec.json.Decoder(Node)
 _PODS: Final = msgspec.json.Decoder(Pod)
@@ -53,6 +64,8 @@ class Report(msgspec.Struct, rename="camel"):
 
     decisions: int = 0
     batches: int = 0
+    preemptions: int = 0
+    """Times that room was looked for at the cost of others."""
     terms: int = 0
     checkpoints: int = 0
     published: int = 0
@@ -118,6 +131,7 @@ class Term:
         self._until = until
         self._published = published
         self.columns: Columns | None = None
+        self._contests = Contests(Columns())
         self.nodes: dict[str, Node] = {}
         self._words = Demands(_CLASSES)
         self._demands: dict[int, Demand] = {}
@@ -130,6 +144,9 @@ class Term:
             "placed": self._place,
             "removed": lambda columns, entry: _forget(columns, entry.removed),
             "batch": lambda columns, entry: self._batch(columns, entry.batch),
+            "round": lambda _columns, _entry: self._contests.begin(),
+            "contest": lambda _, entry: self._open(entry.contest),
+            "preempting": lambda _, entry: self._preempt(entry.preempting),
         }
 
     def take(self, chunk: JournalChunk) -> None:
@@ -162,6 +179,7 @@ class Term:
         self._settings = {profile.name: profile.config for profile in began.profiles if profile.config}
         self.nodes.clear()
         self.columns = laid_out(began)
+        self._contests = Contests(self.columns)
 
     def _learn(self, template: Template) -> None:
         demand = self._words.of(_PODS.decode(template.pod), pinned=template.pinned)
@@ -173,8 +191,9 @@ class Term:
 
     def _place(self, columns: Columns, entry: JournalEntry) -> None:
         placed = entry.placed
-        for uid, node, template in zip(placed.uids, placed.nodes, placed.templates, strict=True):
-            columns.place(uid, node, self._demands[template])
+        started = placed.started or [""] * len(placed.uids)  # journals had no times at first
+        for uid, node, template, moment in zip(placed.uids, placed.nodes, placed.templates, started, strict=True):
+            columns.place(uid, node, self._demands[template], moment)
 
     def _tell(self, columns: Columns, told: Told) -> None:
         if told.what == NODE:
@@ -185,6 +204,8 @@ class Term:
             columns.remove_node(told.name)
         elif not retell(columns, told):
             raise JournalError(f"it tells of {told.what!r}, which this version does not know")
+        if told.what == GOING:
+            self._contests.census.touch(columns.node_of(told.name))
 
     def _batch(self, columns: Columns, batch: Batch) -> None:
         if not self._since <= batch.time <= self._until:
@@ -196,6 +217,29 @@ class Term:
         snapshot: Snapshot = columns.snapshot()
         placements = engine.plan(snapshot, [self._demands[template] for template in batch.templates], batch.preferred)
         self._compare(batch, recorded, encode(asked, placements, batch.nodes), asked)
+
+    def _open(self, contest: Contest) -> None:
+        self._contests.now = contest.now
+        look = Look(contest.enough, contest.offset, contest.hopeful)
+        engine = self.engine(contest.profile, contest.seed)
+        self._contests.open(contest.profile, self._demands[contest.template], engine, look)
+
+    def _preempt(self, decided: Preempting) -> None:
+        contest = self._contests.get(decided.profile, self._demands[decided.template])
+        if contest is None:
+            raise KeyError(f"no contest of class {decided.template} was opened")
+        self._contests.now = decided.now
+        recorded = Preemption.FromString(decided.record)
+        asked = Asked(recorded.namespace, recorded.name, recorded.uid)
+        _, computed = self._contests.decide(contest, asked, decided.revision)
+        if not self._since <= decided.now * 1e6 <= self._until:
+            return
+        self.report.preemptions += 1
+        if computed != decided.record:
+            found = Preemption.FromString(computed)
+            self.report.difference = Difference(
+                self.number, 0, 0, asked.namespace, asked.name, str(recorded), str(found)
+            )
 
     def engine(self, profile: str = "", seed: int = 0) -> Engine:
         """Return the engine of a profile, "" being the first that the journal names."""

@@ -18,7 +18,14 @@ from orch_scheduler.columns import Columns
 from orch_scheduler.demand import Demand, Demands
 from orch_scheduler.profiles import Profile
 from orch_scheduler.replay.journal import PIECE, Journal
-from orch_scheduler.replay.told import NAMESPACE, RecordedStorage, RecordedWorkloads, Teller
+from orch_scheduler.replay.told import (
+    NAMESPACE,
+    RecordedBudgets,
+    RecordedDepartures,
+    RecordedStorage,
+    RecordedWorkloads,
+    Teller,
+)
 
 NODE: Final = "node"
 NODE_GONE: Final = "node gone"
@@ -77,11 +84,13 @@ class RecordedColumns(Columns):
         self._teller = Teller(journal)
         self.workloads = RecordedWorkloads(self._teller)
         self.storage = RecordedStorage(self._teller)
+        self.budgets = RecordedBudgets(self._teller)
+        self.departures = RecordedDepartures(self._teller)
         self._journal = journal
         self._demands = demands
         self._profiles = profiles
         self._told_nodes: dict[str, bytes] = {}
-        self._where: dict[str, tuple[str, int]] = {}  # uid → (node, template)
+        self._where: dict[str, tuple[str, int, str]] = {}  # uid → (node, template, started)
         journal.attach(self._checkpoint)
 
     def set_node(self, node: Node) -> None:
@@ -101,7 +110,7 @@ class RecordedColumns(Columns):
     def place(self, uid: str, node: str, demand: Demand, started: str = "") -> None:
         """Count a pod on a node; placing it again as it is where it is changes nothing."""
         super().place(uid, node, demand, started)
-        where = (node, self._demands.template(demand))
+        where = (node, self._demands.template(demand), started)
         if self._where.get(uid) != where:
             self._where.pop(uid, None)
             self._where[uid] = where
@@ -134,7 +143,7 @@ class RecordedColumns(Columns):
 
 
 def _pieces(
-    head: list[JournalEntry], nodes: Sequence[tuple[str, bytes]], pods: Mapping[str, tuple[str, int]]
+    head: list[JournalEntry], nodes: Sequence[tuple[str, bytes]], pods: Mapping[str, tuple[str, int, str]]
 ) -> Iterator[list[JournalEntry]]:
     yield head
     for start in range(0, len(nodes), _NODES):
@@ -144,8 +153,9 @@ def _pieces(
     while part := list(islice(left, PIECE)):
         placements = Placements(
             uids=[uid for uid, _ in part],
-            nodes=[node for _, (node, _) in part],
-            templates=[template for _, (_, template) in part],
+            nodes=[node for _, (node, _, _) in part],
+            templates=[template for _, (_, template, _) in part],
+            started=[started for _, (_, _, started) in part],
         )
         yield [JournalEntry(placed=placements)]
 

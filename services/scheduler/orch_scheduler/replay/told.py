@@ -19,6 +19,7 @@ from orch.objects.storage import (
 )
 from orch_pb.v1.journal_pb2 import JournalEntry, Told
 from orch_scheduler.columns import Columns
+from orch_scheduler.disruptions import Allowance, Budgets, Departures
 from orch_scheduler.replay.journal import Journal
 from orch_scheduler.storage import Storage
 from orch_scheduler.workloads import Workloads
@@ -30,6 +31,8 @@ CLAIM: Final = "claim"
 VOLUME: Final = "volume"
 STORAGE_CLASS: Final = "storage class"
 CSI_NODE: Final = "csi node"
+GOING: Final = "going"
+BUDGET: Final = "budget"
 CSI_DRIVER: Final = "csi driver"
 CSI_CAPACITY: Final = "csi capacity"
 
@@ -45,7 +48,7 @@ class Teller:
         self._journal = journal
         self._told: dict[tuple[str, str], bytes] = {}
 
-    def tell(self, what: str, name: str, found: msgspec.Struct | Mapping[str, str] | None) -> None:
+    def tell(self, what: str, name: str, found: msgspec.Struct | Mapping[str, str] | float | None) -> None:
         """Take down an object as it is now, None when it is gone; what is as it was is not told again."""
         if isinstance(found, Object):
             found = _essence(found)
@@ -121,6 +124,38 @@ class RecordedStorage(Storage):
         return more
 
 
+class RecordedDepartures(Departures):
+    """Says which pods leave."""
+
+    def __init__(self, teller: Teller) -> None:
+        super().__init__()
+        self._teller = teller
+
+    def set(self, uid: str, until: float | None) -> None:
+        """Take note that a pod leaves, None: that it has left, or stays."""
+        super().set(uid, until)
+        self._teller.tell(GOING, uid, until)
+
+
+class RecordedBudgets(Budgets):
+    """Says what disruption budgets allow."""
+
+    def __init__(self, teller: Teller) -> None:
+        super().__init__()
+        self._teller = teller
+
+    def set(self, namespace: str, name: str, allowance: Allowance | None) -> None:
+        """Take over a budget, None when it is gone. Raises ValueError for a selector that cannot be read."""
+        super().set(namespace, name, allowance)
+        self._teller.tell(BUDGET, f"{namespace}/{name}", allowance)
+
+    def count(self, number: int, taken: int) -> Allowance:
+        """Take note of how many disruptions of a budget preemption has caused; return what the budget says now."""
+        allowance = super().count(number, taken)
+        self._teller.tell(BUDGET, "/".join(self.name_of(number)), allowance)
+        return allowance
+
+
 def retell(columns: Columns, told: Told) -> bool:
     """Tell columns what was told before; return whether it is known here. Raises TellingError for what is not it."""
     name, json = told.name, told.json
@@ -134,22 +169,34 @@ def retell(columns: Columns, told: Told) -> bool:
             case "owner":
                 kind, _, namespace = namespace.partition("/")
                 columns.workloads.set_owner(kind, namespace, plain, _read(json, LabelSelector))
-            case "claim":
-                columns.storage.set_claim(namespace, plain, _read(json, PersistentVolumeClaim))
-            case "volume":
-                columns.storage.set_volume(name, _read(json, PersistentVolume))
-            case "storage class":
-                columns.storage.set_class(name, _read(json, StorageClass))
-            case "csi node":
-                columns.storage.set_node(name, _read(json, CSINode))
-            case "csi driver":
-                columns.storage.set_driver(name, _read(json, CSIDriver))
-            case "csi capacity":
-                columns.storage.set_capacity(namespace, plain, _read(json, CSIStorageCapacity))
+            case "going":
+                columns.departures.set(name, _read(json, float))
+            case "budget":
+                columns.budgets.set(namespace, plain, _read(json, Allowance))
             case _:
-                return False
+                return _retell_storage(columns, told, namespace, plain)
     except msgspec.MsgspecError as error:
         raise TellingError(f"{told.what} {name} cannot be read: {error}") from error
+    return True
+
+
+def _retell_storage(columns: Columns, told: Told, namespace: str, plain: str) -> bool:
+    name, json, storage = told.name, told.json, columns.storage
+    match told.what:
+        case "claim":
+            storage.set_claim(namespace, plain, _read(json, PersistentVolumeClaim))
+        case "volume":
+            storage.set_volume(name, _read(json, PersistentVolume))
+        case "storage class":
+            storage.set_class(name, _read(json, StorageClass))
+        case "csi node":
+            storage.set_node(name, _read(json, CSINode))
+        case "csi driver":
+            storage.set_driver(name, _read(json, CSIDriver))
+        case "csi capacity":
+            storage.set_capacity(namespace, plain, _read(json, CSIStorageCapacity))
+        case _:
+            return False
     return True
 
 

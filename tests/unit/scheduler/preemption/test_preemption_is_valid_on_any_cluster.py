@@ -15,7 +15,6 @@ from orch_scheduler.columns import Columns
 from orch_scheduler.config import SchedulerConfig
 from orch_scheduler.deciders import deciders_of
 from orch_scheduler.demand import Demands
-from orch_scheduler.preemption.budgets import Budgets
 from orch_scheduler.preemption.nominations import Nominations
 from orch_scheduler.preemption.preemptor import Preemptor
 from orch_scheduler.queue import PodQueue
@@ -97,7 +96,7 @@ def test_victims_are_needed_and_enough(cluster, wanted):
         return
     clock = ManualClock()
     queue, nominations = PodQueue(clock), Nominations(world.columns)
-    preemptor = Preemptor(world.columns, queue, nominations, Budgets(Nothing()), Nothing(), clock)
+    preemptor = Preemptor(world.columns, queue, nominations, Nothing(), clock)
     for _, tenant in world.where.values():
         preemptor._priorities[tenant.priority] += 1
     pod = Waiting(uid="new", namespace="d", name="new", revision=1, demand=demand, trace=None, since=0.0)
