@@ -1,4 +1,7 @@
-"""What exists in every cluster from its first start on: namespaces, the api's own Service, groups, levels, roles."""
+"""What exists in every cluster from its first start on: namespaces, the api's own Service, groups, levels, roles.
+
+And what the api announces of itself.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from orch_api.addresses.holders import GROUP as NETWORKING
 from orch_api.addresses.ranges import ServiceRanges
 from orch_api.addresses.setting import default_cidr
 from orch_api.admission.namespaces import SYSTEM_NAMESPACES
+from orch_api.announcements import Announcements
 from orch_api.auth.identity import APISERVER
+from orch_api.config import ApiConfig
 from orch_api.default_roles import DefaultRoles
 from orch_api.extensions.registrations import built_in
 from orch_api.kinds import flow_objects
@@ -46,10 +51,11 @@ class SystemObjects:
         cache: ObjectCache,
         registry: Registry,
         ranges: ServiceRanges,
-        port: int,
+        config: ApiConfig,
         clock: Clock,
     ) -> None:
-        self._parts = (pipeline, cache, registry, ranges, port)
+        self._parts = (pipeline, cache, registry, ranges, config.port)
+        self._announcements = Announcements(pipeline, cache, registry, config, clock)
         self._roles = DefaultRoles(pipeline, cache, registry)
         self._clock = clock
 
@@ -57,11 +63,13 @@ class SystemObjects:
         """Create what is missing. Raises ApiError or UnavailableError; it may be called again."""
         await create_system_objects(*self._parts)
         await self._roles.create()
+        await self._announcements.keep()
 
     async def begin(self) -> None:
         """Create what is missing, and mend what is not as it should be. Raises as `create`."""
         await create_system_objects(*self._parts)
         await self._roles.begin()
+        await self._announcements.keep()
 
     async def run(self) -> None:
         """Create what has gone missing, once a minute and for ever."""

@@ -19,6 +19,8 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert_file: str = ""
     tls_key_file: str = ""
     client_ca_file: str = ""
+    root_ca_file: str = ""
+    """By whose certificate nodes and pods know the api (ConfigMap cluster-info); the bus's authority when empty."""
     token_file: str = ""
     proxy_client_cert_file: str = ""
     proxy_client_key_file: str = ""

@@ -93,7 +93,7 @@ class Core:
         follow(ranges, self.cache)
         self._write_and_read(_outgoing(config))
         self._look_after()
-        self._system = SystemObjects(self.pipeline, self.cache, registry, ranges, config.port, clock)
+        self._system = SystemObjects(self.pipeline, self.cache, registry, ranges, config, clock)
         self._ready = asyncio.Event()
 
     def _sealed(self, store: Store) -> Store:
