@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final, TextIO, cast, get_args
 
 from orch.errors import OrchError
 from orch_cli.certs import add_certs, certs
@@ -24,6 +25,7 @@ from orch_cli.replay import add_replay, replay
 from orch_cli.replay_autoscaling import replay_autoscaling
 from orch_cli.state import Runtime, Wishes
 from orch_cli.tap import events, nats_arguments
+from orch_cli.terminal import PlainText
 from orch_cli.tokens import add_tokens, tokens
 from orch_cli.up import up, up_detached
 from orch_cli.what_if import add_what_if, what_if
@@ -36,9 +38,10 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = _parser().parse_args(arguments)
     layout = Layout(parsed.state.resolve())
     try:
-        code = _run(parsed, layout, began)
+        with _printing(parsed.command):
+            code = _run(parsed, layout, began)
     except OrchError as error:
-        print(f"orch: {error}", file=sys.stderr)
+        print(f"orch: {error}", file=PlainText(sys.stderr))
         code = 1
     except PermissionError as error:
         print(f"orch: {error}; what was started with sudo needs it again", file=sys.stderr)
@@ -46,6 +49,16 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
+
+
+def _printing(command: str) -> contextlib.AbstractContextManager[object]:
+    """Keep what is not printable from the terminal, except what a container has written itself."""
+    if command in _AS_IT_IS:
+        return contextlib.nullcontext()
+    return contextlib.redirect_stdout(cast("TextIO", PlainText(sys.stdout)))
+
+
+_AS_IT_IS: Final = frozenset({"logs", "enter"})
 
 
 def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:

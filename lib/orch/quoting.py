@@ -1,4 +1,4 @@
-"""Text in quotes as Go's strconv writes it: in Kubernetes' messages, and in files that pods read."""
+"""Text as Go's strconv writes it: in quotes in Kubernetes' messages and in files that pods read, without in logs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ _ESCAPES: Final = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\
 def quote(text: str) -> str:
     """Return `text` in double quotes as Go's strconv.Quote writes it."""
     return '"' + "".join(quoted_character(char, '"') for char in text) + '"'
+
+
+def plain(text: str, keep: str = "") -> str:
+    """Return `text` with what is not printable written out, except the characters to `keep`.
+
+    What others have written into names and messages then begins no line of a log, and steers no terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char == "\\" or char in keep else quoted_character(char, "") for char in text)
 
 
 def quoted_character(char: str, delimiter: str) -> str:

@@ -31,6 +31,7 @@ from prometheus_client import Counter, start_http_server
 
 from orch.config import TelemetryConfig
 from orch.errors import ConfigError
+from orch.quoting import plain
 from orch_pb.v1.object_pb2 import TraceContext
 
 __all__ = ["Span", "SpanKind", "TraceContext", "current_trace", "setup", "span"]
@@ -276,17 +277,20 @@ def _moment(record: logging.LogRecord) -> str:
 
 
 class _TextFormatter(logging.Formatter):
-    """One line for people: time, level, service, logger, message, key=value."""
+    """One line for people: time, level, service, logger, message, key=value. What users sent begins no line."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as text; an exception follows on lines of its own."""
+        """Return the record as text; an exception follows on lines of its own, each of them indented."""
         extras = "".join(f" {key}={value}" for key, value in _extras(record).items())
         head = f"{_moment(record)} {record.levelname:<7} {self._service} {record.name}: {record.getMessage()}{extras}"
-        return f"{head}\n{self.formatException(record.exc_info)}" if record.exc_info else head
+        if not record.exc_info:
+            return plain(head)
+        lines = plain(self.formatException(record.exc_info), keep="\n").splitlines()
+        return "\n  ".join((plain(head), *lines))
 
 
 class _JsonFormatter(logging.Formatter):
@@ -309,4 +313,5 @@ class _JsonFormatter(logging.Formatter):
             fields.setdefault(key, value)
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str, ensure_ascii=False)
+        line = json.dumps(fields, default=str, ensure_ascii=False)
+        return line if line.isprintable() else json.dumps(fields, default=str)

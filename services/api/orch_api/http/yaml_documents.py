@@ -86,13 +86,16 @@ def _is_json(body: bytes) -> bool:
 
 
 def _check(body: bytes) -> None:
-    """Raise ValueError for a document that is nested too deeply, or too large once its aliases are replaced."""
+    """Raise ValueError for a document that nests too deeply, holds itself, or is too large without its aliases."""
     sizes: dict[str, int] = {}  # of what has an anchor
-    opened: list[tuple[str | None, int]] = []  # the anchors of what is open, and the size before it
+    opened: list[tuple[str, int]] = []  # the anchors of what is open, and the size before it
     size = 0
     for event in _parse(body, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
-            size += sizes.get(_anchor(event) or "", 1)
+            named = _anchor(event) or ""
+            if any(anchor == named for anchor, _ in opened):
+                raise ValueError(f"anchor '{named}' value contains itself")
+            size += sizes.get(named, 1)
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = opened.pop()
             if anchor:
@@ -100,7 +103,7 @@ def _check(body: bytes) -> None:
         elif isinstance(event, yaml.NodeEvent):
             size += 1
             if isinstance(event, yaml.CollectionStartEvent):
-                opened.append((_anchor(event), size - 1))
+                opened.append((_anchor(event) or "", size - 1))
                 if len(opened) > MAX_DEPTH:
                     raise ValueError(f"exceeded max depth of {MAX_DEPTH}")
         if size > MAX_NODES:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any, Final, cast
 
+import msgspec
+
 from orch.errors import BadRequestError, Cause, InvalidError, StatusDetails, TooLargeError
 from orch_api.patch.documents import Document, clone, equal
 
 MAX_OPERATIONS: Final = 10_000
+MAX_COPIED: Final = 3 << 20
+"""Bytes that all copies of a patch may add, as JSON: a few dozen that copy all before them would fill any memory."""
 
 _INDEX: Final = re.compile(r"[+-]?[0-9]{1,18}")
 _DIGITS: Final = re.compile(r"[+-]?[0-9]+")
@@ -31,14 +35,26 @@ def apply(document: Document, operations: Any) -> Document:
     if len(patch) > MAX_OPERATIONS:
         raise TooLargeError(f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}")
     result: Any = clone(document)
+    copied = 0
     for index, operation in enumerate(patch):
         try:
+            if operation.get("op") == "copy":
+                copied = _allowed(result, operation, copied)
             result = _apply(result, operation)
         except _DoesNotApplyError as problem:
             raise _rejected(index, str(problem)) from problem
     if not isinstance(result, dict):
         raise _rejected(len(patch) - 1, "the patched document is not an object")
     return cast("Document", result)
+
+
+def _allowed(document: Any, operation: Document, copied: int) -> int:
+    """Return how much was copied with this operation, unless it is too much."""
+    copied += len(msgspec.json.encode(_get(document, _path(operation, "from"), "copy")))
+    if copied > MAX_COPIED:
+        problem = f"the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}"
+        raise _DoesNotApplyError(f"Unable to complete the copy, {problem}")
+    return copied
 
 
 def _operations(patch: Any) -> list[Document]:

@@ -100,7 +100,7 @@ async def test_patches_that_are_none(http, made):
         (b"? " * 400_000, f"exceeded max depth of {MAX_DEPTH}"),
         (b"[" * 400_000, f"exceeded max depth of {MAX_DEPTH}"),
         (b"{a: " * 400_000, f"exceeded max depth of {MAX_DEPTH}"),
-        (b"a: &a [*a]", "recursion"),
+        (b"a: &a [*a]", "contains itself"),
     ],
 )
 async def test_what_is_no_yaml(http, body, said):
