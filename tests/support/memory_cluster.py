@@ -17,6 +17,7 @@ from orch.objects.meta import Object
 from orch.objects.pods import Pod
 from orch.objects.scheme import DEPLOYMENTS, EVENTS, NODES, PODS, REPLICA_SETS, Kind
 from orch.runtime.informer import Change, Informer, Informers
+from orch_api.config import ApiConfig
 from orch_api.memory import InMemoryApi, in_memory_api
 from orch_controllers.config import ControllersConfig
 from orch_controllers.process import Process
@@ -339,7 +340,8 @@ class Watcher:
 @asynccontextmanager
 async def running_cluster(clock: ManualClock, nodes: int = 2) -> AsyncIterator[Cluster]:
     """Run a cluster until the context ends; its controllers lead."""
-    async with in_memory_api(clock) as api:
+    config = ApiConfig(enable_admission_plugins=("StorageObjectInUseProtection",))
+    async with in_memory_api(clock, config=config) as api:
         cluster = Cluster(api, clock)
         try:
             await cluster.start(nodes)

@@ -50,26 +50,28 @@ class InMemoryApi:
             await bus.close()
 
 
-_ACCOUNTS: Final = "ServiceAccount"
+_WITH_CONTROLLERS: Final = ("ServiceAccount", "StorageObjectInUseProtection")
+"""Plugins that rely on a controller: one makes the accounts that pods need, one takes finalizers away again."""
 
 
-def _without_accounts(config: ApiConfig) -> ApiConfig:
-    if _ACCOUNTS in config.enable_admission_plugins:
-        return config
-    return msgspec.structs.replace(config, disable_admission_plugins=(*config.disable_admission_plugins, _ACCOUNTS))
+def _without_controllers(config: ApiConfig) -> ApiConfig:
+    said = {*config.enable_admission_plugins, *config.disable_admission_plugins}
+    off = [name for name in _WITH_CONTROLLERS if name not in said]
+    return msgspec.structs.replace(config, disable_admission_plugins=(*config.disable_admission_plugins, *off))
 
 
 @asynccontextmanager
 async def in_memory_api(clock: Clock | None = None, *, config: ApiConfig | None = None) -> AsyncGenerator[InMemoryApi]:
     """Run an api until the context ends. It is ready, and the system's namespaces exist.
 
-    Its pods need no account, unless the plugin is enabled by name: no controller is here to make accounts. With a
-    ManualClock, periodic work and leases stand still until the clock is advanced.
+    Its pods need no account, and its claims and volumes go at once, unless the plugins are enabled by name: no
+    controller is here to make accounts and to take finalizers away. With a ManualClock, periodic work and leases stand
+    still until the clock is advanced.
     """
     clock = clock or SystemClock()
     store = MemoryStore(clock)
     broker = MemoryBroker(clock=clock)
-    config = _without_accounts(config or ApiConfig())
+    config = _without_controllers(config or ApiConfig())
     if not config.outgoing_allowed:
         config = msgspec.structs.replace(config, outgoing_allowed=LOOPBACK)
     core = Core(store, broker.connect(APISERVER_USER), config, clock=clock, identity="memory")

@@ -54,6 +54,18 @@ async def test_plugins_run_in_kubernetes_order():
     assert [name for name in listed if name in KUBERNETES] == list(KUBERNETES)
 
 
+def test_what_is_off_unless_asked_for():
+    off = {entry.name for entry in PLUGINS if not entry.on}
+    assert off == {
+        "LimitPodHardAntiAffinityTopology",
+        "AlwaysPullImages",
+        "EventRateLimit",
+        "ExtendedResourceToleration",
+        "OwnerReferencesPermissionEnforcement",
+        "DenyServiceExternalIPs",
+    }
+
+
 async def test_settings_switch_plugins():
     on = await names(enable_admission_plugins=("AlwaysPullImages",), disable_admission_plugins=("Priority",))
     assert "AlwaysPullImages" in on
