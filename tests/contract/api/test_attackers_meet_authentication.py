@@ -123,6 +123,18 @@ async def test_a_token_of_what_is_gone(target: Target) -> None:
     assert await target.user(of_account) == ""
 
 
+async def test_a_token_ends_with_the_secret_or_the_node_it_is_bound_to(target: Target) -> None:
+    for kind, path in (("Secret", "/api/v1/namespaces/default/secrets"), ("Node", "/api/v1/nodes")):
+        document = {"metadata": {"name": "bound"}}
+        assert (await target.admin("POST", path, document)).status == 201
+        token = await target.token(boundObjectRef={"apiVersion": "v1", "kind": kind, "name": "bound"})
+        assert await target.user(token) == "system:serviceaccount:default:robot"
+        assert (await target.admin("DELETE", f"{path}/bound")).status == 200
+        assert await target.user(token) == "", kind
+        assert (await target.admin("POST", path, document)).status == 201
+        assert await target.user(token) == "", kind  # it is another one
+
+
 async def test_tokens_that_do_not_count(target: Target) -> None:
     assert await target.user(await target.token(audiences=["https://vault.example.com"])) == ""
     token = await target.token(expirationSeconds=600)

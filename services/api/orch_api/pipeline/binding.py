@@ -47,6 +47,7 @@ class Binder:
 
     async def bind_one(self, caller: Caller, namespace: str, name: str, body: bytes, options: WriteOptions) -> Outcome:
         """Bind one pod as a Binding document says; without a name, the pod that it names. Raises ApiError."""
+        await self._authorize(caller, {namespace})  # before anything is said of what was sent
         schema = self._parts.schemas.of("", "v1", "Binding")
         document, warnings = schema.decode(body, options.field_validation)
         check_kind(document, "v1", "Binding")
@@ -67,7 +68,6 @@ class Binder:
             revision=_revision(name, metadata.get("resourceVersion") or "0"),
             trace=options.origin(),
         )
-        await self._authorize(caller, [binding])
         request = Request(caller, CREATE, self._pods, BINDING, namespace, name, document, None, options.dry_run)
         await self._admit(request)
         warnings = [*warnings, *request.notes.warnings]
@@ -79,7 +79,7 @@ class Binder:
         return Outcome(_SUCCESS, outcome, created=True, deleted=True, warnings=tuple(warnings))
 
     async def _bind(self, caller: Caller, bindings: Sequence[Binding], fence: Compare | None) -> list[int | ApiError]:
-        await self._authorize(caller, bindings)
+        await self._authorize(caller, {binding.namespace for binding in bindings})
         now = self._now()
         if not self._parts.admission.concerns(CREATE, self._pods, BINDING):
             return await self._commit([_Decision(binding, now) for binding in bindings], fence)
@@ -97,8 +97,8 @@ class Binder:
         done = iter(await self._commit(decisions, fence))
         return [refused[place] if place in refused else next(done) for place in range(len(bindings))]
 
-    async def _authorize(self, caller: Caller, bindings: Sequence[Binding]) -> None:
-        for namespace in {binding.namespace for binding in bindings}:
+    async def _authorize(self, caller: Caller, namespaces: set[str]) -> None:
+        for namespace in namespaces:
             await self._parts.authorizer.permit(caller, "create", self._pods, namespace, "", BINDING)
 
     def _now(self) -> str:
