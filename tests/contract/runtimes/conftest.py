@@ -98,7 +98,7 @@ class PodmanNode:
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run)
 
-    def make_service(self, name: str, state: Path) -> PodmanService:
+    def make_service(self, name: str, state: Path, *, hang_timeout: float = 60) -> PodmanService:
         """Return a service on storage of its own; what it mounts and keeps in /run is removed with the node's."""
         self._states.append(str(state))
         volatile = self.volatile / name
@@ -109,6 +109,7 @@ class PodmanNode:
             cgroup_parent=self.group,
             exec_memory=1,
             registries_file=str(self.folder / "registries.conf"),
+            hang_timeout=hang_timeout,
         )
         return PodmanService(settings, state, self.namespace, SystemClock())
 

@@ -1,7 +1,7 @@
 """Podman's REST service as a child process: written configuration, start, watch, stop.
 
 Containers do not depend on it: each has a conmon of its own, so the service may die and be started again, and the
-agent too, without any of them noticing.
+agent too, without any of them noticing. One that does not answer any more is ended, and started again.
 """
 
 from __future__ import annotations
@@ -21,17 +21,22 @@ import msgspec
 from prometheus_client import Counter
 
 from orch.clock import Clock
+from orch.config import Duration
 from orch.errors import UnavailableError
 from orch_agent.runtimes.podman.capabilities import DEFAULT
 
 _LOG: Final = logging.getLogger(__name__)
 _RESTARTS: Final = Counter("orch_agent_podman_restarts_total", "Times that the Podman service was started again.")
+_HANGS: Final = Counter("orch_agent_podman_hangs_total", "Times that the Podman service was ended as it hung.")
 LONGEST_RUNROOT: Final = 50
 LONGEST_SOCKET: Final = 107
 _VOLATILE: Final = Path("/run/orch-agent")
 _START_TIMEOUT: Final = 20.0
 _STOP_TIMEOUT: Final = 2.0
 _POLL: Final = 0.05
+_PINGS: Final = 6
+"""How often a service is asked, in the time after which one that is silent counts as hanging."""
+_PING: Final = b"GET /_ping HTTP/1.0\r\nHost: podman\r\n\r\n"
 _FIRST_RETRY: Final = 0.5
 _LONGEST_RETRY: Final = 10.0
 
@@ -44,7 +49,7 @@ class PodmanSettings(msgspec.Struct, frozen=True, kw_only=True):
     characters, and the kernel a socket of at most 107.) `cgroup_parent` is the node's group. `image_stores` are
     read-only stores shared among nodes. `exec_memory` is for how many seconds Podman remembers a command that has
     ended, holding two processes for it. `handlers` are OCI runtimes (names or paths) by the handlers of runtime
-    classes.
+    classes. A service that has not answered for `hang_timeout` is started again.
     """
 
     binary: str = "podman"
@@ -60,6 +65,7 @@ class PodmanSettings(msgspec.Struct, frozen=True, kw_only=True):
     nofile: int = 20_000
     nproc: int = 32_768
     exec_memory: int = 10
+    hang_timeout: Duration = 60.0
 
 
 class PodmanService:
@@ -89,17 +95,19 @@ class PodmanService:
     async def run(self) -> None:
         """Keep the service running until cancelled, then stop it; its containers go on."""
         delay = _FIRST_RETRY
-        await asyncio.to_thread(self._prepare)
         while True:
             begun = self._clock.monotonic()
             try:
-                code = await self._serve()
+                await asyncio.to_thread(self._prepare)
+                outcome = await self._serve()
+            except OSError as error:  # such as a disk that is full
+                outcome = f"cannot be started: {error}"
             finally:
                 await self._stop()
             if self._clock.monotonic() - begun > _LONGEST_RETRY:
                 delay = _FIRST_RETRY
             _RESTARTS.inc()
-            _LOG.error("the Podman service ended with code %d; it starts again in %.1f s", code, delay)
+            _LOG.error("the Podman service %s; it starts again in %.1f s", outcome, delay)
             await self._clock.sleep(delay)
             delay = min(delay * 2, _LONGEST_RETRY)
 
@@ -149,7 +157,8 @@ class PodmanService:
         await writer.wait_closed()
         return True
 
-    async def _serve(self) -> int:
+    async def _serve(self) -> str:
+        """Start the service; return, when it serves no more, what became of it. Raises OSError."""
         await self._end_predecessor()
         self.socket.unlink(missing_ok=True)
         command = [
@@ -173,7 +182,39 @@ class PodmanService:
         if self._placed is not None:
             # What it starts, the monitors of containers among it, is then where the service is.
             self._placed(self._process.pid)
-        return await self._process.wait()
+        return await self._until_silent(self._process)
+
+    async def _until_silent(self, process: asyncio.subprocess.Process) -> str:
+        """Return when the process has ended, or has not answered for too long."""
+        ended = asyncio.ensure_future(process.wait())
+        patience = self._settings.hang_timeout
+        pause, limit = patience / _PINGS, max(patience, _START_TIMEOUT)
+        answered = self._clock.monotonic()
+        try:
+            while self._clock.monotonic() - answered < limit:
+                await asyncio.wait((ended,), timeout=pause)
+                if ended.done():
+                    return f"ended with code {ended.result()}"
+                if await self._pings(pause):
+                    answered, limit = self._clock.monotonic(), patience
+        finally:
+            ended.cancel()
+        _HANGS.inc()
+        process.kill()  # it would not listen to anything else
+        return "does not answer any more"
+
+    async def _pings(self, timeout: float) -> bool:
+        """Tell whether the service answers a question that takes none of its locks."""
+        try:
+            async with asyncio.timeout(timeout):
+                reader, writer = await asyncio.open_unix_connection(str(self.socket))
+                try:
+                    writer.write(_PING)
+                    return bool(await reader.readline())
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError, ValueError):
+            return False
 
     async def _stop(self) -> None:
         process, self._process = self._process, None
