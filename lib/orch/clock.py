@@ -80,6 +80,10 @@ class ManualClock:
             await _settle()
         self._move_to(target)
 
+    def set(self, now: datetime) -> None:
+        """Set the wall time, as a machine's is set; the monotonic time and sleepers do not notice."""
+        self._now = now
+
     def _move_to(self, moment: float) -> None:
         self._now += timedelta(seconds=moment - self._elapsed)
         self._elapsed = moment

@@ -37,6 +37,7 @@ class NodeLease:
         self.seconds = seconds
         """Its length; 0: nothing is promised, and it is never over."""
         self._until = self._saved()
+        self._unwritten = False
 
     @property
     def over(self) -> bool:
@@ -46,10 +47,18 @@ class NodeLease:
     def renewed(self, asked: float) -> None:
         """Take in that a heartbeat was acknowledged that was sent after `asked`, a moment of the monotonic clock."""
         self._until = max(self._until, asked + self.seconds)
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             fresh = self._file.with_suffix(".new")
             fresh.write_text(f"{self._boot} {self._until}\n")
             fresh.replace(self._file)
+        except OSError as error:  # such as a full disk: what an earlier renewal wrote is on the safe side
+            if not self._unwritten:
+                log.warning("the lease is not written to %s: %s", self._file, error)
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
     async def watch(self, turned: Callable[[], None]) -> None:
         """Call `turned` whenever the lease ends or is renewed after that, for ever."""

@@ -55,21 +55,20 @@ class AddressBook:
         return "" if held is None else str(self._make(held))
 
     def take(self, uid: str) -> str:
-        """Return the address of `uid`, giving it one if it has none. Raises AddressesExhaustedError."""
+        """Return the address of `uid`, giving it one if it has none. Raises AddressesExhaustedError, OSError."""
         if uid not in self._by_uid:
             address = self._free_address()
+            self._save({**self._by_uid, uid: address})
             self._by_uid[uid] = address
             self._taken.add(address)
             self._next = address + 1
-            self._save()
         return self.address_of(uid)
 
     def release(self, uid: str) -> None:
-        """Give back the address of `uid`; nothing if it holds none."""
-        address = self._by_uid.pop(uid, None)
-        if address is not None:
-            self._taken.discard(address)
-            self._save()
+        """Give back the address of `uid`; nothing if it holds none. Raises OSError."""
+        if uid in self._by_uid:
+            self._save({other: address for other, address in self._by_uid.items() if other != uid})
+            self._taken.discard(self._by_uid.pop(uid))
 
     def _free_address(self) -> int:
         size = self._last - self._first + 1
@@ -83,12 +82,13 @@ class AddressBook:
                 return address
             address += 1
 
-    def _save(self) -> None:
+    def _save(self, by_uid: Mapping[str, int]) -> None:
+        """Write what is to hold from now on. Raises OSError, and then what held before holds still."""
         if self._file is None:
             return
         fresh = self._file.with_suffix(".new")
         with fresh.open("wb") as output:
-            output.write(msgspec.json.encode({uid: str(self._make(value)) for uid, value in self._by_uid.items()}))
+            output.write(msgspec.json.encode({uid: str(self._make(value)) for uid, value in by_uid.items()}))
             output.flush()
             os.fsync(output.fileno())
         fresh.replace(self._file)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -25,7 +24,7 @@ _LOG: Final = logging.getLogger(__name__)
 _HOOK_FAILURES: Final = Counter("orch_agent_hook_failures_total", "Hooks of containers that failed, by hook.", ["hook"])
 _POLL: Final = 1.0
 _KILL_PATIENCE: Final = 10.0
-_LEAST_WINDOW: Final = timedelta(seconds=2)
+_LEAST_WINDOW: Final = 2.0
 """What a container has after its stop signal, even when its hook took all the time."""
 
 
@@ -49,8 +48,8 @@ class _Leaver:
     def __init__(self, slot: Slot, hook: asyncio.Task[None] | None) -> None:
         self.slot = slot
         self.hook = hook
-        self.asked: datetime | None = None
-        self.killed: datetime | None = None
+        self.asked: float | None = None
+        self.killed: float | None = None
 
 
 class Endings:
@@ -62,8 +61,10 @@ class Endings:
         self._host = host
         self._around = surroundings
 
-    async def end(self, slots: Sequence[Slot], until: Callable[[], datetime]) -> None:
-        """End containers by a deadline, which may move. A pod that is fenced has no hooks and not a moment to spare.
+    async def end(self, slots: Sequence[Slot], until: Callable[[], float]) -> None:
+        """End containers by a deadline, which may move: of the monotonic clock, as the other one may be set meanwhile.
+
+        A pod that is fenced has no hooks and not a moment to spare.
 
         Raises ContainerError if they stay.
         """
@@ -73,8 +74,8 @@ class Endings:
         hooks = [leaver.hook for leaver in leavers if leaver.hook is not None]
         try:
             while leavers:
-                now, fenced = self._host.clock.now(), self._around.fenced()
-                deadline, window = (now, timedelta(0)) if fenced else (until(), _LEAST_WINDOW)
+                now, fenced = self._host.clock.monotonic(), self._around.fenced()
+                deadline, window = (now, 0.0) if fenced else (until(), _LEAST_WINDOW)
                 for leaver in leavers:
                     await self._advance(leaver, leavers, now, deadline, window)
                 await self._around.pause(_left(leavers, now, deadline, window))
@@ -86,7 +87,7 @@ class Endings:
             await asyncio.gather(*hooks, return_exceptions=True)
 
     async def _advance(
-        self, leaver: _Leaver, all_of_them: Sequence[_Leaver], now: datetime, deadline: datetime, window: timedelta
+        self, leaver: _Leaver, all_of_them: Sequence[_Leaver], now: float, deadline: float, window: float
     ) -> None:
         """Do what is due to one container."""
         runtime, current = self._host.runtime, leaver.slot.current
@@ -102,7 +103,7 @@ class Endings:
         if leaver.asked is not None and leaver.killed is None and now >= max(deadline, leaver.asked + window):
             await runtime.kill(current.id)
             leaver.killed = now
-        elif leaver.killed is not None and (now - leaver.killed).total_seconds() > _KILL_PATIENCE:
+        elif leaver.killed is not None and now - leaver.killed > _KILL_PATIENCE:
             name = leaver.slot.container.name
             raise ContainerError(f"container {name} still runs {_KILL_PATIENCE:.0f} s after SIGKILL")
 
@@ -137,9 +138,9 @@ def _has_turn(leaver: _Leaver, leavers: Sequence[_Leaver]) -> bool:
     return leaver is [other for other in leavers if other.slot.role is Role.SIDECAR][-1]
 
 
-def _left(leavers: Sequence[_Leaver], now: datetime, deadline: datetime, window: timedelta) -> float:
+def _left(leavers: Sequence[_Leaver], now: float, deadline: float, window: float) -> float:
     """Return for how long nothing will be due unless something happens."""
     moments = [max(deadline, leaver.asked + window) for leaver in leavers if leaver.asked is not None]
     if any(leaver.asked is None for leaver in leavers):
         moments.append(deadline)
-    return min([_POLL, *((moment - now).total_seconds() for moment in moments if moment > now)])
+    return min([_POLL, *(moment - now for moment in moments if moment > now)])

@@ -69,7 +69,7 @@ class Launcher:
         except ImageProblemError as error:
             self._image_failed(pod, slot, error)
             return
-        except (ConfigurationError, ApiError, UnavailableError) as error:
+        except (ConfigurationError, ApiError, UnavailableError, OSError) as error:  # a file may find the disk full
             _FAILED.labels("configure").inc()
             self._event(pod, slot, "Warning", "Failed", f"Error: {error}")
             self._wait(slot, slot.settings, "CreateContainerConfigError", str(error))

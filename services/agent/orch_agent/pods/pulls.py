@@ -90,7 +90,11 @@ class Pulls:
         """Return what the image was not had for, as long as it is not to be tried again."""
         held = self._held.get((qualified(image), candidates))
         failure = held.failure if held is not None else None
-        return failure if failure is not None and failure.until > self._clock.now() else None
+        if failure is None:
+            return None
+        left = (failure.until - self._clock.now()).total_seconds()
+        # One that is further away than any delay was reckoned by a clock that was set back since.
+        return failure if 0 < left <= self._delays[1] else None
 
     async def join(
         self, image: str, candidates: tuple[Credentials, ...], say: Callable[[str], None]

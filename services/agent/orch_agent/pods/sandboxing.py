@@ -51,10 +51,16 @@ class PodSandboxes:
         return not path or Path(path).exists()
 
     async def remove(self, pod: Pod) -> None:
-        """Take the pod's sandbox away; nothing if there is none. Its files go with the pod's others."""
+        """Take the pod's sandbox away; nothing if there is none. Its files go with the pod's others.
+
+        Raises SandboxError, NetworkError, NamespaceError.
+        """
         await self._host.namespaces.remove(pod.metadata.uid)
         if not pod.spec.host_network:
-            await self._host.sandboxes.remove(pod.metadata.uid)
+            try:
+                await self._host.sandboxes.remove(pod.metadata.uid)
+            except OSError as error:  # what is known of addresses cannot be written: the disk is full
+                raise SandboxError(f"the pod's sandbox cannot be removed: {error}") from error
 
     async def _make(self, pod: Pod) -> tuple[Sandbox, bool]:
         host, uid = self._host, pod.metadata.uid

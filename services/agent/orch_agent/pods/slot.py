@@ -182,12 +182,18 @@ class Slot:
         if self.exited is not None:
             self.retry = Retry(doom.reason, doom.complaint, now, self.restarts.due(self.exited.finished_at or now))
 
-    def due(self) -> datetime | None:
-        """Return when a start that is wanted may be tried; None: at once."""
+    def due(self, now: datetime) -> datetime | None:
+        """Return when a start that is wanted may be tried; None: at once.
+
+        A clock that was set back makes no wait longer than it was meant to be.
+        """
         if self.retry is not None:
+            if now < self.retry.since:
+                until = now + (self.retry.until - self.retry.since)
+                self.retry = msgspec.structs.replace(self.retry, since=now, until=until)
             return self.retry.until
         if self.exited is not None and self.exited.finished_at is not None and not self.replace:
-            return self.restarts.due(self.exited.finished_at)
+            return self.restarts.due(min(self.exited.finished_at, now))
         return None
 
     def count_restart(self, now: datetime) -> None:
@@ -203,7 +209,7 @@ class Slot:
 
         It is CrashLoopBackOff or ImagePullBackOff; a failed pull stays visible for its first seconds.
         """
-        due = self.due()
+        due = self.due(now)
         if due is None or due <= now:
             return ""
         if self.retry is None or self.retry.reason == _HOOK_FAILED:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from prometheus_client import Counter
@@ -333,7 +333,7 @@ class PodWorker:
         if running:
             message = "The node's lease is over: the pod may have been given to another node"
             self.host.outlet.event(self.pod, "", "Warning", "Fenced", message)
-        await self._endings.end(running, self.host.clock.now)
+        await self._endings.end(running, self.host.clock.monotonic)
         self._tell()
         await self._pause(_LEASE_POLL)
 
@@ -377,7 +377,7 @@ class PodWorker:
         elif turned:
             self.host.outlet.event(self.pod, name, "Normal", "BackOff", f'Back-off pulling image "{image}"')
             self.host.outlet.event(self.pod, name, "Warning", "Failed", f"Error: {turned}")
-        due = slot.due()
+        due = slot.due(now)
         return due is None or due <= now
 
     def _until_next_turn(self) -> float:
@@ -416,10 +416,10 @@ class PodWorker:
         if again and doom.reason:
             slot.hook_failed(doom, self.host.clock.now())
 
-    def _graceful(self, seconds: int | None = None) -> Callable[[], datetime]:
+    def _graceful(self, seconds: int | None = None) -> Callable[[], float]:
         """Return the deadline of a container that is to end from now on."""
         grace = self._grace_seconds() if seconds is None else seconds
-        deadline = self.host.clock.now() + timedelta(seconds=grace)
+        deadline = self.host.clock.monotonic() + grace
         return lambda: deadline
 
     async def _refresh(self) -> None:
@@ -447,14 +447,14 @@ class PodWorker:
     async def _stop(self) -> None:
         """End what runs."""
         await self._relist()
-        began = self.host.clock.now()
+        began = self.host.clock.monotonic()
         running = [slot for slot in self._slots if slot.running]
         for slot in running:
             name = slot.container.name
             if name not in self._stop_announced:
                 self._stop_announced.add(name)
                 self.host.outlet.event(self.pod, name, "Normal", "Killing", f"Stopping container {name}")
-        await self._endings.end(running, lambda: began + timedelta(seconds=self._grace_seconds()))
+        await self._endings.end(running, lambda: began + self._grace_seconds())
 
     def _grace_seconds(self) -> int:
         """Return the grace period as it is wanted now; a second deletion may shorten it while it runs."""

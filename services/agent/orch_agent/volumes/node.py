@@ -69,6 +69,12 @@ class _Held:
         self.delay = 0.0
         self.problem: Exception | None = None
 
+    def is_due(self, now: datetime) -> bool:
+        """Tell whether to look at it now; a clock that was set back delays no further try."""
+        if self.due is None or self.due <= now:
+            return True
+        return self.delay > 0 and self.due > now + timedelta(seconds=self.delay)
+
 
 class _PodVolumes:
     """The volumes of one pod. Who holds the lock changes them."""
@@ -124,9 +130,7 @@ class NodeVolumes:
                     self._add(volumes, volume)
             missing = [volumes.held[volume.name] for volume in wanted if volumes.held[volume.name].ready is None]
             now = self._clock.now()
-            await asyncio.gather(
-                *(self._set_up(volumes, held) for held in missing if held.due is None or held.due <= now)
-            )
+            await asyncio.gather(*(self._set_up(volumes, held) for held in missing if held.is_due(now)))
         left = [held for held in missing if held.ready is None]
         if not left:
             volumes.settled, volumes.waiting_since = pod, self._clock.now()
@@ -206,7 +210,7 @@ class NodeVolumes:
         while True:
             self._changed.clear()
             now = self._clock.now()
-            due = [(pod, held) for pod, held in self._everything() if held.ready and held.due and held.due <= now]
+            due = [(pod, held) for pod, held in self._everything() if held.ready and held.due and held.is_due(now)]
             await asyncio.gather(*(self._renew(free, pod, held) for pod, held in due))
             await self._pause()
 
