@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -112,11 +113,12 @@ class _Node:
                 yield Found(f"interface {link['ifname']}", link["ifname"])
 
     def _of_groups(self) -> Iterator[Found]:
-        place = f"orch-{self._cluster.name}/{self.name}"
-        for root in (_GROUPS / place, *_GROUPS.glob(f"*/{place}")):
-            for path in root.glob("**/"):
-                if path != root and (owner := _owner_of(path.name.removeprefix("pod"))):
-                    yield Found(f"control group {path}", owner)
+        own = f"orch-{self._cluster.name}/{self.name}"
+        for root in (_GROUPS / own, *_GROUPS.glob(f"*/{own}")):
+            for place, names, _ in os.walk(root):  # which does not mind that groups go meanwhile
+                for name in names:
+                    if owner := _owner_of(name.removeprefix("pod")):
+                        yield Found(f"control group {place}/{name}", owner)
 
     def _of_folders(self) -> Iterator[Found]:
         folders = ("pods", "volumes/disk", "volumes/memory")

@@ -175,10 +175,11 @@ class LocalCluster:
 
     def control_groups(self, node: str, container: str = "*") -> list[Path]:
         """Return the control groups of a Podman node's containers that have processes, one a controller with v1."""
-        root = Path("/sys/fs/cgroup")
-        pattern = f"orch-{self.name}/{node}/**/libpod-{container}"
-        found = [path for places in (root.glob(pattern), root.glob(f"*/{pattern}")) for path in places]
-        return [path for path in found if _processes(path)]
+        root, own = Path("/sys/fs/cgroup"), f"orch-{self.name}/{node}"
+        # Groups go while they are looked through, which a recursive glob does mind.
+        walks = (os.walk(place) for place in (root / own, *root.glob(f"*/{own}")))
+        found = [Path(folder, name) for walk in walks for folder, names, _ in walk for name in names]
+        return [path for path in found if path.match(f"libpod-{container}") and _processes(path)]
 
     def traces(self) -> dict[str, list[str]]:
         """Return what the cluster has outside its folder; while it is down, every list must be empty."""
