@@ -13,25 +13,16 @@ from typing import Final, Protocol
 import msgspec
 
 from orch.errors import OrchError
+from orch_agent.network import pairs
 from orch_agent.network.addresses import AddressBook
 from orch_agent.network.connections import Connection, addresses_of, connect
+from orch_agent.network.pairs import Pair
 from orch_agent.runtimes.protocol import SandboxSpec
+from orch_agent.volumes.protocol import in_thread
 
 _LOG: Final = logging.getLogger(__name__)
 _NAMESPACES: Final = Path("/run/netns")
 _COMMAND_TIMEOUT: Final = 20.0
-_SET_UP: Final = """
-name=$0 pair=$1 inside=$2; shift 2
-ip netns add "$name"
-echo "$pair" | ip "$@" -batch -
-echo "$inside" | ip -n "$name" -batch -
-"""
-_TAKE_DOWN: Final = """
-name=$0 path=$1 pair=$2; shift 2
-ip "$@" link delete dev "$pair" 2>/dev/null || true
-if [ -e "$path" ]; then ip netns delete "$name"; fi
-"""
-"""What comes after the words that are named is how ip gets into the node's namespace."""
 
 
 class NetworkError(OrchError):
@@ -107,10 +98,9 @@ class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NetnsSandboxes:
-    """Sandboxes as Linux network namespaces, made with iproute2.
+    """Sandboxes as Linux network namespaces.
 
-    `ip -batch` is used rather than netlink sockets: entering another namespace means forking anyway. A shell runs the
-    few it takes for a pod: each start of a process costs the agent, which is large, more than it costs the shell.
+    The node's own side is set up once, by iproute2; that of pods by the kernel's own messages (`pairs`).
     """
 
     def __init__(self, settings: NetworkSettings, addresses: AddressBook) -> None:
@@ -187,19 +177,16 @@ class NetnsSandboxes:
         return await connect(str(_NAMESPACES / node) if node else "", await addresses_of(host, port), port)
 
     async def _set_up(self, uid: str, address: str) -> None:
-        name, interface = self._namespace_of(uid), _interface_of(uid)
-        mtu, bridge = self._settings.mtu, self._settings.bridge
-        pair = (
-            f"link add name {interface} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {name}\n"
-            f"link set dev {interface} master {bridge} up"
+        pair = msgspec.structs.replace(
+            self._pair(uid),
+            address=address,
+            prefix_length=self._addresses.prefix_length,
+            gateway=self._addresses.gateway,
         )
-        # The route comes last: its presence is what says that the sandbox is complete.
-        inside = (
-            f"link set dev lo up\nlink set dev eth0 up\n"
-            f"address add {address}/{self._addresses.prefix_length} dev eth0\n"
-            f"route add default via {self._addresses.gateway}"
-        )
-        await _run("sh", "-ec", _SET_UP, name, pair, inside, *self._node_option())
+        try:
+            await in_thread(pairs.make, pair)
+        except OSError as error:
+            raise NetworkError(f"network of pod {uid} cannot be made: {error}") from error
 
     async def _is_complete(self, name: str, address: str) -> bool:
         routes = await _run("ip", "-n", name, "route", "show", "default", check=False)
@@ -207,9 +194,21 @@ class NetnsSandboxes:
         return f" {address}/" in shown and "default via" in routes
 
     async def _take_down(self, uid: str) -> None:
-        name = self._namespace_of(uid)
-        # The pair goes first and by itself: the kernel removes a namespace's interfaces only some time later.
-        await _run("sh", "-ec", _TAKE_DOWN, name, str(_NAMESPACES / name), _interface_of(uid), *self._node_option())
+        try:
+            await in_thread(pairs.remove, self._pair(uid))
+        except OSError as error:
+            raise NetworkError(f"network of pod {uid} cannot be removed: {error}") from error
+
+    def _pair(self, uid: str) -> Pair:
+        settings = self._settings
+        node = settings.network_namespace
+        return Pair(
+            namespace=_NAMESPACES / self._namespace_of(uid),
+            node=str(_NAMESPACES / node) if node else "",
+            interface=_interface_of(uid),
+            bridge=settings.bridge,
+            mtu=settings.mtu,
+        )
 
     def _namespace_of(self, uid: str) -> str:
         return f"{self._settings.pod_namespace_prefix}{uid}"
