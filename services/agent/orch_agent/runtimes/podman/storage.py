@@ -66,7 +66,8 @@ class PodmanStorage:
         if places is None:
             driver: Document = document.get("GraphDriver") or {}
             layer: Document = driver.get("Data") or {}
-            log: Document = (document.get("HostConfig") or {}).get("LogConfig") or {}
+            settings: Document = document.get("HostConfig") or {}
+            log: Document = settings.get("LogConfig") or {}
             places = self._places[container] = _Places(str(layer.get("UpperDir") or ""), str(log.get("Path") or ""))
         return places
 
