@@ -133,7 +133,7 @@ def test_an_expected_failure_is_one_line(start, what: str, problem: str) -> None
 def test_a_bug_has_its_traceback(start) -> None:
     code, _, err = finish(start("bug"))
     assert code == 1
-    assert err[-1] == "ZeroDivisionError: a bug"
+    assert err[-1] == "  ZeroDivisionError: a bug"
     assert any("Traceback" in line for line in err)
 
 

@@ -231,7 +231,7 @@ class ContainerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     `image` is the name it was created by, `image_ref` what FoundImage says of it; `reason` is set when more is known of
     its end than the exit code says; `cgroup_parent` is what it was created with. `user`: as whom its first process was
-    started, and `stop_signal` by its name, where the runtime tells that.
+    started, and `stop_signal` by its name, where the runtime tells that: an inspection may, a list need not.
     """
 
     id: str
