@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from at_once import AtOnce
 from volume_node import Api, WrittenMounts
 
 from orch.clock import ManualClock, rfc3339
@@ -30,7 +31,7 @@ NODE = "node-1"
 _STARTS_AND_ENDS = frozenset({"terminate", "kill", "remove"})
 
 
-class Inline(ThreadPoolExecutor):
+class Inline(AtOnce):
     """Does at once, and as a step, what is meant for a thread: so the order of steps is the same each time."""
 
     def __init__(self, world: World) -> None:
@@ -38,15 +39,11 @@ class Inline(ThreadPoolExecutor):
         self._world = world
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        if not self._world.step("files"):
-            done.cancel()
-            return done
-        try:
-            done.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - passed on to who waits
-            done.set_exception(error)
-        return done
+        if self._world.step("files"):
+            return super().submit(fn, *args, **kwargs)
+        dead: Future[Any] = Future()
+        dead.cancel()
+        return dead
 
 
 class World:

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from at_once import AtOnce
 
 from orch.errors import NotFoundError, UnavailableError
 from orch.objects.pods import Pod
@@ -135,18 +134,6 @@ class Api:
         if self.mirrors.pop((namespace, name), None) is None:
             raise NotFoundError.of("pods", "", name)
         self.deleted.append(uid)
-
-
-class AtOnce(ThreadPoolExecutor):
-    """Reads files here and now instead of in threads, whose ends only real time would show."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        try:
-            done.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
-            done.set_exception(error)
-        return done
 
 
 async def settled() -> None:

@@ -31,6 +31,8 @@ _FIRST_BACKOFF: Final = 1.0
 _LAST_BACKOFF: Final = 300.0
 _LONGEST_SLEEP: Final = 3600.0
 """The machine's clock may be set meanwhile."""
+_SHORTEST_SLEEP: Final = 1.0
+"""What is left may be less than the clock tells apart."""
 
 
 class CertificateRenewal:
@@ -51,7 +53,7 @@ class CertificateRenewal:
             try:
                 left = await asyncio.to_thread(self._left)
                 if left > 0:
-                    await self._clock.sleep(min(left, _LONGEST_SLEEP))
+                    await self._clock.sleep(max(min(left, _LONGEST_SLEEP), _SHORTEST_SLEEP))
                     continue
                 await asyncio.to_thread(self.renew)
             except (OrchError, OSError, ValueError) as error:
