@@ -70,6 +70,14 @@ async def test_both_forms_of_discovery_agree(api: Client) -> None:
                     assert one["responseKind"]["kind"] == plain[one["resource"]]["kind"]
 
 
+async def test_the_root_lists_what_there_is(api: Client) -> None:
+    paths = (await api.get("/"))["paths"]
+    assert paths == sorted(paths)
+    wanted = {"/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/livez/ping", "/openapi/v2", "/openid/v1/jwks"}
+    assert wanted <= set(paths)
+    assert [path for path in paths if (await api.http("GET", path, host="127.0.0.1")).status == 404] == []
+
+
 async def test_what_is_missing_is_told_apart(api: Client) -> None:
     names = [one["name"] for one in (await api.get("/api/v1"))["resources"]]
     assert "pods" in names

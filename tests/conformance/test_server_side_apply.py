@@ -115,6 +115,10 @@ async def test_a_reset_and_nonsense(api: Client) -> None:
     nonsense = [{"manager": "x", "operation": "Nothing", "apiVersion": "v1", "fieldsType": "FieldsV1"}]
     ignored = await api.patch(f"{MAPS}/m", {"metadata": {"managedFields": nonsense}})
     assert ignored == reset
+    unfit = await api.apply(f"{MAPS}/m?fieldValidation=Ignore", {**config(), "bogus": 1}, expect=500)
+    assert unfit["message"] == (
+        "failed to create typed patch object (/m; /v1, Kind=ConfigMap): .bogus: field not declared in schema"
+    )
 
 
 async def test_several_entries_of_a_list(api: Client) -> None:

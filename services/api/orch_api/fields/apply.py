@@ -169,7 +169,9 @@ def _all_last_applied(kind: FieldType, live: Document, conflict: Conflict) -> bo
 def _unfit(configuration: Document, problems: Sequence[str]) -> ApiError:
     metadata = configuration["metadata"]
     where = f"{metadata.get('namespace') or ''}/{metadata.get('name') or ''}"
-    kind = f"{configuration.get('apiVersion')}, Kind={configuration.get('kind')}"
+    api_version = str(configuration.get("apiVersion"))
+    version = api_version if "/" in api_version else f"/{api_version}"  # as Go prints a kind of the core group
+    kind = f"{version}, Kind={configuration.get('kind')}"
     what = problems[0] if len(problems) == 1 else "errors:\n" + "\n".join(f"  {one}" for one in problems)
     return ApiError(f"failed to create typed patch object ({where}; {kind}): {what}")
 

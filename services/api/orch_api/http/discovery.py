@@ -86,6 +86,15 @@ class Discovery:
                 self._built[key] = document
         return document
 
+    def paths(self, others: Iterable[str]) -> dict[str, list[str]]:
+        """Return the document at /: every path below which something is, `others` being those that are no objects'."""
+        self._refresh()
+        groups = [group for group in self._served if group]
+        found = ["/api", "/apis", "/apis/", *(f"/api/{version}" for version in self._versions(""))]
+        found += [f"/apis/{group}" for group in groups]
+        found += [f"/apis/{group}/{version}" for group in groups for version in self._versions(group)]
+        return {"paths": sorted((*found, *others))}
+
     def version(self) -> Document:
         """Return the document at /version."""
         document = self._built.get(("/version", ""))

@@ -31,6 +31,10 @@ class Health:
         self._name = name
         self._checks = checks
 
+    def places(self) -> list[str]:
+        """Return the paths at which something is told."""
+        return [f"/{self._name}", *(f"/{self._name}/{name}" for name in self._checks)]
+
     async def one(self, name: str) -> Verdict | None:
         """Return what a single check comes to, None when there is none of that name."""
         check = self._checks.get(name)

@@ -28,6 +28,7 @@ _OPTIONS: Final = {
 def list_options(query: Query) -> ListOptions:
     """Return the ListOptions of a query. Raises BadRequestError."""
     limit = number(query, "limit") or 0
+    number(query, "timeoutSeconds")  # says nothing of a list, and must be a number all the same
     if limit < 0:
         problem = Cause("FieldValueInvalid", f"Invalid value: {limit}: must be greater than or equal to 0", "limit")
         raise InvalidError.of("ListOptions", "meta.k8s.io", "", [problem])

@@ -77,6 +77,7 @@ async def test_a_token_of_another_list_reads_nothing_else(http):
         ("limit=many", 400, 'strconv.ParseInt: parsing "many": invalid syntax'),
         ("limit=1_000", 400, 'strconv.ParseInt: parsing "1_000": invalid syntax'),
         ("limit=+1", 400, "invalid syntax"),
+        ("timeoutSeconds=soon", 400, 'strconv.ParseInt: parsing "soon": invalid syntax'),
         ("limit=%D9%A3", 400, "invalid syntax"),
         ("limit=0x10", 400, "invalid syntax"),
         (f"limit={'9' * 30}", 400, "value out of range"),
