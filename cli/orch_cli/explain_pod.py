@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from orch.bus.protocol import Bus
 from orch.errors import NotFoundError
 from orch.objects.pods import Pod
 from orch_cli.answers import duration, fields, some
@@ -22,6 +23,7 @@ from orch_cli.judged import (
     remedies_of,
     remedy_lines,
 )
+from orch_cli.room_made import Room, room_for, sent_away
 from orch_cli.session import Session
 from orch_pb.v1 import question_pb2
 
@@ -31,11 +33,16 @@ _FINISHED: Final = frozenset({"Succeeded", "Failed"})
 
 
 class PodExplanation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Why a pod is where it is. `decision` is the newest on record; `now` how a pending pod would be judged now."""
+    """Why a pod is where it is. `decision` is the newest on record; `now` how a pending pod would be judged now.
+
+    `room` was made for it at the cost of others; it was `sent_away` for another: it, or one of its name before it.
+    `leaving`: it was told to go.
+    """
 
     namespace: str
     name: str
     state: State
+    uid: str = ""
     node: str = ""
     phase: str = ""
     queue: str = ""
@@ -47,6 +54,9 @@ class PodExplanation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     decision: Decision | None = None
     now: Decision | None = None
     remedies: tuple[Remedy, ...] = ()
+    room: Room | None = None
+    sent_away: Room | None = None
+    leaving: bool = False
 
     def text(self) -> str:
         """Return it for a person to read."""
@@ -60,10 +70,14 @@ class PodExplanation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
                 ("Nominated", self.nominated),
                 ("Why", _why(decision) if decision else self._unknown()),
                 ("Decided", _decided(self.decision) if self.decision else ""),
-                ("Preempted", "\n".join(self.decision.victims) if self.decision else ""),
+                ("Room", _room(self.room) if self.room else ""),
+                ("Sent away", self._sent_away(self.sent_away) if self.sent_away else ""),
                 ("Recorded", _recorded(self.decision) if self.decision else ""),
             )
         )
+        for made in (self.room, self.sent_away):
+            if made is not None and (shown := made.lines(self._own(made))):
+                lines += ["", *shown]
         if decision is not None and decision.refused:
             lines += ["", *refused_lines(decision.refused)]
         if decision is not None and decision.best:
@@ -76,13 +90,34 @@ class PodExplanation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
 
     def _state(self) -> str:
         if self.state == "gone":
-            where = f"; it was on {self.decision.node}" if self.decision and self.decision.node else ""
-            return f"gone{where}"
+            node = self.decision.node if self.decision else ""
+            if not node and self.sent_away is not None and self._own(self.sent_away) == self.uid:
+                node = self.sent_away.node
+            return f"gone; it was on {node}" if node else "gone"
         if self.state == "placed":
-            return f"on {self.node} ({self.phase})" if self.phase else f"on {self.node}"
+            phase = ", ".join(part for part in (self.phase, "leaving" if self.leaving else "") if part)
+            return f"on {self.node} ({phase})" if phase else f"on {self.node}"
         tried = f", tried {self.attempts} time{'' if self.attempts == 1 else 's'}" if self.attempts else ""
         queue = f"; {self.queue}" if self.queue else ""
         return f"pending for {duration(self.waited_seconds)}{tried}{queue}"
+
+    def _own(self, made: Room) -> str:
+        """Return the uid of this pod as one of the victims, if it is."""
+        victim = made.victim(self.namespace, self.name)
+        return victim.uid if victim is not None else ""
+
+    def _sent_away(self, made: Room) -> str:
+        victim = made.victim(self.namespace, self.name)
+        mine = f"; its own is {victim.priority}" if victim is not None else ""
+        whom = f"{made.namespace}/{made.name} of priority {made.priority}{mine}"
+        stays = self.state != "gone" and not self.leaving
+        if victim is not None and stays and victim.uid == self.uid:
+            first = f"it was to go for {whom}, at {made.time}, and is still here"
+        elif victim is not None and self.uid and victim.uid != self.uid:
+            first = f"a pod of this name before it went for {whom}, at {made.time}"
+        else:
+            first = f"for {whom}, at {made.time}"
+        return f"{first}\n{_else(made)}"
 
     def _again(self) -> str:
         return f", at the latest in {duration(self.retry_seconds)}" if self.retry_seconds else ""
@@ -98,20 +133,43 @@ async def explain_pod(session: Session, namespace: str, name: str) -> PodExplana
     try:
         pod = await session.api.get(f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(name)}", Pod)
     except NotFoundError:
-        decision = await recorded(session.bus, namespace, name)
-        if decision is None:
-            raise
-        return PodExplanation(namespace, name, "gone", decision=decision)
-    decision = await recorded(session.bus, namespace, name)
-    if decision is not None and decision.uid != pod.metadata.uid:
+        return await _gone(session.bus, namespace, name)
+    decision, room, away = await _on_record(session.bus, namespace, name)
+    uid = pod.metadata.uid
+    if decision is not None and decision.uid != uid:
         decision = None  # about one of the same name before it
+    if room is not None and room.uid != uid:
+        room = None
     if pod.spec.node_name or pod.status.phase in _FINISHED:
         found = PodExplanation(namespace, name, "placed", node=pod.spec.node_name, phase=pod.status.phase)
-        return msgspec.structs.replace(found, decision=decision)
-    return await _pending(session, pod, decision)
+    else:
+        found = await _pending(session, pod)
+    leaving = bool(pod.metadata.deletion_timestamp)
+    return msgspec.structs.replace(found, uid=uid, decision=decision, room=room, sent_away=away, leaving=leaving)
 
 
-async def _pending(session: Session, pod: Pod, decision: Decision | None) -> PodExplanation:
+async def _gone(bus: Bus, namespace: str, name: str) -> PodExplanation:
+    """Return what is on record of a pod that is not there. Raises NotFoundError when nothing is."""
+    decision, room, away = await _on_record(bus, namespace, name)
+    victim = away.victim(namespace, name) if away is not None else None
+    uids = (decision and decision.uid, victim and victim.uid, room and room.uid)
+    uid = next((each for each in uids if each), "")
+    if not uid:
+        raise NotFoundError.of("pods", "", name)
+    if room is not None and room.uid != uid:
+        room = None
+    return PodExplanation(namespace, name, "gone", uid, decision=decision, room=room, sent_away=away)
+
+
+async def _on_record(bus: Bus, namespace: str, name: str) -> tuple[Decision | None, Room | None, Room | None]:
+    return (
+        await recorded(bus, namespace, name),
+        await room_for(bus, namespace, name),
+        await sent_away(bus, namespace, name),
+    )
+
+
+async def _pending(session: Session, pod: Pod) -> PodExplanation:
     """Ask the pod's scheduler how it fares and how it would be judged now."""
     namespace, name = pod.metadata.namespace, pod.metadata.name
     request = question_pb2.ExplainRequest(namespace=namespace, name=name)
@@ -128,7 +186,6 @@ async def _pending(session: Session, pod: Pod, decision: Decision | None) -> Pod
         retry_seconds=reply.retry,
         wakes=tuple(reply.wakes),
         nominated=pod.status.nominated_node_name,
-        decision=decision,
         now=decision_of(reply.now) if reply.HasField("now") else None,
         remedies=remedies_of(reply.remedies),
     )
@@ -143,6 +200,17 @@ def _why(decision: Decision) -> str:
         return f"the only one of {decision.nodes} nodes that would do"
     score = f", with a score of {decision.score:g}" if decision.score else ""
     return f"the best of {decision.feasible} that would do, of {decision.nodes} nodes{score}"
+
+
+def _room(made: Room) -> str:
+    count = len(made.victims)
+    cost = f"{count} pod{'' if count == 1 else 's'} had to go" if count else "nobody had to go"
+    nodes = f"of {made.candidates} nodes that could make some" if made.candidates > 1 else "the only node that could"
+    return f"made on {made.node} at {made.time}, {nodes}: {cost} for its priority {made.priority}\n{_else(made)}"
+
+
+def _else(made: Room) -> str:
+    return f"without that: {made.message}" if made.message else ""
 
 
 def _either(words: tuple[str, ...]) -> str:

@@ -56,7 +56,6 @@ class Decision(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     best: tuple[Scored, ...]
     message: str = ""
     score: float = 0.0
-    victims: tuple[str, ...] = ()
     time: str = ""
     took_microseconds: float = 0.0
     attempts: int = 0
@@ -84,7 +83,6 @@ def decision_of(record: decision_pb2.SchedulingDecision) -> Decision:
         best=tuple(scored_of(each) for each in record.best),
         message=record.message,
         score=record.score,
-        victims=tuple(f"{each.namespace}/{each.name}" for each in record.victims),
         time=moment,
         took_microseconds=record.took / 1e3,
         attempts=record.attempts,

@@ -20,7 +20,7 @@ from orch.bus.subjects import DECISIONS, JOURNAL, decisions_of, journal_of
 from orch.clock import rfc3339
 from orch.config import parse_duration
 from orch.errors import BusError, OrchError
-from orch_cli.answers import add_output, fields, show
+from orch_cli.answers import add_output, fields, show, table
 from orch_cli.layout import Layout
 from orch_cli.session import newest, open_session
 from orch_pb.v1.journal_pb2 import JournalChunk, Recording
@@ -40,6 +40,18 @@ class Difference(msgspec.Struct, frozen=True, rename="camel"):
     computed: str
 
 
+class RoomMade(msgspec.Struct, frozen=True, rename="camel"):
+    """Room that was made for a pod, and who had to go for it. `time`: microseconds since 1970."""
+
+    time: int
+    namespace: str
+    name: str
+    priority: int
+    node: str
+    violations: int
+    victims: tuple[str, ...]
+
+
 class ReplayReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """What replaying came to. Times are microseconds since 1970."""
 
@@ -47,6 +59,8 @@ class ReplayReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     batches: int = 0
     terms: int = 0
     checkpoints: int = 0
+    preemptions: int = 0
+    rooms: tuple[RoomMade, ...] = ()
     published: int = 0
     first: int = 0
     last: int = 0
@@ -61,13 +75,32 @@ class ReplayReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
         lines = fields(
             (
                 ("Replayed", f"{self.decisions} decisions in {self.batches} batches{published}"),
+                (
+                    "Preempted",
+                    f"{self.preemptions} times room was looked for at the cost of others" * bool(self.preemptions),
+                ),
                 ("Between", span),
                 ("Gaps", "\n".join(self.gaps)),
                 ("Result", "identical, byte for byte" if found is None else "DIFFERENT"),
             )
         )
+        if self.rooms:
+            rows = [
+                (
+                    _moment(one.time),
+                    f"{one.namespace}/{one.name}",
+                    one.priority,
+                    one.node,
+                    ", ".join(one.victims) or "-",
+                    one.violations,
+                )
+                for one in self.rooms
+            ]
+            lines += ["", *table(("TIME", "POD", "PRIORITY", "NODE", "VICTIMS", "BUDGETS VIOLATED"), rows)]
         if found is not None:
-            where = f"{found.namespace}/{found.name}, place {found.place} of batch {found.batch}, term {found.term}"
+            # What preemption came to is between batches.
+            place = f"place {found.place} of batch {found.batch}" if found.batch else "preemption"
+            where = f"{found.namespace}/{found.name}, {place}, term {found.term}"
             lines += ["", f"The first difference is {where}.", "", "Recorded:", _indented(found.recorded)]
             lines += ["Computed:", _indented(found.computed)]
         return "\n".join(lines)
@@ -81,6 +114,9 @@ def add_replay(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to", dest="until", type=_time, default=1 << 62, metavar="TIME", help=moment)
     command.add_argument("--file", type=Path, metavar="FILE", help="replay what --save wrote, not what the bus has")
     command.add_argument("--save", type=Path, metavar="FILE", help="keep what was recorded in a file")
+    command.add_argument(
+        "--preemptions", action="store_true", help="say as well for whom room was made, and who had to go"
+    )
     add_output(command)
 
 
@@ -92,7 +128,7 @@ def replay(parsed: argparse.Namespace, layout: Layout) -> int:
             file = parsed.save or Path(scratch) / "recording"
             recording = asyncio.run(_fetch(layout, parsed.timeout, parsed.since))
             file.write_bytes(recording.SerializeToString())
-        report = _recompute(file, parsed.since, parsed.until)
+        report = _recompute(file, parsed.since, parsed.until, preemptions=parsed.preemptions)
     show(report, parsed.output)
     return 0 if report.difference is None else 1
 
@@ -128,9 +164,10 @@ def _chunk(message: Message) -> JournalChunk:
         raise BusError(f"the journal's chunk on {message.subject} cannot be read: {error}") from error
 
 
-def _recompute(file: Path, since: int, until: int) -> ReplayReport:
+def _recompute(file: Path, since: int, until: int, *, preemptions: bool = False) -> ReplayReport:
     """Have the scheduler's own code compute a recording again, in a process of its own."""
     argv = (sys.executable, "-m", "orch_scheduler.replay", str(file), f"--since={since}", f"--until={until}")
+    argv += ("--preemptions",) * preemptions
     try:
         done = subprocess.run(argv, capture_output=True, timeout=_REPLAY_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:

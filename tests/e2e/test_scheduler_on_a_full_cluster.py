@@ -89,6 +89,17 @@ def test_an_important_pod_takes_the_place_of_another(cluster, space, cpus, creat
     (event,) = cluster.get("events", "-n", space, "--field-selector=reason=Preempted")
     uid = now["high"]["metadata"]["uid"]
     assert event["message"] == f"Preempted by pod {uid} on node {node_of(now['high'])}"
+    (victim,) = {f"low-{number}" for number in range(NODES)} - set(now)
+    why = cluster.orch("explain", "pod", "high", "-n", space)
+    assert f"Room      made on {node_of(now['high'])} at " in why
+    assert f"{space}/{victim}" in why
+    told = cluster.orch("explain", "pod", victim, "-n", space)
+    assert f"gone; it was on {node_of(now['high'])}" in told
+    assert f"Sent away  for {space}/high of priority 1000; its own is 0" in told
+    again = cluster.orch("replay", "decisions", "--preemptions")
+    assert "identical, byte for byte" in again
+    assert f"{space}/high" in again
+    assert f"{space}/{victim}" in again
 
 
 def test_a_group_starts_whole(cluster, space, cpus, create, pods) -> None:

@@ -114,7 +114,8 @@ def scheduler() -> Permissions:
     """Return the scheduler's: it reads what it decides on, and publishes its decisions and their journal."""
     objects = (subjects.objects_of(group, resource) for group, resource in _SCHEDULER_READS)
     allowed = _service(SCHEDULER, subjects.SCHEDULER_SERVICE, "scheduler", reads=objects)
-    return msgspec.structs.replace(allowed, publish=(*allowed.publish, subjects.journal_of("scheduler")))
+    told = (subjects.decisions_of(subjects.PREEMPTOR), subjects.decisions_of(subjects.VICTIM))
+    return msgspec.structs.replace(allowed, publish=(*allowed.publish, *told, subjects.journal_of("scheduler")))
 
 
 def controllers() -> Permissions:

@@ -159,6 +159,12 @@ def metrics_subject(node: str) -> str:
     return f"orch.metrics.{escape(node)}"
 
 
+PREEMPTOR: Final = "preemptor"
+VICTIM: Final = "victim"
+"""What the scheduler decides about pods for which it makes room, and about those that have to go for that, are kept
+apart from its other decisions, as if of components of these names."""
+
+
 def decision_subject(component: str, namespace: str, name: str) -> str:
     """Return orch.decisions.<component>.<namespace>.<name>."""
     return f"orch.decisions.{component}.{escape(namespace)}.{escape(name)}"

@@ -38,16 +38,20 @@ class Score(_message.Message):
     def __init__(self, node: _Optional[str] = ..., total: _Optional[float] = ..., parts: _Optional[_Iterable[_Union[ScorePart, _Mapping]]] = ...) -> None: ...
 
 class Victim(_message.Message):
-    __slots__ = ("namespace", "name", "uid", "priority")
+    __slots__ = ("namespace", "name", "uid", "priority", "budgets", "violates")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    BUDGETS_FIELD_NUMBER: _ClassVar[int]
+    VIOLATES_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
     uid: str
     priority: int
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
+    budgets: _containers.RepeatedScalarFieldContainer[str]
+    violates: bool
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., priority: _Optional[int] = ..., budgets: _Optional[_Iterable[str]] = ..., violates: _Optional[bool] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("node", "violations", "highest", "sum", "victims", "latest")
@@ -66,7 +70,7 @@ class Candidate(_message.Message):
     def __init__(self, node: _Optional[str] = ..., violations: _Optional[int] = ..., highest: _Optional[int] = ..., sum: _Optional[int] = ..., victims: _Optional[int] = ..., latest: _Optional[int] = ...) -> None: ...
 
 class Preemption(_message.Message):
-    __slots__ = ("namespace", "name", "uid", "revision", "candidates", "best", "node", "violations", "victims", "refusal")
+    __slots__ = ("namespace", "name", "uid", "revision", "candidates", "best", "node", "violations", "victims", "refusal", "priority")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +81,7 @@ class Preemption(_message.Message):
     VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
     VICTIMS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
     uid: str
@@ -87,10 +92,11 @@ class Preemption(_message.Message):
     violations: int
     victims: _containers.RepeatedCompositeFieldContainer[Victim]
     refusal: str
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., revision: _Optional[int] = ..., candidates: _Optional[int] = ..., best: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., node: _Optional[str] = ..., violations: _Optional[int] = ..., victims: _Optional[_Iterable[_Union[Victim, _Mapping]]] = ..., refusal: _Optional[str] = ...) -> None: ...
+    priority: int
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., revision: _Optional[int] = ..., candidates: _Optional[int] = ..., best: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., node: _Optional[str] = ..., violations: _Optional[int] = ..., victims: _Optional[_Iterable[_Union[Victim, _Mapping]]] = ..., refusal: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class SchedulingDecision(_message.Message):
-    __slots__ = ("namespace", "name", "uid", "node", "refusals", "best", "feasible", "nodes", "trace", "revision", "profile", "profile_hash", "seed", "term", "batch", "place", "score", "message", "time", "took", "attempts", "victims", "preemption")
+    __slots__ = ("namespace", "name", "uid", "node", "refusals", "best", "feasible", "nodes", "trace", "revision", "profile", "profile_hash", "seed", "term", "batch", "place", "score", "message", "time", "took", "attempts", "preemption")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
@@ -112,7 +118,6 @@ class SchedulingDecision(_message.Message):
     TIME_FIELD_NUMBER: _ClassVar[int]
     TOOK_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
-    VICTIMS_FIELD_NUMBER: _ClassVar[int]
     PREEMPTION_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
@@ -135,6 +140,5 @@ class SchedulingDecision(_message.Message):
     time: int
     took: int
     attempts: int
-    victims: _containers.RepeatedCompositeFieldContainer[Victim]
     preemption: Preemption
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., node: _Optional[str] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., best: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., feasible: _Optional[int] = ..., nodes: _Optional[int] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ..., revision: _Optional[int] = ..., profile: _Optional[str] = ..., profile_hash: _Optional[str] = ..., seed: _Optional[int] = ..., term: _Optional[int] = ..., batch: _Optional[int] = ..., place: _Optional[int] = ..., score: _Optional[float] = ..., message: _Optional[str] = ..., time: _Optional[int] = ..., took: _Optional[int] = ..., attempts: _Optional[int] = ..., victims: _Optional[_Iterable[_Union[Victim, _Mapping]]] = ..., preemption: _Optional[_Union[Preemption, _Mapping]] = ...) -> None: ...
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., uid: _Optional[str] = ..., node: _Optional[str] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., best: _Optional[_Iterable[_Union[Score, _Mapping]]] = ..., feasible: _Optional[int] = ..., nodes: _Optional[int] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ..., revision: _Optional[int] = ..., profile: _Optional[str] = ..., profile_hash: _Optional[str] = ..., seed: _Optional[int] = ..., term: _Optional[int] = ..., batch: _Optional[int] = ..., place: _Optional[int] = ..., score: _Optional[float] = ..., message: _Optional[str] = ..., time: _Optional[int] = ..., took: _Optional[int] = ..., attempts: _Optional[int] = ..., preemption: _Optional[_Union[Preemption, _Mapping]] = ...) -> None: ...

@@ -16,10 +16,10 @@ import msgspec
 from prometheus_client import Counter
 
 from orch.bus.protocol import Bus
-from orch.bus.subjects import decision_subject
+from orch.bus.subjects import PREEMPTOR, VICTIM, decision_subject
 from orch.clock import Clock
 from orch.errors import OrchError
-from orch_pb.v1.decision_pb2 import Preemption, SchedulingDecision, Victim
+from orch_pb.v1.decision_pb2 import SchedulingDecision
 from orch_pb.v1.journal_pb2 import Batch
 from orch_scheduler.columns import Snapshot
 from orch_scheduler.engine import Placement
@@ -111,7 +111,7 @@ class Decisions:
         for pod, placement, judged, own in zip(plan.pods, plan.placements, records.judged, records.pods, strict=True):
             record = shared[judged] + own
             if placement.node:
-                self._put(pod, record, "", ())
+                self._put(pod, record, "")
             if not placement.node or pod.group:  # of a group, all may be refused in the end
                 self._open[pod.uid] = _Open(record, pod)
         while len(self._open) > _OPEN:
@@ -135,26 +135,42 @@ class Decisions:
                 )
             )
 
-    def refused(self, uid: str, message: str, victims: Sequence[Victim] = (), preemption: bytes = b"") -> None:
-        """Publish that a pod which was planned was refused, with its event's message and whom it preempts.
+    def refused(self, uid: str, message: str, preemption: bytes = b"") -> None:
+        """Publish that a pod which was planned was refused, with its event's message.
 
-        `preemption`: the record of that.
+        `preemption`: the record of whom it could cost their place.
         """
         found = self._open.pop(uid, None)
         if found is not None:
-            self._put(found.pod, found.record, message, victims, preemption)
+            self._put(found.pod, found.record, message, preemption)
 
-    def _put(
-        self, pod: Waiting, record: bytes, message: str, victims: Sequence[Victim], preemption: bytes = b""
-    ) -> None:
+    def made_room(self, pod: Waiting, message: str, victims: Sequence[tuple[str, str]], preemption: bytes) -> None:
+        """Publish for whom room is made, and at whose cost: later decisions about any of them leave that be.
+
+        `message` says why there was none. `victims`: their namespaces and names.
+        """
+        head = SchedulingDecision(
+            namespace=pod.namespace,
+            name=pod.name,
+            uid=pod.uid,
+            profile=pod.scheduler,
+            term=self._journal.term,
+            time=round(self._clock.now().timestamp() * 1e6),
+        )
+        record = head.SerializeToString() + _trail(pod, message, preemption)
+        self._queue(decision_subject(PREEMPTOR, pod.namespace, pod.name), record)
+        for namespace, name in victims:
+            self._queue(decision_subject(VICTIM, namespace, name), record)
+
+    def _put(self, pod: Waiting, record: bytes, message: str, preemption: bytes = b"") -> None:
+        subject = decision_subject("scheduler", pod.namespace, pod.name)
+        self._queue(subject, record + _trail(pod, message, preemption))
+
+    def _queue(self, subject: str, record: bytes) -> None:
         if len(self._waiting) >= _WAITING:
             DROPPED.labels("queue full").inc()
             return
-        own = SchedulingDecision(trace=pod.trace, attempts=pod.attempts, message=message, victims=victims)
-        if preemption:
-            own.preemption.CopyFrom(Preemption.FromString(preemption))
-        subject = decision_subject("scheduler", pod.namespace, pod.name)
-        self._waiting.append((subject, record + own.SerializeToString()))
+        self._waiting.append((subject, record))
         self._more.set()
 
     async def _publish(self) -> None:
@@ -174,3 +190,11 @@ class Decisions:
             if not self._waiting:
                 self._more.clear()
             await asyncio.sleep(0)
+
+
+def _trail(pod: Waiting, message: str, preemption: bytes) -> bytes:
+    """Return what is known of a record once its pod's lot is."""
+    own = SchedulingDecision(trace=pod.trace, attempts=pod.attempts, message=message)
+    if preemption:
+        own.preemption.MergeFromString(preemption)
+    return own.SerializeToString()

@@ -13,7 +13,6 @@ from orch import telemetry
 from orch.clock import Clock
 from orch.errors import OrchError
 from orch.runtime.events import EventRecorder
-from orch_pb.v1 import decision_pb2
 from orch_scheduler.binder import Bind
 from orch_scheduler.columns import Columns
 from orch_scheduler.deciders import Decider
@@ -150,15 +149,11 @@ class Outcomes:
         if message != told:
             self._reports.refused(pod, message)
         if verdict.node:
-            self._make_room(pod, verdict)
+            self._make_room(pod, verdict, refused.message)
         elif pod.nominated and self._nominations.get(pod.uid) is None:
             pod.nominated = ""
             self._reports.nominated(pod, "")
-        victims = [
-            decision_pb2.Victim(namespace=one.namespace, name=one.name, uid=one.uid, priority=one.demand.priority)
-            for one in verdict.victims
-        ]
-        self._decisions.refused(pod.uid, message, victims, verdict.record)
+        self._decisions.refused(pod.uid, message, verdict.record)
 
     def _make_room_for_group(self, decided: Decided, profile: Decider) -> None:
         """Make room for as many pods as a group lacks, or for none; those that fit keep their place meanwhile."""
@@ -186,9 +181,11 @@ class Outcomes:
             pod.nominated = node
             self._reports.nominated(pod, node)
         for pod, verdict in found:
-            self._make_room(pod, verdict)
+            self._make_room(pod, verdict, decided.lacking)
 
-    def _make_room(self, pod: Waiting, verdict: Verdict) -> None:
+    def _make_room(self, pod: Waiting, verdict: Verdict, message: str) -> None:
+        """Make the victims go, and tell everyone whom it concerns. `message`: why the pod had no room."""
+        self._decisions.made_room(pod, message, [(one.namespace, one.name) for one in verdict.victims], verdict.record)
         pod.nominated = verdict.node
         self._reports.nominated(pod, verdict.node)
         for nomination in verdict.displaced:

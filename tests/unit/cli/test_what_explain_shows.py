@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
+from msgspec.structs import replace
 
 from orch.bus.memory import MemoryBroker
 from orch.bus.subjects import DECISIONS, decision_subject, scheduler_question
-from orch.errors import NotFoundError, UnavailableError
+from orch.errors import BusError, NotFoundError, UnavailableError
 from orch.objects.meta import ObjectMeta
 from orch.objects.pods import Pod, PodSpec, PodStatus
 from orch_cli.answers import duration, some, table
 from orch_cli.explain_pod import explain_pod
 from orch_cli.session import Session
-from orch_pb.v1.decision_pb2 import Refusal, SchedulingDecision, Score, ScorePart, Victim
+from orch_pb.v1.decision_pb2 import Candidate, Preemption, Refusal, SchedulingDecision, Score, ScorePart, Victim
 from orch_pb.v1.question_pb2 import ExplainReply, Remedy
 
 
@@ -66,8 +69,30 @@ REFUSED = SchedulingDecision(
     nodes=5,
     refusals=[Refusal(rule="NodeResourcesFit", reason="Insufficient cpu", nodes=5, names=["n1", "n2", "n3"])],
     message="0/5 nodes are available: 5 Insufficient cpu.",
-    victims=[Victim(namespace="d", name="low")],
 )
+LOW = Victim(namespace="d", name="low", uid="l", priority=-1)
+WEB = Victim(namespace="d", name="web", uid="u", priority=3, budgets=["d/guard"], violates=True)
+
+
+def candidate(node: str, *victims: int, started: int = 20_260_101_000_000, violations: int = 0) -> Candidate:
+    """Return what a node costs whose victims have these priorities."""
+    total = sum(priority + (1 << 31) for priority in victims)
+    cost = {"highest": max(victims), "sum": total, "victims": len(victims), "latest": -started}
+    return Candidate(node=node, violations=violations, **cost)
+
+
+def made(preemptor: str, *victims: Victim, best: Sequence[Candidate], candidates: int = 3) -> SchedulingDecision:
+    """Return the record of room for a pod on n2."""
+    return SchedulingDecision(
+        namespace="d",
+        name=preemptor,
+        uid="u" if preemptor == "web" else preemptor,
+        time=1_700_000_000_000_000,
+        message="0/3 nodes are available: 3 Insufficient cpu.",
+        preemption=Preemption(
+            priority=1000, node="n2", candidates=candidates, victims=victims, best=best, violations=len(victims)
+        ),
+    )
 
 
 @pytest.fixture
@@ -135,11 +160,64 @@ async def test_a_pending_pod_says_what_would_help(bus):
 
     await bus.serve(scheduler_question("default-scheduler", "explain"), answer)
     text = (await told(bus, Api(pod()), REFUSED)).text()
-    assert "State      pending for 3m 5s, tried 3 times; unschedulable" in text
-    assert "Why        0/5 nodes are available: 5 Insufficient cpu." in text
-    assert "Preempted  d/low" in text
+    assert "State     pending for 3m 5s, tried 3 times; unschedulable" in text
+    assert "Why       0/5 nodes are available: 5 Insufficient cpu." in text
     assert "  2 more cpu on any of 5 nodes (n1, n2 and 3 more)" in text
     assert "It is tried again when a node is added or a pod leaves a node, at the latest in 1m 0s." in text
+
+
+async def tell(bus, role, name, record):
+    await bus.append(decision_subject(role, "d", name), record.SerializeToString())
+
+
+async def test_a_pod_for_which_room_was_made_says_at_whose_cost_and_what_others_would_have_cost(bus):
+    best = [candidate("n2", -1), candidate("n5", 4), candidate("n1", -1, -7, started=20_250_101_000_000)]
+    await tell(bus, "preemptor", "web", made("web", LOW, best=best, candidates=9))
+    text = (await told(bus, Api(pod("n2", "Running")), PLACED)).text()
+    assert (
+        "Room      made on n2 at 2023-11-14T22:13:20Z, of 9 nodes that could make some: "
+        "1 pod had to go for its priority 1000\n"
+        "          without that: 0/3 nodes are available: 3 Insufficient cpu.\n"
+    ) in text
+    assert "VICTIM  PRIORITY  DISRUPTION BUDGETS\nd/low         -1  none\n" in text
+    assert text.split("\n\n")[2].splitlines() == [
+        "NODE  VICTIMS  VIOLATING  HIGHEST PRIORITY  SUM  RUNNING SINCE",
+        "n2          1          0  -1                -1   2026-01-01T00:00:00Z  chosen",
+        "n5          1          0  4                 4    2026-01-01T00:00:00Z  a more important pod would have to go",
+        "n1          2          0  -1                -8   2025-01-01T00:00:00Z  the victims are worth more together",
+        "and 6 more that could make room",
+    ]
+
+
+async def test_a_victim_that_is_gone_says_for_whom_it_went(bus):
+    best = [candidate("n2", 3, violations=1), candidate("n5", 3, violations=2)]
+    await tell(bus, "victim", "web", made("high", WEB, LOW, best=best))
+    found = await told(bus, Api(None))
+    assert found.state == "gone"
+    text = found.text()
+    assert "State      gone; it was on n2" in text
+    assert "Sent away  for d/high of priority 1000; its own is 3, at 2023-11-14T22:13:20Z" in text
+    assert "           without that: 0/3 nodes are available: 3 Insufficient cpu." in text
+    assert "d/web          3  d/guard (violated)  this pod" in text
+    assert "more disruption budgets are violated" in text
+
+
+async def test_a_victim_that_is_still_there_and_the_successor_of_one_are_told_apart(bus):
+    await tell(bus, "victim", "web", made("high", WEB, best=[candidate("n2", 3)]))
+    assert "it was to go for d/high" in (await told(bus, Api(pod("n2", "Running")))).text()
+    later = (await told(bus, Api(pod("n1", "Running", uid="another")))).text()
+    assert "a pod of this name before it went for d/high of priority 1000" in later
+    leaving = pod("n2", "Running")
+    leaving = replace(leaving, metadata=replace(leaving.metadata, deletion_timestamp="2026-01-01T00:00:00Z"))
+    text = (await told(bus, Api(leaving))).text()
+    assert "State      on n2 (Running, leaving)" in text
+    assert "Sent away  for d/high of priority 1000; its own is 3" in text
+
+
+async def test_a_record_that_cannot_be_read_is_an_error(bus):
+    await bus.append(decision_subject("victim", "d", "web"), b"\xff\xff")
+    with pytest.raises(BusError, match=r"the decision on orch\.decisions\.victim\.d\.web cannot be read"):
+        await told(bus, Api(None))
 
 
 async def test_without_a_scheduler_the_error_says_so(bus):

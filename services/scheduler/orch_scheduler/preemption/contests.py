@@ -6,7 +6,7 @@ Nothing here depends on anything but the columns, and what is passed in: so that
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -29,6 +29,10 @@ AT_LEAST: Final = 512
 _TRIALS: Final = 20
 """Nodes on which each victim has to be tried out, since they refuse the pod for more than resources."""
 _SHOWN: Final = 3
+"""Nodes of which a record tells what they cost, the chosen one among them."""
+
+Names = Callable[[str, Collection[str]], Mapping[str, str]]
+"""Returns the names of some of a node's pods, by uid: the columns do not know them, and nothing is decided by them."""
 
 Key = tuple[str, Demand]
 """A profile's name and a class of pods."""
@@ -72,7 +76,7 @@ class Contests:
         made = self._open[profile, demand] = Contest(self, engine, demand, look)
         return made
 
-    def decide(self, contest: Contest, pod: Asked, revision: int) -> tuple[Toll | None, bytes]:
+    def decide(self, contest: Contest, pod: Asked, revision: int, names: Names) -> tuple[Toll | None, bytes]:
         """Return the cheapest room for one pod of the class, and the record of that; its row counts as used then."""
         toll = contest.cheapest()
         record = Preemption(
@@ -80,8 +84,8 @@ class Contests:
             name=pod.name,
             uid=pod.uid,
             revision=revision,
+            priority=contest.priority,
             candidates=contest.candidates,
-            best=[_candidate(contest.name(cost[-1]), cost) for cost in contest.best],
         )
         if toll is None:
             record.refusal = contest.refusal
@@ -89,11 +93,27 @@ class Contests:
         self._used.add(toll.row)
         record.node = contest.name(toll.row)
         record.violations = toll.violations
-        spaces = {placed.uid: placed.demand.namespace for placed in self.columns.pods_on(toll.row)}
-        record.victims.extend(
-            VictimRecord(namespace=spaces[one.uid], uid=one.uid, priority=one.priority) for one in toll.victims
-        )
+        record.best.append(_candidate(record.node, toll.cost))
+        record.best.extend(_candidate(contest.name(row), cost) for row, cost in contest.next_best(toll.row))
+        if toll.victims:
+            called = names(record.node, [one.uid for one in toll.victims])
+            record.victims.extend(self._victims(toll, called))
         return toll, record.SerializeToString()
+
+    def _victims(self, toll: Toll, names: Mapping[str, str]) -> list[VictimRecord]:
+        spaces = {placed.uid: placed.demand.namespace for placed in self.columns.pods_on(toll.row)}
+        budget = self.columns.budgets.name_of
+        return [
+            VictimRecord(
+                namespace=spaces[one.uid],
+                name=names[one.uid],
+                uid=one.uid,
+                priority=one.priority,
+                budgets=["/".join(budget(number)) for number in one.budgets],
+                violates=one.uid in toll.violating,
+            )
+            for one in toll.victims
+        ]
 
     def occupants(self, row: int, priority: int) -> list[Occupant]:
         """Return who is on a row. Guests of lower priority cost nothing, and neither does who leaves anyhow."""
@@ -149,6 +169,9 @@ class Contest:
         for _, ruling in others:
             self._short &= ruling.allowed
         self._touchy = any(rule.wake & Wake.POD_REMOVED for rule, _ in others)
+        self.candidates = int(self._candidates.sum())
+        """How many nodes could make room."""
+        self.priority = demand.priority
         self._verdict = verdict
         self._needed = columns.needed(demand)
         self._ranked: list[Cost] = []
@@ -156,21 +179,15 @@ class Contest:
         self._heap: list[tuple[Cost, int, Toll]] = []
         if self._needed is not None and look.hopeful:
             self._open(self._needed, look)
-        self.best = tuple(self._ranked[:_SHOWN])
 
     @property
     def refusal(self) -> str:
         """Why no victims were found, in kube-scheduler's words."""
         nodes = int(self._snapshot.live.sum())
-        hopeful = int(self._candidates.sum())
+        hopeful = self.candidates
         counted = ((nodes - hopeful, "Preemption is not helpful for scheduling"), (hopeful, _NO_VICTIMS))
         reasons = sorted(f"{count} {reason}" for count, reason in counted if count)
         return f"0/{nodes} nodes are available: {', '.join(reasons)}."
-
-    @property
-    def candidates(self) -> int:
-        """How many nodes could make room."""
-        return int(self._candidates.sum())
 
     def name(self, row: int) -> str:
         """Return a row's node."""
@@ -202,6 +219,14 @@ class Contest:
                 heapq.heappush(self._heap, (again, row, toll))
                 return toll
             heapq.heappush(self._heap, (toll.cost, row, toll))
+
+    def next_best(self, chosen: int) -> list[tuple[int, Cost]]:
+        """Return the rows that come after the chosen one, as they were when they were last looked at."""
+        coming = [(cost, cost[-1]) for cost in self._ranked[self._next : self._next + _SHOWN]]
+        # The smallest of a heap are at its beginning: the k-th is among the first 2^k - 1.
+        coming += [(cost, row) for cost, row, _ in self._heap[: 2**_SHOWN - 1]]
+        others = sorted(one for one in coming if one[1] != chosen)
+        return [(row, cost) for cost, row in others[: _SHOWN - 1]]
 
     def _open(self, needed: Sequence[tuple[int, int]], look: Look) -> None:
         enough, offset = max(AT_LEAST, look.enough), look.offset

@@ -65,6 +65,24 @@ def nodes_of(item: Item[Pod]) -> Collection[str]:
     return (item.object.spec.node_name,) if item.object.spec.node_name else ()
 
 
+class _Called:
+    """What the pods of the node that was chosen are called."""
+
+    def __init__(self, pods: Informer[Pod], queue: PodQueue) -> None:
+        self._pods = pods
+        self._queue = queue
+        self.items: dict[str, Item[Pod]] = {}
+        self.names: dict[str, str] = {}
+
+    def look(self, node: str, uids: Collection[str]) -> dict[str, str]:
+        """Return the names of pods; one whose binding is under way is known to the queue alone."""
+        self.items = {item.uid: item for item in self._pods.indexed(BY_NODE, node)}
+        for uid in uids:
+            known = self.items.get(uid) or self._queue.get(uid)
+            self.names[uid] = known.name if known is not None else ""
+        return self.names
+
+
 class Preemptor:
     """Decides who goes, and keeps book of who is going and who waits for that."""
 
@@ -109,12 +127,13 @@ class Preemptor:
             return Verdict(message=_AWAITED)
         ATTEMPTS.inc()
         revision = self._columns.revision
-        toll, record = self._contests.decide(contest, Asked(pod.namespace, pod.name, pod.uid), revision)
+        asked, called = Asked(pod.namespace, pod.name, pod.uid), _Called(self._pods, self._queue)
+        toll, record = self._contests.decide(contest, asked, revision, called.look)
         if self._recorder is not None:
             self._recorder.decided(decider.name, pod.demand, self._contests.now, revision, record)
         if toll is None:
             return Verdict(message=contest.refusal, record=record)
-        return self._take(pod, contest, toll, record)
+        return self._take(pod, contest, toll, record, called)
 
     def undo(self, pod: Waiting, verdict: Verdict) -> None:
         """Take a verdict back of which nobody has been told: nobody goes, and nobody is displaced."""
@@ -161,22 +180,18 @@ class Preemptor:
         self._nominations.drop(pod.uid)
         return True
 
-    def _take(self, pod: Waiting, contest: Contest, toll: Toll, record: bytes) -> Verdict:
+    def _take(self, pod: Waiting, contest: Contest, toll: Toll, record: bytes, called: _Called) -> Verdict:
         node = contest.name(toll.row)
         displaced = tuple(one for one in self._nominations.on(node) if one.priority < pod.priority)
         for one in displaced:
             self._nominations.drop(one.uid)
-        seen = {item.uid: item for item in self._pods.indexed(BY_NODE, node)}
         on_row = {placed.uid: placed for placed in self._columns.pods_on(toll.row)}
         until = self._clock.now().timestamp() + _TOLD_WITHIN
         victims: list[Victim] = []
         for one in toll.victims:
             demand = on_row[one.uid].demand
-            item = seen.get(one.uid)
-            name = item.name if item is not None else ""
-            if not name and (bound := self._queue.get(one.uid)) is not None:
-                name = bound.name  # its binding is under way
-            victims.append(Victim(demand.namespace, name, one.uid, node, demand, pod, _unheld(item)))
+            name, unheld = called.names[one.uid], _unheld(called.items.get(one.uid))
+            victims.append(Victim(demand.namespace, name, one.uid, node, demand, pod, unheld))
             self._going.set(one.uid, until)
             self._budgets.take(demand)
         awaited = [one.uid for one in self._contests.occupants(toll.row, pod.priority) if one.going]

@@ -37,11 +37,16 @@ class Occupant(msgspec.Struct, frozen=True, gc=False):
 
 
 class Toll(msgspec.Struct, frozen=True):
-    """What room on a node costs: the victims, the most important first, and how many violate their budgets."""
+    """What room on a node costs: the victims, the most important first. `violating`: whom a budget would not let go."""
 
     row: int
     victims: tuple[Occupant, ...]
-    violations: int
+    violating: frozenset[str] = frozenset()
+
+    @property
+    def violations(self) -> int:
+        """How many victims violate their budgets."""
+        return len(self.violating)
 
     @property
     def cost(self) -> Cost:
@@ -136,9 +141,9 @@ def _reprieve(row: int, lower: Sequence[Occupant], spare: Callable[[Occupant], b
     """Give back what may stay. What goes anyhow stays gone, and is no victim."""
     violating, others = _by_budget([one for one in lower if not one.going], allowed)
     victims = [one for one in violating if not spare(one)]
-    violations = len(victims)
+    violated = frozenset(one.uid for one in victims)
     victims += [one for one in others if not spare(one)]
-    return Toll(row, tuple(sorted(victims, key=_rank)), violations)
+    return Toll(row, tuple(sorted(victims, key=_rank)), violated)
 
 
 def _by_budget(lower: Sequence[Occupant], allowed: Allowance) -> tuple[list[Occupant], list[Occupant]]:

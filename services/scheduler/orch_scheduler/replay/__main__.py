@@ -23,11 +23,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--since", type=int, default=0, help="microseconds since 1970")
     parser.add_argument("--until", type=int, default=1 << 62, help="microseconds since 1970")
+    parser.add_argument("--preemptions", action="store_true", help="say what room was made for whom")
     parsed = parser.parse_args(arguments)
     try:
         recording = _read(parsed.file)
         published = dict(core(decision) for decision in recording.decisions)
-        replay = Replay(since=parsed.since, until=parsed.until, published=published)
+        replay = Replay(since=parsed.since, until=parsed.until, published=published, listing=parsed.preemptions)
         report = replay.run(recording.chunks)
     except OrchError as error:
         sys.stderr.write(f"{error}\n")

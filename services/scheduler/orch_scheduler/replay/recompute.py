@@ -59,6 +59,18 @@ class Difference(msgspec.Struct, frozen=True, rename="camel"):
     computed: str
 
 
+class Room(msgspec.Struct, frozen=True, rename="camel"):
+    """Room that was made for a pod. `time`: microseconds since 1970."""
+
+    time: int
+    namespace: str
+    name: str
+    priority: int
+    node: str
+    violations: int
+    victims: tuple[str, ...]
+
+
 class Report(msgspec.Struct, rename="camel"):
     """What replaying came to. Times are microseconds since 1970; `gaps` says where entries were missing."""
 
@@ -66,6 +78,8 @@ class Report(msgspec.Struct, rename="camel"):
     batches: int = 0
     preemptions: int = 0
     """Times that room was looked for at the cost of others."""
+    rooms: list[Room] = []
+    """Those that found it, if they were asked for."""
     terms: int = 0
     checkpoints: int = 0
     published: int = 0
@@ -85,11 +99,19 @@ class Replay:
     """Takes the chunks of a journal in order; terms that overlap are kept apart.
 
     `since` and `until`: microseconds between which decisions are compared. `published`: decisions as the bus has them,
-    to be compared as well.
+    to be compared as well. `listing`: the report is to say what room was made for whom.
     """
 
-    def __init__(self, *, since: int = 0, until: int = 1 << 62, published: Mapping[Key, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        since: int = 0,
+        until: int = 1 << 62,
+        published: Mapping[Key, bytes] | None = None,
+        listing: bool = False,
+    ) -> None:
         self.report = Report()
+        self._listing = listing
         self.terms: dict[int, Term] = {}
         self._since = since
         self._until = until
@@ -108,7 +130,7 @@ class Replay:
         term = self.terms.get(chunk.term)
         if term is None:
             self.report.terms += 1
-            term = Term(chunk.term, self.report, self._since, self._until, self._published)
+            term = Term(chunk.term, self.report, self._since, self._until, self._published, listing=self._listing)
             self.terms[chunk.term] = term
         term.take(chunk)
 
@@ -122,7 +144,17 @@ class Replay:
 class Term:
     """One leader's memory, built again: its columns, its classes of pods, its engines."""
 
-    def __init__(self, number: int, report: Report, since: int, until: int, published: Mapping[Key, bytes]) -> None:
+    def __init__(
+        self,
+        number: int,
+        report: Report,
+        since: int,
+        until: int,
+        published: Mapping[Key, bytes],
+        *,
+        listing: bool = False,
+    ) -> None:
+        self._listing = listing
         self.number = number
         self.report = report
         self.time = 0
@@ -231,10 +263,13 @@ class Term:
         self._contests.now = decided.now
         recorded = Preemption.FromString(decided.record)
         asked = Asked(recorded.namespace, recorded.name, recorded.uid)
-        _, computed = self._contests.decide(contest, asked, decided.revision)
+        names = {victim.uid: victim.name for victim in recorded.victims}
+        _, computed = self._contests.decide(contest, asked, decided.revision, lambda _, uids: _named(names, uids))
         if not self._since <= decided.now * 1e6 <= self._until:
             return
         self.report.preemptions += 1
+        if self._listing and recorded.node:
+            self.report.rooms.append(_room(decided.now, recorded))
         if computed != decided.record:
             found = Preemption.FromString(computed)
             self.report.difference = Difference(
@@ -336,3 +371,15 @@ def _forget(columns: Columns, uid: str) -> None:
 def _asked(record: bytes) -> Asked:
     pod = SchedulingDecision.FromString(record)
     return Asked(pod.namespace, pod.name, pod.uid)
+
+
+def _named(names: Mapping[str, str], uids: Iterable[str]) -> dict[str, str]:
+    """Return what pods were called; others than were recorded have no name, and are a difference anyhow."""
+    return {uid: names.get(uid, "") for uid in uids}
+
+
+def _room(now: float, record: Preemption) -> Room:
+    victims = tuple(f"{one.namespace}/{one.name}" for one in record.victims)
+    return Room(
+        round(now * 1e6), record.namespace, record.name, record.priority, record.node, record.violations, victims
+    )

@@ -12,7 +12,7 @@ from orch.bus.subjects import DECISIONS, JOURNAL, decision_subject
 from orch.clock import ManualClock
 from orch.objects.cluster import Node
 from orch.objects.pods import Pod
-from orch_pb.v1.decision_pb2 import SchedulingDecision, Victim
+from orch_pb.v1.decision_pb2 import Preemption, SchedulingDecision, Victim
 from orch_pb.v1.object_pb2 import TraceContext
 from orch_scheduler import decisions as module
 from orch_scheduler.decisions import DROPPED, Decisions, Plan
@@ -91,11 +91,12 @@ async def test_a_placed_pods_record_has_all_of_its_parts(desk: Desk) -> None:
 async def test_a_refused_pods_record_waits_for_its_message_and_its_victims(desk: Desk) -> None:
     desk.plan(desk.pod("big", "3"))
     assert desk.decisions.idle
-    desk.decisions.refused("uid-big", "0/3 nodes are available.", [Victim(namespace="d", name="low", priority=-1)])
+    chosen = Preemption(node="n1", victims=[Victim(namespace="d", name="low", priority=-1)])
+    desk.decisions.refused("uid-big", "0/3 nodes are available.", chosen.SerializeToString())
     record = await desk.newest("big")
     assert record.node == ""
     assert record.message == "0/3 nodes are available."
-    assert [(each.name, each.priority) for each in record.victims] == [("low", -1)]
+    assert [(each.name, each.priority) for each in record.preemption.victims] == [("low", -1)]
     assert [(each.rule, each.reason, each.nodes, list(each.names)) for each in record.refusals] == [
         ("NodeResourcesFit", "Insufficient cpu", 3, ["n1", "n2", "n3"])
     ]

@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
+from orch.bus.subjects import DECISIONS, decision_subject
 from orch.errors import NotFoundError
 from orch.objects.scheme import DISRUPTION_BUDGETS, PODS
+from orch_pb.v1.decision_pb2 import SchedulingDecision
 
 
 @pytest.fixture
@@ -72,6 +74,49 @@ async def test_a_victim_is_told_why_and_the_pod_gets_its_place(
     assert await eventually(said) == [f"Preempted by pod {high.metadata.uid} on node n"]
     await end("low")
     assert await bound("high") == "n"
+
+
+@pytest.fixture
+def on_record(api, eventually):
+    """Wait for what is on record of the room that was made for a pod, or at its cost."""
+
+    async def wait(role, name):
+        stream = api.broker.streams[DECISIONS.name]
+
+        async def found():
+            return stream.newest((decision_subject(role, "default", name),))
+
+        (message,) = await eventually(found)
+        return SchedulingDecision.FromString(message.data)
+
+    return wait
+
+
+async def test_preemptor_and_victims_keep_a_record_of_it(
+    scheduler, client, add_node, add_pod, bound, preempted, end, on_record
+):
+    """What is decided of them later does not hide it: budgets, victims, and what the other node would have cost."""
+    await add_node("n0", cpu="2")
+    guard = {"selector": {"matchLabels": {"app": "guarded"}}, "minAvailable": 1}
+    await client.create(
+        DISRUPTION_BUDGETS, "default", {"kind": "PodDisruptionBudget", "metadata": {"name": "guard"}, "spec": guard}
+    )
+    await add_pod("guarded", cpu="2", labels={"app": "guarded"})
+    await bound("guarded")
+    await add_node("n1", cpu="2")
+    await add_pod("plain", cpu="2")
+    await bound("plain")
+    await add_pod("high", cpu="2", priority=10)
+    await preempted("plain")
+    await end("plain")
+    assert await bound("high") == "n1"
+    of_high, of_plain = await on_record("preemptor", "high"), await on_record("victim", "plain")
+    assert of_high == of_plain
+    assert (of_high.name, of_high.message) == ("high", "0/2 nodes are available: 2 Insufficient cpu.")
+    made = of_high.preemption
+    assert (made.node, made.priority, made.candidates, made.violations) == ("n1", 10, 2, 0)
+    assert [(one.name, list(one.budgets), one.violates) for one in made.victims] == [("plain", [], False)]
+    assert [(one.node, one.violations) for one in made.best] == [("n1", 0), ("n0", 1)]
 
 
 async def test_nobody_goes_for_a_pod_that_never_preempts(scheduler, add_node, add_pod, bound, condition, present):

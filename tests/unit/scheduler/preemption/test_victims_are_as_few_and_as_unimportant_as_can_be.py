@@ -78,7 +78,7 @@ def test_a_budget_lets_as_many_go_as_it_allows():
 
 def costs(*victims, violations=0, row=0):
     ranked = sorted(victims, key=lambda one: one.rank)
-    return Toll(row, tuple(ranked), violations).cost
+    return Toll(row, tuple(ranked), frozenset(str(number) for number in range(violations))).cost
 
 
 def test_nodes_are_compared_by_one_criterion_after_the_other():

@@ -42,9 +42,13 @@ async def test_preemptions_come_out_again(scheduler, chunks, add_node, add_pod, 
     for number in range(2):
         await bound(f"high-{number}")
     recorded = await chunks()
-    report = Replay().run(recorded)
+    report = Replay(listing=True).run(recorded)
     assert report.difference is None
     assert report.preemptions >= 2
+    assert {(one.name, one.priority) for one in report.rooms} == {("high-0", 100), ("high-1", 100)}
+    went = [name for one in report.rooms for name in one.victims]
+    assert len(went) == len(set(went)) == 4
+    assert set(went) <= {f"default/low-{number}" for number in range(6)}
     changed = 0
     for chunk in recorded:
         entries = JournalEntries.FromString(zlib.decompress(chunk.entries))
@@ -53,7 +57,9 @@ async def test_preemptions_come_out_again(scheduler, chunks, add_node, add_pod, 
                 record = Preemption.FromString(entry.preempting.record)
                 assert record.node
                 assert record.victims
-                assert record.best[0].node
+                assert record.best[0].node == record.node
+                assert record.best[0].victims == len(record.victims)
+                assert all(one.name for one in record.victims)
                 record.violations += 1
                 entry.preempting.record = record.SerializeToString()
                 changed += 1
