@@ -6,7 +6,8 @@ import asyncio
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
 
 import msgspec
 
@@ -14,6 +15,10 @@ from orch.bus.patterns import matches, matches_any
 from orch.bus.protocol import Message, StreamSpec
 from orch.clock import Clock
 from orch.errors import BusError, StaleWriterError
+
+_REMEMBERED: Final = 1 << 16
+_wanted = lru_cache(_REMEMBERED)(matches_any)
+"""Every follower of a stream asks about every message, and mostly about subjects that came before."""
 
 
 class Bell:
@@ -87,22 +92,22 @@ class MemoryStream:
         self.bell.ring()
         return self.last_sequence
 
-    def newest(self, patterns: Sequence[str]) -> list[Message]:
+    def newest(self, patterns: tuple[str, ...]) -> list[Message]:
         """Return the newest message of each matching subject, in stream order."""
         self.expire()
         found = [
             self._messages[next(reversed(sequences))].message
             for subject, sequences in self._by_subject.items()
-            if matches_any(patterns, subject)
+            if _wanted(patterns, subject)
         ]
         return sorted(found, key=lambda message: message.sequence)
 
-    def at_or_after(self, sequence: int, patterns: Sequence[str]) -> Message | None:
+    def at_or_after(self, sequence: int, patterns: tuple[str, ...]) -> Message | None:
         """Return the first matching message from `sequence` on."""
         self.expire()
         for candidate in range(sequence, self.last_sequence + 1):
             stored = self._messages.get(candidate)
-            if stored is not None and matches_any(patterns, stored.message.subject):
+            if stored is not None and _wanted(patterns, stored.message.subject):
                 return stored.message
         return None
 
