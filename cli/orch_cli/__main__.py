@@ -14,6 +14,7 @@ from orch.errors import OrchError
 from orch_cli.certs import add_certs, certs
 from orch_cli.commands import down, enter, status
 from orch_cli.encryption import add_secrets, secrets
+from orch_cli.etcd_users import add_etcd_users, etcd_users
 from orch_cli.explain import add_explain, explain
 from orch_cli.keys import add_keys, keys
 from orch_cli.layout import Layout
@@ -74,6 +75,7 @@ def _run(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
         "secrets": lambda: secrets(parsed, layout),
         "token": lambda: tokens(parsed, layout),
         "certs": lambda: certs(parsed, layout),
+        "etcd-users": lambda: etcd_users(parsed),
         "logs": lambda: logs(parsed, layout),
         "explain": lambda: explain(parsed, layout),
         "rebalance": lambda: rebalance(parsed, layout),
@@ -101,6 +103,7 @@ _WITH_ARGUMENTS: Final = (
     ("secrets", "say with which keys Secrets are encrypted in etcd, and rotate them", add_secrets),
     ("token", "make, list and delete the tokens with which nodes join", add_tokens),
     ("certs", "show the certificates of a cluster, and make them anew", add_certs),
+    ("etcd-users", "give etcd a user for each service, and have it serve nobody else", add_etcd_users),
     ("logs", "print what containers wrote, also of pods and nodes that are gone", add_logs),
     ("explain", "say why something is as it is", add_explain),
     ("why-not", "say why a pod is not on a node", add_why_not),

@@ -8,9 +8,11 @@ from typing import Final, TypedDict
 
 from orch.bus.node_users import read_keys, users_of
 from orch.bus.server import User
+from orch.runtime.service import settle_store
+from orch.store import roles
 from orch_cli import programs
 from orch_cli.encryption import encryption_file
-from orch_cli.identities import ADMIN, API, CONTROLLERS, SCHEDULER, Identities, issue_identities
+from orch_cli.identities import ADMIN, API, CONTROLLERS, ETCD_ROLES, SCHEDULER, Identities, issue_identities
 from orch_cli.kubeconfig import opens_with, write_kubeconfig
 from orch_cli.layout import Layout
 from orch_cli.network import node_network
@@ -67,6 +69,11 @@ class Cluster:
             write_kubeconfig(self.layout.kubeconfig, cluster="orch", server=self.server, admin=admin)
             _leave_to_caller(self.layout.root, self.layout.kubeconfig)
         return identities
+
+    async def settle_store(self) -> int:
+        """Give etcd, once it serves, its users and their roles; return how many things were changed."""
+        root = self.identities().etcd(roles.ROOT, self.state.ports.etcd)
+        return await settle_store(root, ETCD_ROLES, timeout=self.start_deadline)
 
     def clear(self) -> None:
         """Remove what the programs leave outside the state folder."""

@@ -11,6 +11,8 @@ import msgspec
 from orch.bus import permissions
 from orch.bus.server import User
 from orch.config import EtcdConfig, NatsConfig
+from orch.store import roles
+from orch.store.roles import Role
 from orch_cli.nkey import user_key
 from orch_cli.pki import Authority, KeyPair, Leaf, signing_key
 
@@ -35,6 +37,13 @@ _SERVICES: Final[Mapping[str, str]] = {
     SCHEDULER: permissions.SCHEDULER,
     CONTROLLERS: permissions.CONTROLLERS,
 }
+
+ETCD_ROLES: Final[Mapping[str, Role]] = {
+    permissions.API: roles.api(),
+    permissions.SCHEDULER: roles.scheduler(),
+    permissions.CONTROLLERS: roles.controllers(),
+}
+"""etcd's users, known by the names in their certificates, and what each may do there."""
 
 
 class ServerNames(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +94,7 @@ class Identities(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
     def etcd(self, service: str, port: int) -> EtcdConfig:
-        """Return how a service reaches etcd."""
+        """Return how a service, or etcd's user root, reaches etcd."""
         pair = self.etcd_clients[service]
         return EtcdConfig(
             endpoints=(f"https://127.0.0.1:{port}",),
@@ -118,7 +127,8 @@ def issue_identities(
         etcd_server=etcd.issue(Leaf(name="server", common_name="etcd", hosts=names.etcd, server=True, client=True)),
         etcd_peer=etcd.issue(Leaf(name="peer", common_name="etcd-peer", hosts=names.etcd, server=True, client=True)),
         etcd_clients={
-            name: etcd.issue(Leaf(name=name, common_name=user, client=True)) for name, user in _SERVICES.items()
+            name: etcd.issue(Leaf(name=name, common_name=user, client=True))
+            for name, user in {**_SERVICES, roles.ROOT: roles.ROOT}.items()
         },
         account_key=signing_key(folder),
     )

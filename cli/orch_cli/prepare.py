@@ -1,7 +1,7 @@
 """`orch prepare`: what a cluster of containers needs before it starts, each container's part in a folder of its own.
 
     DIR/kubeconfig                         the user's way in
-    DIR/{etcd,nats,api,scheduler,controllers,node-1,…,prometheus,admin}/
+    DIR/{etcd,etcd-users,nats,api,scheduler,controllers,node-1,…,prometheus,admin}/
                                            mounted read-only at /etc/orch of the container that it is named after
     DIR/pki/                               the authorities' keys, which no container of the cluster sees
 
@@ -21,6 +21,7 @@ import yaml
 from orch.bus import server
 from orch.config import EtcdConfig, NatsConfig
 from orch.errors import ConfigError
+from orch.store import roles
 from orch_cli.encryption import FILE, encryption_settings
 from orch_cli.identities import (
     ADMIN,
@@ -43,6 +44,7 @@ from orch_cli.state import Runtime
 
 MOUNTED_AT: Final = "/etc/orch"
 ETCD: Final = "etcd"
+ETCD_USERS: Final = "etcd-users"
 NATS: Final = "nats"
 PROMETHEUS: Final = "prometheus"
 
@@ -119,6 +121,8 @@ def _stores(root: Path, identities: Identities) -> None:
     etcd = Folder(root, ETCD, _ROOT)
     etcd.put_pair("server", identities.etcd_server)
     etcd.put_pair("peer", identities.etcd_peer)
+    users = Folder(root, ETCD_USERS, _ROOT)
+    users.put_yaml("config.yaml", {"etcd": _etcd(users, roles.ROOT, identities)})
     nats = Folder(root, NATS, _ROOT)
     pair = nats.put_pair("server", identities.nats_server)
     settings = server.ServerSettings(
@@ -179,14 +183,17 @@ def _onlookers(layout: Layout, identities: Identities) -> None:
 
 
 def _connections(folder: Folder, name: str, identities: Identities) -> dict[str, object]:
+    return {"etcd": _etcd(folder, name, identities), "nats": _bus(folder, name, identities)}
+
+
+def _etcd(folder: Folder, name: str, identities: Identities) -> EtcdConfig:
     pair = identities.etcd_clients[name]
-    etcd = EtcdConfig(
+    return EtcdConfig(
         endpoints=(f"https://{ETCD}:2379",),
         ca_file=folder.put("etcd-ca.crt", pair.authority.read_bytes()),
         cert_file=folder.put("etcd.crt", pair.certificate.read_bytes()),
         key_file=folder.put("etcd.key", pair.key.read_bytes()),
     )
-    return {"etcd": etcd, "nats": _bus(folder, name, identities)}
 
 
 def _bus(folder: Folder, name: str, identities: Identities) -> NatsConfig:

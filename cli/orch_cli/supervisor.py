@@ -121,6 +121,7 @@ class Supervisor:
 
     async def _await_ready(self, probe: ApiProbe) -> None:
         deadline = time.monotonic() + self._cluster.start_deadline
+        await self._settle_store(deadline)
         await self._poll(probe.ready, deadline, "the API does not answer /readyz")
         self._tell(f"the API answers at {self._cluster.server}")
         expected = frozenset(self._cluster.state.node_names())
@@ -130,6 +131,16 @@ class Supervisor:
         self._ready_after = time.monotonic() - self._began
         self._phase = "ready"
         self._tell(f"{len(expected)} {'nodes are' if len(expected) > 1 else 'node is'} Ready")
+
+    async def _settle_store(self, deadline: float) -> None:
+        """See to it that etcd serves its users alone. Services that were faster notice nothing of it."""
+        settling = asyncio.create_task(self._cluster.settle_store(), name="etcd's users")
+        try:
+            await self._poll(settling.done, deadline, "etcd does not answer")
+            if settling.result():
+                self._tell("etcd has a user for each service, and serves nobody else")
+        finally:
+            settling.cancel()
 
     def _all_run(self) -> bool:
         """Say whether every process runs, and whatever had to be restarted has done so for a while."""

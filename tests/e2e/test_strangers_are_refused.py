@@ -8,6 +8,12 @@ import pytest
 from local_cluster import LocalCluster
 from rest import Rest
 
+from orch import config
+from orch.config import EtcdConfig
+from orch.errors import StoreError
+from orch.runtime.service import connect_store
+from orch.store.keys import leader_key
+
 SECRETS = "/api/v1/namespaces/default/secrets"
 
 
@@ -77,3 +83,14 @@ def test_a_node_reads_its_own_pods_secrets_alone(podman: LocalCluster) -> None:
     assert node("PATCH", "/api/v1/nodes/node-2", {}, content_type="application/merge-patch+json").status == 403
     podman.kubectl("delete", "pod/reader-of-near", "pod/reader-of-far", "secret/near", "secret/far")
     podman.wait(lambda: node("GET", f"{SECRETS}/near").status == 403, what="the right ends with the pod")
+
+
+async def test_a_service_reaches_its_own_keys_of_etcd_alone(simulated: LocalCluster) -> None:
+    for service, mine, others in (("scheduler", "scheduler", "controllers"), ("controllers", "controllers", "relay")):
+        settings = config.decode(EtcdConfig, config.read_tree(simulated.layout.config / f"{service}.yaml")["etcd"], "")
+        store = await connect_store(settings)
+        assert await store.get(leader_key(mine)) is not None
+        for key in (leader_key(others), b"/orch/objects/core/namespaces/-/default"):
+            with pytest.raises(StoreError, match="permission denied"):
+                await store.get(key)
+        await store.close()

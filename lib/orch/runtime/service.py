@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeVar, cast
 
@@ -26,6 +26,7 @@ from orch.bus.protocol import Bus
 from orch.config import EtcdConfig, NatsConfig, TelemetryConfig
 from orch.errors import ConfigError, OrchError, UnavailableError
 from orch.store.protocol import Store
+from orch.store.roles import Role
 
 _LOG: Final = logging.getLogger(__name__)
 _RETRIES: Final = Counter("orch_connect_retries", "Failed attempts to reach a dependency at start.", ["dependency"])
@@ -113,6 +114,19 @@ async def connect_store(config: EtcdConfig, *, timeout: float = CONNECT_SECONDS)
             key=config.key_file,
             dial_timeout=config.dial_timeout,
         )
+
+    return await _connect("etcd", ", ".join(config.endpoints), attempt, timeout)
+
+
+async def settle_store(config: EtcdConfig, users: Mapping[str, Role], *, timeout: float = CONNECT_SECONDS) -> int:
+    """Give etcd its users, as its user root, once it is up; return how many things were changed.
+
+    Raises as `connect_store` does; see orch.store.etcd_users.
+    """
+    etcd_users = importlib.import_module("orch.store.etcd_users")
+
+    def attempt() -> Awaitable[int]:
+        return etcd_users.settle(config, users)
 
     return await _connect("etcd", ", ".join(config.endpoints), attempt, timeout)
 

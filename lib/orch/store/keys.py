@@ -3,15 +3,18 @@
 /orch/objects/<group>/<resource>/<namespace>/<name>    an API object; "core" for the core group, "-" for no namespace
 /orch/leaders/<component>                              a leader's lease key
 /orch/claims/<group>/<resource>/<claim>                what one object alone may hold, such as a service's address
+/orch/revision                                         never written: what is read by who wants to know the revision
 """
 
 from __future__ import annotations
 
 import msgspec
 
+ROOT = b"/orch/"
 OBJECTS = b"/orch/objects/"
 LEADERS = b"/orch/leaders/"
 CLAIMS = b"/orch/claims/"
+REVISION = b"/orch/revision"
 
 EVERYTHING = (b"\x00", b"\x00")
 """The range of all keys: watching it, progress follows every revision, whatever is written."""

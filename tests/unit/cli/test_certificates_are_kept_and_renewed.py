@@ -110,7 +110,7 @@ def test_a_certificate_for_the_api_does_not_open_the_store(tmp_path: Path) -> No
     identities = issue_identities(tmp_path, ["node-1"])
     api_authority, etcd_authority = read(identities.api_server.authority), read(identities.etcd_server.authority)
     assert api_authority.public_key() != etcd_authority.public_key()
-    assert set(identities.etcd_clients) == {"api", "scheduler", "controllers"}
+    assert set(identities.etcd_clients) == {"root", "api", "scheduler", "controllers"}
 
 
 def test_only_the_owner_reads_keys(tmp_path: Path) -> None:
