@@ -120,6 +120,18 @@ def _first_bad(at: str, text: str, labels: list[str], rule: validation.Rule) -> 
     return []
 
 
+def bundle_name(name: str, signer: str) -> validation.Problems:
+    """Return why a ClusterTrustBundle cannot have this name; those of a signer are named after it."""
+    if not signer:
+        if ":" in name:
+            return ('ClusterTrustBundle without signer name must not have ":" in its name',)
+        return validation.dns_subdomain(name)
+    prefix = f"{signer.replace('/', ':')}:"
+    if not name.startswith(prefix):
+        return (f"ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}",)
+    return validation.dns_subdomain(name.removeprefix(prefix))
+
+
 def trust_bundle(at: str, text: str) -> list[Cause]:
     """Return why a text does not consist of certificates of authorities, each once."""
     if len(text) > _MAX_BUNDLE:

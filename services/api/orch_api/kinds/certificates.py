@@ -11,7 +11,13 @@ from typing import Final
 
 from orch.errors import Cause
 from orch_api import validation
-from orch_api.kinds.certificate_rules import certificate_problem, request_problem, signer_name, trust_bundle
+from orch_api.kinds.certificate_rules import (
+    bundle_name,
+    certificate_problem,
+    request_problem,
+    signer_name,
+    trust_bundle,
+)
 from orch_api.kinds.columns import AGE, NAME, NONE, at, human_duration, text
 from orch_api.kinds.fields import field
 from orch_api.resource import Column, Resource, Subresource
@@ -219,7 +225,7 @@ class TrustBundleStrategy(Strategy):
         spec = section(obj, "spec")
         name: str = section(obj, "metadata").get("name") or ""
         signer: str = spec.get("signerName") or ""
-        causes = [invalid("metadata.name", name, problem) for problem in _bundle_name(name, signer)]
+        causes = [invalid("metadata.name", name, problem) for problem in bundle_name(name, signer)]
         if signer:
             causes += signer_name("spec.signerName", signer)
         return causes + trust_bundle("spec.trustBundle", spec.get("trustBundle") or "")
@@ -229,17 +235,6 @@ class TrustBundleStrategy(Strategy):
         signer: str = section(obj, "spec").get("signerName") or ""
         before: str = section(old, "spec").get("signerName") or ""
         return [] if signer == before else [immutable("spec.signerName", signer)]
-
-
-def _bundle_name(name: str, signer: str) -> Problems:
-    if not signer:
-        if ":" in name:
-            return ('ClusterTrustBundle without signer name must not have ":" in its name',)
-        return validation.dns_subdomain(name)
-    prefix = f"{signer.replace('/', ':')}:"
-    if not name.startswith(prefix):
-        return (f"ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}",)
-    return validation.dns_subdomain(name.removeprefix(prefix))
 
 
 # Tables ---------------------------------------------------------------------------------------------------------

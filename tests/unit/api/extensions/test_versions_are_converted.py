@@ -1,6 +1,5 @@
 """Several versions of a kind: converted by name alone, or by a webhook."""
 
-import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 import certificates
 import pytest
 from asgi import Answer
-from certificates import Files
+from conversion_server import ConversionServer
 from definitions import DEFINITIONS, GROUP, Extended, custom, definition, version
-from https_server import Asked, https_server
+from https_server import https_server
 
 MERGE = {"content_type": "application/merge-patch+json"}
 HOST = {"hostPort": {"type": "string"}, "only": {"type": "string"}}
@@ -22,44 +21,9 @@ def two_versions(**more: Any) -> dict[str, Any]:
     return definition(version("v1", SPLIT, storage=False), version("v1beta1", HOST), **more)
 
 
-class Webhook:
-    """Converts host and port to hostPort and back, unless it is told to misbehave."""
-
-    def __init__(self, files: Files) -> None:
-        self.files = files
-        self.asked: list[Asked] = []
-        self.port = 0
-        self.change: Any = lambda review: None
-        self.status = 200
-
-    async def __call__(self, asked: Asked) -> tuple[int, Any]:
-        self.asked.append(asked)
-        request = asked.json["request"]
-        converted = [self._convert(one, request["desiredAPIVersion"]) for one in request["objects"]]
-        response = {"uid": request["uid"], "result": {"status": "Success"}, "convertedObjects": converted}
-        review = {"kind": "ConversionReview", "apiVersion": asked.json["apiVersion"], "response": response}
-        self.change(review)
-        return self.status, review
-
-    def _convert(self, one: Any, api_version: str) -> Any:
-        spec = dict(one["spec"])
-        if api_version.endswith("/v1beta1"):
-            spec["hostPort"] = f"{spec.pop('host', '')}:{spec.pop('port', 0)}"
-        else:
-            host, _, port = spec.pop("hostPort", ":0").partition(":")
-            spec |= {"host": host, "port": int(port)}
-        return {**one, "apiVersion": api_version, "spec": spec}
-
-    def config(self, **more: Any) -> dict[str, Any]:
-        bundle = base64.b64encode(Path(self.files.ca).read_bytes()).decode()
-        client = {"url": f"https://127.0.0.1:{self.port}/convert", "caBundle": bundle, **more}
-        client = {name: value for name, value in client.items() if value is not None}
-        return {"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v2", "v1"], "clientConfig": client}}
-
-
 @pytest.fixture
-async def webhook(tmp_path: Path) -> AsyncIterator[Webhook]:
-    found = Webhook(certificates.make(tmp_path, "converter.default.svc"))
+async def webhook(tmp_path: Path) -> AsyncIterator[ConversionServer]:
+    found = ConversionServer(certificates.make(tmp_path, "converter.default.svc"))
     async with https_server(found.files, found) as found.port:
         yield found
 
@@ -105,7 +69,7 @@ async def test_a_version_that_is_stored_but_not_served(api: Extended) -> None:
     assert (await api.http("GET", api.path("a", "v1alpha1"))).status == 404
 
 
-async def test_a_webhook_converts_both_ways(api: Extended, webhook: Webhook) -> None:
+async def test_a_webhook_converts_both_ways(api: Extended, webhook: ConversionServer) -> None:
     await api.define(two_versions(conversion=webhook.config()))
     made = (await write(api, "a", "v1", {"host": "h", "port": 80})).json
     assert made["spec"] == {"host": "h", "port": 80, "made": "yes"}
@@ -164,7 +128,7 @@ async def test_a_webhook_converts_both_ways(api: Extended, webhook: Webhook) -> 
         (lambda review: review.pop("response"), "failed: no response provided"),
     ],
 )
-async def test_what_a_webhook_may_not_do(api: Extended, webhook: Webhook, change: Any, problem: str) -> None:
+async def test_what_a_webhook_may_not_do(api: Extended, webhook: ConversionServer, change: Any, problem: str) -> None:
     await api.define(two_versions(conversion=webhook.config()))
     webhook.change = change
     answer = await write(api, "a", "v1", {"host": "h"})
@@ -172,7 +136,9 @@ async def test_what_a_webhook_may_not_do(api: Extended, webhook: Webhook, change
     assert problem in answer.json["message"]
 
 
-async def test_of_the_metadata_a_webhook_changes_labels_and_annotations_only(api: Extended, webhook: Webhook) -> None:
+async def test_of_the_metadata_a_webhook_changes_labels_and_annotations_only(
+    api: Extended, webhook: ConversionServer
+) -> None:
     await api.define(two_versions(conversion=webhook.config()))
 
     def change(review: Any) -> None:
@@ -184,7 +150,7 @@ async def test_of_the_metadata_a_webhook_changes_labels_and_annotations_only(api
     assert "finalizers" not in made["metadata"]
 
 
-async def test_a_webhook_that_fails_or_cannot_be_trusted(api: Extended, webhook: Webhook) -> None:
+async def test_a_webhook_that_fails_or_cannot_be_trusted(api: Extended, webhook: ConversionServer) -> None:
     await api.define(two_versions(conversion=webhook.config()))
     webhook.status = 503
     answer = await write(api, "a", "v1", {"host": "h"})
@@ -201,7 +167,7 @@ async def test_a_webhook_that_fails_or_cannot_be_trusted(api: Extended, webhook:
     assert "certificate verify failed" in answer.json["message"]
 
 
-async def test_a_webhook_behind_a_service(api: Extended, webhook: Webhook) -> None:
+async def test_a_webhook_behind_a_service(api: Extended, webhook: ConversionServer) -> None:
     service = {
         "metadata": {"name": "converter"},
         "spec": {"type": "ExternalName", "externalName": "localhost"},
@@ -216,7 +182,7 @@ async def test_a_webhook_behind_a_service(api: Extended, webhook: Webhook) -> No
     assert webhook.asked[0].all("host") == [f"converter.default.svc:{webhook.port}"]
 
 
-async def test_what_is_stored_is_of_the_stored_version(api: Extended, webhook: Webhook) -> None:
+async def test_what_is_stored_is_of_the_stored_version(api: Extended, webhook: ConversionServer) -> None:
     await api.define(two_versions(conversion=webhook.config()))
     await write(api, "a", "v1", {"host": "h", "port": 80})
     webhook.asked.clear()

@@ -1,5 +1,6 @@
 import pytest
 
+from orch_api import validation
 from orch_api.kinds.pods import PodStrategy
 
 LABEL = (
@@ -229,3 +230,75 @@ def test_twice_the_same_variable_is_a_warning(created, pod):
     assert PodStrategy().warnings(document) == [
         'spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply'
     ]
+
+
+TOKEN = {"path": "token", "expirationSeconds": 600}
+CERTIFICATE = {"signerName": "example.com/s", "keyType": "ED25519", "credentialBundlePath": "c"}
+BUNDLE = {"name": "b", "path": "b"}
+AT = "spec.volumes[0].projected"
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        ([{"serviceAccountToken": TOKEN}, {"clusterTrustBundle": BUNDLE}, {"podCertificate": CERTIFICATE}], []),
+        (
+            [{"serviceAccountToken": TOKEN, "secret": {"name": "s"}}],
+            [f"{AT}.sources[0]: Forbidden: may not specify more than 1 volume type per source"],
+        ),
+        (
+            [{"serviceAccountToken": {"path": "..token", "expirationSeconds": 599}}],
+            [
+                (
+                    f"{AT}.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 599: "
+                    "may not specify a duration less than 10 minutes"
+                ),
+                (f"{AT}.sources[0].serviceAccountToken.path: Invalid value: \"..token\": must not start with '..'"),
+            ],
+        ),
+        (
+            [{"serviceAccountToken": TOKEN}, {"podCertificate": {**CERTIFICATE, "keyPath": "token"}}],
+            [f'{AT}: Invalid value: "token": conflicting duplicate paths'],
+        ),
+        (
+            [{"clusterTrustBundle": {"path": "b"}}],
+            [f"{AT}.sources[0].clusterTrustBundle: Required value: either name or signerName must be specified"],
+        ),
+        (
+            [{"clusterTrustBundle": {"name": "example.com:s:", "path": "b", "labelSelector": {}}}],
+            [
+                (
+                    f'{AT}.sources[0].clusterTrustBundle.name: Invalid value: "example.com:s:": not a valid '
+                    f"clustertrustbundlename: {validation.dns_subdomain('')[0]}"
+                ),
+                (
+                    f"{AT}.sources[0].clusterTrustBundle.labelSelector: Invalid value: {{}}: "
+                    "labelSelector must be unset if name is specified"
+                ),
+            ],
+        ),
+        (
+            [{"podCertificate": {"signerName": "s", "keyType": "RSA1", "userAnnotations": {"a": "b"}}}],
+            [
+                (
+                    f'{AT}.sources[0].podCertificate.signerName: Invalid value: "s": must be a fully qualified domain '
+                    "and path of the form 'example.com/signer-name'"
+                ),
+                (
+                    f'{AT}.sources[0].podCertificate.keyType: Unsupported value: "RSA1": supported values: '
+                    '"ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519", "RSA3072", "RSA4096"'
+                ),
+                (
+                    f"{AT}.sources[0].podCertificate: Required value: specify at least one of credentialBundlePath, "
+                    "keyPath, and certificateChainPath"
+                ),
+                (
+                    f'{AT}.sources[0].podCertificate.userAnnotations: Invalid value: "a": must be a domain-prefixed '
+                    'key (such as "acme.io/foo")'
+                ),
+            ],
+        ),
+    ],
+)
+def test_projected_volumes(problems, pod, sources, expected):
+    assert problems("pods", pod(volumes=[{"name": "v", "projected": {"sources": sources}}])) == expected
