@@ -54,7 +54,14 @@ def cluster(project: ComposeProject) -> ComposeProject:
 
 
 def inside(cluster: ComposeProject, service: str, *argv: str, check: bool = True) -> str:
-    return cluster.podman("exec", f"orch-{service}-1", *argv, check=check)
+    """Return what a command that may be repeated prints: of short ones, Podman's service loses the output at times."""
+    for _ in range(5):
+        said = cluster.podman("exec", f"orch-{service}-1", "sh", "-c", '"$@"; echo "ended $?"', "sh", *argv)
+        printed, whole, code = said.rpartition("ended ")
+        if whole:
+            assert int(code) == 0 or not check, said
+            return printed
+    raise AssertionError(f"{argv} in {service} printed nothing, five times")
 
 
 @pytest.mark.parametrize("service", EXTRAS)
