@@ -60,13 +60,15 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     requests_in_flight: Annotated[int, msgspec.Meta(ge=1)] = 600
     """Requests that a process serves at a time, watches not counted; others wait (see orch_api.http.fairness)."""
     audit_policy_file: str = ""
-    """A Policy of audit.k8s.io/v1; without one nothing is recorded."""
+    """A Policy of audit.k8s.io/v1; without one only denials are recorded."""
     audit_log_file: str = ""
     """Where events are written as JSON lines; processes may share it."""
     audit_log_max_size: Annotated[int, msgspec.Meta(ge=1)] = 100
     """Megabytes after which the file is moved away."""
     audit_log_backups: Annotated[int, msgspec.Meta(ge=0)] = 10
     """How many files that were moved away are kept."""
+    audit_denials: bool = True
+    """Whether what is refused is recorded even where the policy leaves the request out."""
     audit_stream: bool = False
     """Whether events are also put on the bus, into the stream AUDIT."""
     service_cidr: str = "10.96.0.0/16"

@@ -17,7 +17,7 @@ from orch_api.http.aggregation import Aggregation
 from orch_api.http.app import Application, Site
 from orch_api.http.audit import Auditor
 from orch_api.http.audit_log import LogFile, LogStream, Queue
-from orch_api.http.audit_policy import Rules, read_policy
+from orch_api.http.audit_policy import Policy, Rules, read_policy
 from orch_api.http.care import Care
 from orch_api.http.discovery import Discovery
 from orch_api.http.fairness import Fairness
@@ -37,27 +37,24 @@ _STOP_SECONDS: Final = 6.0
 
 def audit_queues(core: Core, config: ApiConfig) -> list[Queue]:
     """Return where audit events go; each queue has to be run. Raises ConfigError when there is nowhere."""
-    if not config.audit_policy_file:
-        return []
     queues: list[Queue] = []
     if config.audit_log_file:
         file = LogFile(Path(config.audit_log_file), config.audit_log_max_size << 20, config.audit_log_backups)
         queues.append(Queue("log", file.write, core.clock))
     if config.audit_stream:
         queues.append(Queue("stream", LogStream(core.bus).write, core.clock))
-    if not queues:
+    if config.audit_policy_file and not queues:
         raise ConfigError("audit_policy_file", "is of no use without audit_log_file or audit_stream")
     return queues
 
 
 def application(core: Core, config: ApiConfig, audited: Sequence[Queue] = ()) -> Application:
-    """Return the HTTP application over a core, recording what the audit policy says in `audited`.
+    """Return the HTTP application over a core, recording denials, and what the audit policy says, in `audited`.
 
     Raises ConfigError for a policy that cannot be read.
     """
-    auditor = None
-    if config.audit_policy_file:
-        auditor = Auditor(Rules(read_policy(Path(config.audit_policy_file))), audited, core.clock)
+    policy = read_policy(Path(config.audit_policy_file)) if config.audit_policy_file else Policy(())
+    auditor = Auditor(Rules(policy), audited, core.clock, denials=config.audit_denials) if audited else None
     authenticator = core.authenticator
     objects = ObjectRequests(
         core.pipeline,

@@ -6,7 +6,6 @@ A plugin declares which requests it is about; a request that no plugin is about 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, ClassVar, Final, Literal
 
@@ -14,6 +13,7 @@ import msgspec
 
 from orch.errors import ApiError
 from orch_api.admission.timing import TIMES, Kind
+from orch_api.auth.audit_notes import NOTES
 from orch_api.auth.identity import Caller
 from orch_api.distribution import Distribution
 from orch_api.registry import Resource
@@ -24,10 +24,6 @@ CREATE: Final[Operation] = "CREATE"
 UPDATE: Final[Operation] = "UPDATE"
 DELETE: Final[Operation] = "DELETE"
 CONNECT: Final[Operation] = "CONNECT"
-
-
-AUDIT_ANNOTATIONS: Final[ContextVar[dict[str, str] | None]] = ContextVar("audit annotations", default=None)
-"""Where the annotations of the request's audit event are gathered; None when there is no event."""
 
 
 class Notes:
@@ -231,8 +227,8 @@ async def _validate(steps: _Steps, request: Request) -> None:
 
 def _tell(notes: Notes, refusal: ApiError | None = None) -> None:
     """Hand on what plugins left behind: to the audit event, and with a refusal to the client."""
-    if notes.annotations and (annotations := AUDIT_ANNOTATIONS.get()) is not None:
-        annotations.update(notes.annotations)
+    if (told := NOTES.get()) is not None:
+        told.admission(notes.annotations, refused=refusal is not None)
     if refusal is not None and notes.warnings:
         refusal.warnings = (*refusal.warnings, *notes.warnings)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from orch.errors import ForbiddenError, StatusDetails
 from orch.objects.rbac import PolicyRule
+from orch.quoting import quote
 from orch_api.auth.identity import Caller
 
 Decision = Literal["allow", "deny", "none"]
@@ -72,15 +73,17 @@ class Permitted(msgspec.Struct, frozen=True):
 
 
 def forbidden(caller: Caller, wanted: Attributes, reason: str) -> ForbiddenError:
-    """Return the refusal as k8s.io/apiserver words it."""
+    """Return the refusal as k8s.io/apiserver words it; what the caller wrote into it is quoted, and is no HTML."""
+    user = quote(caller.user)
     if wanted.path is not None:
-        problem = f'User "{caller.user}" cannot {wanted.verb} path "{wanted.path}"'
+        problem = f"User {user} cannot {wanted.verb} path {quote(wanted.path)}"
         return ForbiddenError(f"forbidden: {_because(problem, reason)}", StatusDetails())
-    scope = f'in the namespace "{wanted.namespace}"' if wanted.namespace else "at the cluster scope"
-    what = f'resource "{wanted.combined}" in API group "{wanted.group}" {scope}'
-    problem = f'User "{caller.user}" cannot {wanted.verb} {what}'
+    scope = f"in the namespace {quote(wanted.namespace)}" if wanted.namespace else "at the cluster scope"
+    what = f"resource {quote(wanted.combined)} in API group {quote(wanted.group)} {scope}"
+    problem = f"User {user} cannot {wanted.verb} {what}"
     return ForbiddenError.of(wanted.resource, wanted.group, wanted.name, _because(problem, reason))
 
 
 def _because(problem: str, reason: str) -> str:
+    problem = problem.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return f"{problem}: {reason}" if reason else problem

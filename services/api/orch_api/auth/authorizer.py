@@ -30,6 +30,7 @@ from orch_api.auth.attributes import (
     Verdict,
     forbidden,
 )
+from orch_api.auth.audit_notes import NOTES
 from orch_api.auth.identity import MASTERS, Caller
 from orch_api.auth.nodes.authorizer import NodeAuthorizer
 from orch_api.auth.rbac.index import RbacIndex
@@ -145,6 +146,8 @@ class Authorizer:
         Raises ForbiddenError, worded as Kubernetes, and InternalError when somebody who has to be asked did not answer.
         """
         if MASTERS in caller.groups:
+            if (notes := NOTES.get()) is not None:
+                notes.permitted("")
             return
         await self.require(caller, attributes(verb, resource, namespace, name, subresource, selectors))
 
@@ -153,12 +156,19 @@ class Authorizer:
         await self.require(caller, Attributes(verb=verb, path=path))
 
     async def require(self, caller: Caller, wanted: Attributes) -> None:
-        """Return if `caller` may do what is wanted. Raises as `permit`."""
+        """Return if `caller` may do what is wanted; what is decided is audited. Raises as `permit`."""
         verdict = await self.judge(caller, wanted)
+        notes = NOTES.get()
         if verdict.allowed:
+            if notes is not None:
+                notes.permitted(verdict.reason)
             return
         if verdict.error:
+            if notes is not None:
+                notes.undecided()
             raise InternalError(f"Internal error occurred: {verdict.error}")
+        if notes is not None:
+            notes.forbidden(verdict.reason)
         raise forbidden(caller, wanted, verdict.reason)
 
     async def judge(self, caller: Caller, wanted: Attributes) -> Verdict:

@@ -31,6 +31,8 @@ class Caller(msgspec.Struct, frozen=True):
     """What else is known, such as the pod that a service account's token was made for."""
     impersonator: Caller | None = None
     """Who really asks, when this identity is only assumed."""
+    constraint: str = ""
+    """The verb that permitted it for one kind of request alone; empty where it is permitted for any."""
 
     @property
     def node(self) -> str:

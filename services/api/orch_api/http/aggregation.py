@@ -54,7 +54,6 @@ class Aggregation:
             return False
         call = self._call(exchange, caller)
         if call is None:
-            await self._authorizer.permit_path(caller, exchange.method.lower(), path.rstrip("/"))
             await care.path(exchange, caller, lambda: self._pass_on(exchange, caller, api, None))
         else:
             await care.resource(exchange, call, lambda: self._pass_on(exchange, caller, api, call))
@@ -75,6 +74,7 @@ class Aggregation:
 
     async def _pass_on(self, exchange: Exchange, caller: Caller, api: RemoteApi, call: Call | None) -> None:
         if call is None:
+            await self._authorizer.permit_path(caller, exchange.method.lower(), exchange.scope["path"].rstrip("/"))
             await self._ask(exchange, caller, api, None)
             return
         selectors = (text(call.query, "labelSelector"), text(call.query, "fieldSelector"))

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Mapping, MutableMapping
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from litestar import Litestar, MediaType, Request, Response, get  # pyright: ignore[reportUnknownVariableType]
 from litestar.exceptions import HTTPException
@@ -20,7 +20,14 @@ from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.params import FromPath
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from orch.errors import BadRequestError, MethodNotAllowedError, NotFoundError, UnauthorizedError
+from orch.errors import (
+    ApiError,
+    BadRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    UnauthorizedError,
+    UnavailableError,
+)
 from orch_api.auth import issuer
 from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
@@ -29,27 +36,23 @@ from orch_api.auth.impersonation import Impersonation
 from orch_api.auth.tokens import ServiceAccountTokens
 from orch_api.http import openapi_protobuf
 from orch_api.http.audit import Auditor, Entry
-from orch_api.http.audit_policy import Attributes
-from orch_api.http.care import NOBODY
-from orch_api.http.credentials import asked, presented
+from orch_api.http.care import NOBODY, sent
+from orch_api.http.credentials import asked, attempted, presented
 from orch_api.http.discovery import Discovery, server_version
 from orch_api.http.document import Document
-from orch_api.http.exchange import NOT_CACHED, Exchange, Header, Receive, Scope, Send, audit_id
+from orch_api.http.exchange import NOT_CACHED, Exchange, Header, Receive, Scope, Send
 from orch_api.http.handler import ObjectsApplication
 from orch_api.http.health import Check, Health, Verdict
 from orch_api.http.metrics import REQUESTS, Labels
 from orch_api.http.openapi import OpenApiDocuments
 from orch_api.http.preferences import accepts_gzip
-from orch_api.http.refusal import as_api_error, refuse
+from orch_api.http.refusal import as_api_error, refuse, refuse_websocket
 from orch_api.http.request import check_path
 
 _ALIVE: Final = frozenset({"ping"})
 """The checks of /livez: a process that fails one of them is to be started again."""
 
 _COUNTED: Final = ("/healthz", "/livez", "/readyz", "/metrics", "/version", "/openapi/v2", "/openapi/v3", "/docs")
-
-_CALLER: Final = "orch.caller"
-"""The scope's key of who asks, where that was found out for the audit log already."""
 
 _CHARSET: Final = "; charset=utf-8"  # which Litestar adds to every text
 
@@ -84,42 +87,70 @@ class Application:
     async def _serve_site(self, scope: Scope, receive: Receive, send: Send) -> None:
         place = next((known for known in _COUNTED if scope["path"].startswith(known)), "")
         figures = REQUESTS.labelled(Labels(_method(scope), subresource=place))
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        reply = _Reply(send, audit_id(headers))
-        entry = None if self._auditor is None else await self._entry(self._auditor, scope, headers, reply)
+        exchange = Exchange({"method": "GET", **scope}, receive, send)
+        reply = _Reply(send, exchange.audit_id)
         started = time.monotonic()
         REQUESTS.begin(figures, long_running=False)
         try:
-            await self._rest(scope, receive, reply)  # pyright: ignore[reportArgumentType]
+            if await self._let_in(exchange, reply):
+                await self._rest(scope, receive, reply)  # pyright: ignore[reportArgumentType]
         finally:
-            if entry is not None:
-                entry.answered(reply.status, b"", "")
-                entry.finish()
+            if reply.entry is not None:
+                reply.entry.finish()
             REQUESTS.end(figures, long_running=False)
             if reply.status:
                 figures.done(reply.status, time.monotonic() - started, 0.0, reply.size)
 
-    async def _entry(self, auditor: Auditor, scope: Scope, headers: dict[bytes, bytes], reply: _Reply) -> Entry | None:
-        caller = await self._site.caller(scope)
-        method: str = scope.get("method", "GET")
-        asked = Attributes(caller=caller, verb=method.lower(), path=scope["path"])
-        return auditor.begin(scope, headers, reply.audit_id.decode("latin-1"), asked)
+    async def _let_in(self, exchange: Exchange, reply: _Reply) -> bool:
+        """Return whether the sender of a request is known, and may ask for it; otherwise he is answered."""
+        scope, site = exchange.scope, self._site
+        caller = NOBODY
+        try:
+            caller = await site.identify(scope)
+            if self._auditor is not None:
+                reply.entry = self._begin(self._auditor, exchange, caller)
+            caller = await site.assumed(scope, caller)
+            if reply.entry is not None:
+                reply.entry.assumed(caller)
+            await site.permit(scope, caller)
+        except (ApiError, UnavailableError) as error:
+            if self._auditor is not None and reply.entry is None:
+                reply.entry = self._begin(self._auditor, exchange, caller)
+            if scope["type"] == "websocket":
+                await refuse_websocket(reply, error)
+            else:
+                await refuse(exchange, error)
+                reply.status, reply.size = exchange.status, exchange.size
+            if reply.entry is not None and isinstance(error, UnauthorizedError):
+                reply.entry.unknown(attempted(scope))
+            elif reply.entry is not None:
+                reply.entry.finish(error)
+            return False
+        return True
+
+    def _begin(self, auditor: Auditor, exchange: Exchange, caller: Caller) -> Entry:
+        named = exchange.audit_id.decode("latin-1")
+        known = caller is not NOBODY
+        return auditor.begin(exchange.scope, exchange.headers, named, sent(exchange.scope, caller), known=known)
 
 
 class _Reply:
-    """What the site answers, on its way to the client, with what every answer carries."""
+    """What the site answers, on its way to the client and into the audit log, with what every answer carries."""
 
-    __slots__ = ("_send", "audit_id", "size", "status")
+    __slots__ = ("_send", "audit_id", "entry", "size", "status")
 
     def __init__(self, send: Send, audit_id: bytes) -> None:
         self._send = send
         self.audit_id = audit_id
+        self.entry: Entry | None = None
         self.status = 0
         self.size = 0
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self.entry is not None:
+                self.entry.answered(self.status, b"", "")
             headers: list[Header] = list(message["headers"])
             if not any(name == NOT_CACHED[0] for name, _ in headers):
                 headers.append(NOT_CACHED)
@@ -156,14 +187,17 @@ class Site:
         self._ready = Health("readyz", checks)
         self._alive = Health("livez", {name: check for name, check in checks.items() if name in _ALIVE})
 
-    async def caller(self, scope: Scope) -> Caller:
-        """Return who asks, NOBODY for one who cannot be identified; found out once a request."""
-        try:
-            known = await self._authenticator.identify(presented(scope))
-        except UnauthorizedError:
-            return NOBODY
-        scope[_CALLER] = known
-        return known
+    async def identify(self, scope: Scope) -> Caller:
+        """Return who asks. Raises UnauthorizedError."""
+        return await self._authenticator.identify(presented(scope))
+
+    async def assumed(self, scope: Scope, caller: Caller) -> Caller:
+        """Return as whom the caller is served. Raises ForbiddenError."""
+        return await self._impersonation.assumed(caller, scope["headers"], partial(asked, scope))
+
+    async def permit(self, scope: Scope, caller: Caller) -> None:
+        """Return if the caller may ask for this. Raises ForbiddenError."""
+        await self._authorizer.permit_path(caller, scope.get("method", "GET").lower(), scope["path"])
 
     def app(self) -> Litestar:
         """Return the routes as a Litestar application."""
@@ -199,8 +233,7 @@ class Site:
             return server_version()
 
         @get("/metrics", media_type=MediaType.TEXT, summary="Metrics for Prometheus")
-        async def metrics(request: AnyRequest) -> Response[bytes]:
-            await self._authorize(request)
+        async def metrics() -> Response[bytes]:
             return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST.removesuffix(_CHARSET))
 
         return [live, ready, healthy, version, metrics]
@@ -208,27 +241,23 @@ class Site:
     def _document_routes(self) -> list[HTTPRouteHandler]:
         @get("/openapi/v2", summary="Kubernetes' OpenAPI 2 document of everything below /api and /apis")
         async def openapi_v2(request: AnyRequest) -> Response[bytes]:
-            await self._authorize(request)
             protobuf = openapi_protobuf.is_asked_for(request.headers.get("accept", ""))
             build = self._documents.v2_protobuf if protobuf else self._documents.v2
             return await _document(request, await asyncio.to_thread(build))
 
         @get("/openapi/v3", summary="The index of the OpenAPI 3 documents")
         async def openapi_index(request: AnyRequest) -> Response[bytes]:
-            await self._authorize(request)
             return await _document(request, await asyncio.to_thread(self._documents.index))
 
         @get("/openapi/v3/{place:path}", summary="The OpenAPI 3 document of one group and version")
         async def openapi_v3(request: AnyRequest, place: FromPath[str]) -> Response[bytes]:
-            await self._authorize(request)
             document = await asyncio.to_thread(self._documents.v3, place.strip("/"))
             if document is None:
                 raise NotFoundError.path()
             return await _document(request, document)
 
         @get(["/", "/index.html"], summary="The paths below which something is")
-        async def paths(request: AnyRequest) -> dict[str, list[str]]:
-            await self._authorize(request)
+        async def paths() -> dict[str, list[str]]:
             return self._discovery.paths(self._places())
 
         return [openapi_v2, openapi_index, openapi_v3, paths]
@@ -241,28 +270,17 @@ class Site:
 
     def _token_routes(self) -> list[HTTPRouteHandler]:
         @get(issuer.CONFIGURATION_PATH, summary="Who issues service accounts' tokens, and where the keys are")
-        async def token_issuer(request: AnyRequest) -> dict[str, Any]:
-            await self._authorize(request)
+        async def token_issuer() -> dict[str, Any]:
             return issuer.configuration(self._tokens)
 
         @get(issuer.KEYS_PATH, media_type=issuer.KEYS_TYPE, summary="The keys of service accounts' tokens")
-        async def token_keys(request: AnyRequest) -> dict[str, Any]:
-            await self._authorize(request)
+        async def token_keys() -> dict[str, Any]:
             return self._tokens.keys.jwks()
 
         return [token_issuer, token_keys]
 
-    async def _authorize(self, request: AnyRequest) -> None:
-        scope = cast("Scope", request.scope)
-        known: Caller | None = scope.get(_CALLER)
-        if known is None:
-            known = await self._authenticator.identify(presented(scope))
-        caller = await self._impersonation.assumed(known, scope["headers"], partial(asked, scope))
-        await self._authorizer.permit_path(caller, request.method.lower(), request.scope["path"])
-
     async def _check(self, health: Health, request: AnyRequest, name: str) -> Response[str]:
         if name:
-            await self._authorize(request)
             verdict = await health.one(name.strip("/"))
             if verdict is None:
                 raise NotFoundError.path()

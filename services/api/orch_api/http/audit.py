@@ -14,9 +14,9 @@ import msgspec
 from prometheus_client import Counter
 
 from orch.clock import Clock, rfc3339_micro
-from orch.errors import ApiError, UnavailableError
-from orch_api.admission.chain import AUDIT_ANNOTATIONS
-from orch_api.admission.images.policy import PREFIX
+from orch.errors import ApiError, UnauthorizedError, UnavailableError
+from orch_api.auth.audit_notes import NOTES, AuditNotes
+from orch_api.auth.identity import Caller
 from orch_api.http.audit_policy import Attributes, Level, Recording, Rules, Stage
 from orch_api.http.exchange import Scope
 
@@ -27,9 +27,8 @@ _CONFIDENTIAL: Final = frozenset(
     {("", "secrets", ""), ("", "serviceaccounts", "token"), ("authentication.k8s.io", "tokenreviews", "")}
 )
 """Group, resource and subresource of what nobody should find in a log; the policy may leave it out, but not open it."""
-_WRITES: Final = frozenset({"create", "update", "patch"})
-_DECISION: Final = "authorization.k8s.io/decision"
-_REASON: Final = "authorization.k8s.io/reason"
+_REFUSALS: Final = frozenset({401, 403})
+_FAILURE: Final = 400
 _EARLY: Final[Mapping[str, Any]] = {
     "metadata": {},
     "status": "Success",
@@ -91,31 +90,57 @@ class Recorder(Protocol):
 
 
 class Entry:
-    """What is recorded of one request, from its beginning to its end."""
+    """What is recorded of one request, from its beginning to its end.
+
+    One that the policy leaves out costs little, and is recorded only when it is refused.
+    """
 
     __slots__ = (
-        "_annotations",
+        "_asked",
+        "_audit_id",
         "_auditor",
-        "_common",
         "_done",
-        "_level",
-        "_omitted",
+        "_headers",
+        "_notes",
+        "_received",
+        "_recording",
         "_request",
         "_response",
+        "_scope",
         "_status",
     )
 
-    def __init__(self, auditor: Auditor, recording: Recording, common: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        auditor: Auditor,
+        recording: Recording,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        audit_id: str,
+        asked: Attributes,
+    ) -> None:
         self._auditor = auditor
-        self._common = common
-        self._omitted = recording.omitted
-        self._level: Level = recording.level
+        self._recording = recording
+        self._scope = scope
+        self._headers = headers
+        self._asked = asked
+        self._audit_id = audit_id
+        self._received = auditor.clock.now()
         self._request = Content()
         self._response = Content()
-        self._status = 0
+        self._status: Mapping[str, Any] | None = None
         self._done = False
-        self._annotations: dict[str, str] = {}
-        AUDIT_ANNOTATIONS.set(self._annotations)  # a request is served in a context of its own
+        self._notes = AuditNotes()
+        NOTES.set(self._notes)  # a request is served in a context of its own
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the policy wants it recorded, whatever comes of it."""
+        return self._recording.level != "None"
+
+    def assumed(self, caller: Caller) -> None:
+        """Note as whom it is served, where that is found out after it began."""
+        self._asked = msgspec.structs.replace(self._asked, caller=caller)
 
     def asked(self, body: bytes, media_type: str) -> None:
         """Note the request's body."""
@@ -123,102 +148,102 @@ class Entry:
 
     def answered(self, status: int, body: bytes, media_type: str) -> None:
         """Note the answer."""
-        self._status = status
+        self._status = {"metadata": {}, "code": status}
         self._response = Content(body, media_type)
 
     def begun(self, status: int) -> None:
         """Note that an answer of unknown length has begun."""
-        self._status = status
-        self.write("ResponseStarted")
+        self._status = {"metadata": {}, "code": status}
+        if self.recorded:
+            self.write("ResponseStarted")
 
     def finish(self, failure: BaseException | None = None) -> None:
         """Note the request's end; `failure` is what it ended with."""
-        if not self._done:
-            self._done = True
-            expected = failure is None or isinstance(failure, ApiError | UnavailableError)
-            self.write("ResponseComplete" if expected else "Panic")
+        if self._done:
+            return
+        self._done = True
+        if self._status is None and isinstance(failure, ApiError):
+            self.answered(failure.code, failure.encode(), "application/json")
+        if not self.recorded:
+            if self._auditor.denials and self._refused():
+                self._put("ResponseComplete", "Metadata")
+            return
+        expected = failure is None or isinstance(failure, ApiError | UnavailableError)
+        self.write("ResponseComplete" if expected else "Panic")
+
+    def unknown(self, attempted: str) -> None:
+        """Record that nobody knows the sender: at the one stage that Kubernetes records of it, and what was tried."""
+        self._done = True
+        refusal = UnauthorizedError(attempted)
+        told: dict[str, Any] = {"status": "Failure", "message": attempted, "reason": refusal.reason}
+        self._status = {"metadata": {}, **told, "code": refusal.code}
+        if self.recorded or self._auditor.denials:
+            omitted = "ResponseStarted" in self._recording.omitted
+            level = self._recording.level if self.recorded else "Metadata"
+            self._put("ResponseComplete" if omitted else "ResponseStarted", level)
 
     def write(self, stage: Stage) -> None:
         """Record a stage, unless the policy leaves it out."""
-        level = self._level
-        if level == "None":
-            if stage != "ResponseComplete" or not any(key.startswith(PREFIX) for key in self._annotations):
-                return
-            level = "Metadata"  # what the image policy refuses is recorded whatever the audit policy says
-        elif stage in self._omitted:
-            return
-        started = stage != "RequestReceived"
-        status: Mapping[str, Any] | None = None
-        annotations: dict[str, str] = {}
-        if started:
-            status = {"metadata": {}, "code": self._status} if self._status else _EARLY
-            annotations = self._decision() | self._annotations
+        if stage not in self._recording.omitted:
+            self._put(stage, self._recording.level)
+
+    def _refused(self) -> bool:
+        """Return whether authentication, authorization or admission refused the request."""
+        code: int = 0 if self._status is None else self._status["code"]
+        return code in _REFUSALS or (self._notes.denied and code >= _FAILURE)
+
+    def _put(self, stage: Stage, level: Level) -> None:
+        scope = self._scope
+        query = scope.get("query_string", b"").decode("latin-1")
+        raw_path = scope.get("raw_path", b"").decode("latin-1")
+        agent = self._headers.get(b"user-agent", b"").decode("latin-1")
+        begun = stage != "RequestReceived"
         self._auditor.put(
             Record(
-                **self._common,
+                audit_id=self._audit_id,
                 level=level,
                 stage=stage,
-                at=self._auditor.now(),
-                annotations=annotations,
-                status=status,
+                attributes=self._asked,
+                uri=f"{raw_path}?{query}" if query else raw_path,
+                source_ips=source_ips(scope, self._headers),
+                user_agent=agent if len(agent) <= _MAX_AGENT else f"{agent[:_MAX_AGENT]}...TRUNCATED",
+                received=rfc3339_micro(self._received),
+                at=rfc3339_micro(self._auditor.clock.now() if begun else self._received),
+                annotations=dict(self._notes.annotations) if begun else {},
+                omit_managed_fields=self._recording.omit_managed_fields,
+                status=(self._status or _EARLY) if begun else None,
                 request=self._request,
                 response=self._response,
             )
         )
 
-    def _decision(self) -> dict[str, str]:
-        """Return what authorization came to. Only its own refusals say what a user cannot do."""
-        if self._status == 401:
-            return {}
-        refused = self._status == 403 and b" cannot " in self._response.body
-        return {_DECISION: "forbid" if refused else "allow", _REASON: ""}
-
 
 class Auditor:
-    """Begins the entries of requests that the policy wants recorded."""
+    """Begins the entries of requests. `denials`: what is refused is recorded even where the policy leaves it out."""
 
-    def __init__(self, rules: Rules, recorders: Sequence[Recorder], clock: Clock) -> None:
+    def __init__(self, rules: Rules, recorders: Sequence[Recorder], clock: Clock, *, denials: bool = True) -> None:
         self._rules = rules
         self._recorders = recorders
-        self._clock = clock
+        self.clock: Final = clock
+        self.denials: Final = denials
 
-    def begin(self, scope: Scope, headers: Mapping[bytes, bytes], audit_id: str, asked: Attributes) -> Entry | None:
-        """Return a request's entry, None when nothing of it is recorded."""
+    def begin(
+        self, scope: Scope, headers: Mapping[bytes, bytes], audit_id: str, asked: Attributes, *, known: bool = True
+    ) -> Entry:
+        """Return a request's entry; of one whose sender is not `known` nothing is recorded but the refusal."""
         recording = self._rules.of(asked)
         if (asked.group, asked.resource, asked.subresource) in _CONFIDENTIAL and recording.level != "None":
             recording = recording._replace(level="Metadata")
         LEVELS.labels(recording.level).inc()
-        if recording.level == "None" and not _concerns_images(asked):
-            return None
-        query = scope.get("query_string", b"").decode("latin-1")
-        raw_path = scope.get("raw_path", b"").decode("latin-1")
-        agent = headers.get(b"user-agent", b"").decode("latin-1")
-        common: dict[str, Any] = {
-            "audit_id": audit_id,
-            "attributes": asked,
-            "uri": f"{raw_path}?{query}" if query else raw_path,
-            "source_ips": source_ips(scope, headers),
-            "user_agent": agent if len(agent) <= _MAX_AGENT else f"{agent[:_MAX_AGENT]}...TRUNCATED",
-            "received": self.now(),
-            "omit_managed_fields": recording.omit_managed_fields,
-        }
-        entry = Entry(self, recording, common)
-        entry.write("RequestReceived")
+        entry = Entry(self, recording, scope, headers, audit_id, asked)
+        if known and entry.recorded:
+            entry.write("RequestReceived")
         return entry
 
     def put(self, record: Record) -> None:
         """Hand a record on."""
         for recorder in self._recorders:
             recorder.put(record)
-
-    def now(self) -> str:
-        """Return the time as events carry it."""
-        return rfc3339_micro(self._clock.now())
-
-
-def _concerns_images(asked: Attributes) -> bool:
-    """Return whether a request may be one that the image policy refuses."""
-    return asked.resource == "pods" and not asked.group and asked.verb in _WRITES
 
 
 def source_ips(scope: Scope, headers: Mapping[bytes, bytes]) -> list[str]:

@@ -46,10 +46,14 @@ _TRUNCATED: Final = "audit.k8s.io/truncated"
 
 
 class _User(msgspec.Struct, frozen=True, omit_defaults=True):
-    username: str
+    username: str = ""
     uid: str = ""
     groups: tuple[str, ...] = ()
     extra: dict[str, tuple[str, ...]] = {}
+
+
+class _Authentication(msgspec.Struct, frozen=True, rename="camel"):
+    impersonation_constraint: str
 
 
 class _Event(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
@@ -62,6 +66,7 @@ class _Event(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", kw
     verb: str
     user: _User
     impersonated_user: _User | None = None
+    authentication_metadata: _Authentication | None = None
     source_ips: Sequence[str] = msgspec.field(default=(), name="sourceIPs")
     user_agent: str = ""
     object_ref: ObjectReference | None = None
@@ -114,6 +119,7 @@ def _event(record: Record, *, objects: bool) -> _Event:
         verb=asked.verb,
         user=_user(caller.impersonator or caller),
         impersonated_user=_user(caller) if caller.impersonator is not None else None,
+        authentication_metadata=_Authentication(caller.constraint) if caller.constraint else None,
         source_ips=record.source_ips,
         user_agent=record.user_agent,
         object_ref=_reference(record, request) if asked.resource else None,
@@ -171,8 +177,8 @@ def _reference(record: Record, request: bytes) -> ObjectReference:
 
 def _status(record: Record, response: bytes) -> Any:
     """Return the status of the answer; an answer that is a Status, such as every failure, is it itself."""
-    if record.status is None:
-        return None
+    if record.status is None or "message" in record.status:
+        return record.status
     if b'"kind":"Status"' in response[:64]:
         told: dict[str, Any] = msgspec.json.decode(response)
         return {key: value for key, value in told.items() if key not in {"kind", "apiVersion"}} | {

@@ -10,12 +10,13 @@ from orch.errors import UnauthorizedError
 from orch_api.auth.identity import Caller
 from orch_api.http.audit import Auditor, Entry
 from orch_api.http.audit_policy import Attributes
+from orch_api.http.credentials import asked, attempted
 from orch_api.http.deadlines import REQUEST_TIMEOUT, Deadlines, TimeLimitError, timeout_of
 from orch_api.http.exchange import Disconnected, Exchange, Scope, Send, audit_id
 from orch_api.http.fairness import Fairness, RejectedError, Ticket
 from orch_api.http.metrics import REQUESTS, Labels, RequestFigures
-from orch_api.http.refusal import refuse
-from orch_api.http.request import Call, Target, parse_path
+from orch_api.http.refusal import as_api_error, refuse, refuse_websocket
+from orch_api.http.request import Call
 
 NOBODY: Final = Caller("", ())
 """Who could not be identified."""
@@ -40,40 +41,49 @@ class Care:
         apply = call.verb == "patch" and exchange.header(b"content-type").startswith(_APPLY)
         dry_run = "All" if call.query.get("dryRun") == ["All"] else ""
         figures = REQUESTS.of("apply" if apply else call.verb, call.target, dry_run)
-        entry = None if self._auditor is None else self._entry(exchange, attributes_of(call, exchange.scope["path"]))
+        entry = None
+        if self._auditor is not None:
+            entry = self._entry(self._auditor, exchange, attributes_of(call, exchange.scope["path"]))
         ticket = None if call.streams else self._fairness.ticket(call)
         return self._serve(exchange, figures, ticket, entry, call, work)
 
     def path(self, exchange: Exchange, caller: Caller, work: Work) -> Awaitable[None]:
-        """Serve a request for a path that is no resource's; what goes wrong is answered."""
+        """Serve a request for a path at which no resource is; what goes wrong is answered."""
         path, verb = exchange.scope["path"], "get" if exchange.method in {"GET", "HEAD"} else "other"
-        asked = Attributes(caller=caller, verb=exchange.method.lower(), path=path)
         ticket = self._fairness.path_ticket(caller, verb, path)
-        entry = self._entry(exchange, asked)
+        entry = None if self._auditor is None else self._entry(self._auditor, exchange, sent(exchange.scope, caller))
         return self._serve(exchange, REQUESTS.labelled(Labels(verb)), ticket, entry, None, work)
 
     async def refuse(self, exchange: Exchange, caller: Caller, failure: Exception) -> None:
-        """Answer a request that failed before it was known what it asks for."""
-        path, verb = exchange.scope["path"], "get" if exchange.method in {"GET", "HEAD"} else "other"
-        target = None if isinstance(failure, UnauthorizedError) else parse_path(path)
-        asked = Attributes(caller=caller, verb=exchange.method.lower(), path=path)
-        if target is not None:
-            asked = _attributes(caller, exchange.method.lower(), path, target)
-        entry = self._entry(exchange, asked)
+        """Answer a request whose sender is not known, or not believed."""
+        verb = "get" if exchange.method in {"GET", "HEAD"} else "other"
+        entry = None
+        if self._auditor is not None:
+            entry = self._entry(self._auditor, exchange, sent(exchange.scope, caller), known=caller is not NOBODY)
         await refuse(exchange, failure)
         REQUESTS.labelled(Labels(verb)).count(exchange.status)
-        if entry is not None:
-            entry.finish(failure)
+        _end(entry, exchange.scope, failure)
+
+    async def refuse_websocket(self, scope: Scope, send: Send, caller: Caller, failure: Exception) -> None:
+        """Answer a request for a WebSocket that cannot be served."""
+        entry = None
+        if self._auditor is not None:
+            named = audit_id(dict(scope["headers"])).decode("latin-1")
+            known = caller is not NOBODY
+            entry = self._auditor.begin(scope, dict(scope["headers"]), named, sent(scope, caller), known=known)
+        await refuse_websocket(send, failure)
+        _end(entry, scope, failure)
 
     async def websocket(self, scope: Scope, send: Send, call: Call, work: Callable[[Send], Awaitable[None]]) -> None:
-        """Serve a request for a WebSocket; `work` is given what sends to the client. Raises what `work` does."""
+        """Serve a request for a WebSocket; `work` is given what sends to the client. What goes wrong is answered."""
         figures = REQUESTS.of(call.verb, call.target)
         ticket = None if call.streams else self._fairness.ticket(call)
         entry: Entry | None = None
         if self._auditor is not None:
             headers = dict(scope["headers"])
-            asked = attributes_of(call, scope["path"])
-            entry = self._auditor.begin(scope, headers, audit_id(headers).decode("latin-1"), asked)
+            entry = self._auditor.begin(
+                scope, headers, audit_id(headers).decode("latin-1"), attributes_of(call, scope["path"])
+            )
         code = 0
 
         async def told(message: MutableMapping[str, Any]) -> None:
@@ -90,9 +100,9 @@ class Care:
             if ticket is not None and not ticket.granted:
                 await self._fairness.wait(ticket, REQUEST_TIMEOUT)
             await work(told)
-        except Exception as error:
-            failure, code = error, code or getattr(error, "code", 500)
-            raise
+        except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
+            failure, code = error, code or as_api_error(error).code
+            await refuse_websocket(send, error)
         finally:
             if ticket is not None:
                 ticket.release()
@@ -101,11 +111,11 @@ class Care:
             if entry is not None:
                 entry.finish(failure)
 
-    def _entry(self, exchange: Exchange, asked: Attributes) -> Entry | None:
-        if self._auditor is None:
-            return None
-        entry = self._auditor.begin(exchange.scope, exchange.headers, exchange.audit_id.decode("latin-1"), asked)
-        exchange.witness = entry
+    def _entry(self, auditor: Auditor, exchange: Exchange, asked: Attributes, *, known: bool = True) -> Entry:
+        named = exchange.audit_id.decode("latin-1")
+        entry = auditor.begin(exchange.scope, exchange.headers, named, asked, known=known)
+        if entry.recorded:
+            exchange.witness = entry
         return entry
 
     async def _serve(
@@ -168,15 +178,38 @@ def _count(
         figures.done(exchange.status, seconds, 0.0 if ticket is None else ticket.waited, exchange.size)
 
 
-def attributes_of(call: Call, path: str) -> Attributes:
-    """Return what the audit policy looks at."""
-    return _attributes(call.caller, call.verb, path, call.target)
+def _end(entry: Entry | None, scope: Scope, failure: Exception) -> None:
+    """Record what became of a request that was not let in."""
+    if entry is None:
+        return
+    if isinstance(failure, UnauthorizedError):
+        entry.unknown(attempted(scope))
+    else:
+        entry.finish(failure)
 
 
-def _attributes(caller: Caller, verb: str, path: str, target: Target) -> Attributes:
+def sent(scope: Scope, caller: Caller) -> Attributes:
+    """Return what the audit policy looks at, of a request that may name no resource."""
+    wanted = asked(scope)
     return Attributes(
         caller=caller,
-        verb=verb,
+        verb=wanted.verb,
+        path=scope["path"],
+        group=wanted.group,
+        version=wanted.version,
+        resource=wanted.resource,
+        subresource=wanted.subresource,
+        namespace=wanted.namespace,
+        name=wanted.name,
+    )
+
+
+def attributes_of(call: Call, path: str) -> Attributes:
+    """Return what the audit policy looks at."""
+    target = call.target
+    return Attributes(
+        caller=call.caller,
+        verb=call.verb,
         path=path,
         group=target.group,
         version=target.version,

@@ -10,7 +10,7 @@ from functools import partial
 from opentelemetry.trace import SpanKind
 
 from orch import telemetry
-from orch.errors import MethodNotAllowedError, NotFoundError
+from orch.errors import ApiError, MethodNotAllowedError, NotFoundError
 from orch_api.auth.authenticator import Authenticator
 from orch_api.auth.authorizer import Authorizer
 from orch_api.auth.identity import Caller
@@ -24,7 +24,6 @@ from orch_api.http.exchange import Disconnected, Exchange, Header, Receive, Scop
 from orch_api.http.media import accepted
 from orch_api.http.metrics_apis import MetricsApis
 from orch_api.http.objects import ObjectRequests
-from orch_api.http.refusal import refuse_websocket
 from orch_api.http.request import Call, Target, parse_path, parse_query, verb_of
 from orch_api.http.streams import Streams
 from orch_api.http.websocket_tokens import take_authorization
@@ -69,7 +68,8 @@ class ObjectsApplication:
         exchange = Exchange(scope, receive, send)
         caller = NOBODY
         try:
-            caller = await self.caller(exchange)
+            caller = await self._authenticator.identify(presented(scope))
+            caller = await self._impersonation.assumed(caller, scope["headers"], partial(asked, scope))
             await self._serve(exchange, caller)
         except Disconnected:
             pass
@@ -87,8 +87,18 @@ class ObjectsApplication:
             return
         if target.group and self._registry.find(target.group, target.version, target.resource) is None:
             await self._definitions.catch_up()  # another process may have established it a moment ago
-        call = self._call(exchange, caller, target)
+        try:
+            call = self._call(exchange, caller, target)
+        except ApiError as error:
+            problem = error
+            await self._care.path(exchange, caller, lambda: self._refuse(exchange.scope, caller, problem))
+            return
         await self._care.resource(exchange, call, lambda: self._answer(exchange, call))
+
+    async def _refuse(self, scope: Scope, caller: Caller, problem: ApiError) -> None:
+        """Raise what is wrong with a request; what is served at all is told only to those who might ask for it."""
+        await self._authorizer.require(caller, asked(scope))
+        raise problem
 
     def _call(self, exchange: Exchange, caller: Caller, target: Target) -> Call:
         """Return what a request asks for. Raises ApiError."""
@@ -130,10 +140,15 @@ class ObjectsApplication:
         await exchange.answer(200, document.body, document.media_type, headers)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller, offered = NOBODY, {**scope}
         try:
-            known = await self._authenticator.identify(presented(scope, take_authorization(scope)))
-            caller = await self._impersonation.assumed(known, scope["headers"], partial(asked, scope))
-            target, resource = self.resolve(scope["path"])
+            caller = await self._authenticator.identify(presented(scope, take_authorization(scope)))
+            caller = await self._impersonation.assumed(caller, scope["headers"], partial(asked, scope))
+            try:
+                target, resource = self.resolve(scope["path"])
+            except NotFoundError:
+                await self._authorizer.require(caller, asked(scope))
+                raise
             query = parse_query(scope["query_string"])
             if verb_of("GET", target, query) == "watch":
                 watch = Call(caller, "watch", resource, target, query)
@@ -148,13 +163,7 @@ class ObjectsApplication:
                 lambda told: self._streams.websocket(scope, receive, told, caller, resource, target, query),
             )
         except Exception as error:  # noqa: BLE001 - as above
-            await refuse_websocket(send, error)
-
-    async def caller(self, exchange: Exchange) -> Caller:
-        """Return as whom the request is to be served. Raises UnauthorizedError and ForbiddenError."""
-        known = await self._authenticator.identify(presented(exchange.scope))
-        scope = exchange.scope
-        return await self._impersonation.assumed(known, scope["headers"], partial(asked, scope))
+            await self._care.refuse_websocket(offered, send, caller, error)
 
     def resolve(self, path: str) -> tuple[Target, Resource]:
         """Return what a path names. Raises NotFoundError when nothing is served there."""

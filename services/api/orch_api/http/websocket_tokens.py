@@ -13,17 +13,22 @@ from orch_api.http.exchange import Scope
 _PREFIX: Final = "base64url.bearer.authorization.k8s.io."
 
 
+def is_token(protocol: str) -> bool:
+    """Return whether what is offered as a protocol is a token."""
+    return protocol.startswith(_PREFIX)
+
+
 def take_authorization(scope: Scope) -> str:
     """Return a request's Authorization; a token among its protocols is taken out of them.
 
     Raises UnauthorizedError when there are several, one that is malformed, or no other protocol to agree on.
     """
     offered: list[str] = scope.get("subprotocols", [])
-    tokens = [protocol.removeprefix(_PREFIX) for protocol in offered if protocol.startswith(_PREFIX)]
+    tokens = [protocol.removeprefix(_PREFIX) for protocol in offered if is_token(protocol)]
     given = first(scope["headers"], b"authorization").decode("latin-1")
     if not tokens:
         return given
-    others = [protocol for protocol in offered if not protocol.startswith(_PREFIX)]
+    others = [protocol for protocol in offered if not is_token(protocol)]
     if len(tokens) > 1 or not others:
         raise UnauthorizedError
     try:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from orch.errors import ConfigError, ForbiddenError, InvalidError
-from orch_api.admission.chain import AUDIT_ANNOTATIONS
+from orch_api.auth.audit_notes import NOTES, AuditNotes
 from orch_api.auth.identity import Caller
 from orch_api.config import ApiConfig
 from orch_api.memory import in_memory_api
@@ -48,13 +48,14 @@ async def test_pods_are_refused(driver):
 
 async def test_pods_are_warned_of_and_noted(driver):
     await label(driver, audit="baseline", warn="baseline", warn_version="v1.30")
-    annotations: dict[str, str] = {}
-    token = AUDIT_ANNOTATIONS.set(annotations)
+    notes = AuditNotes()
+    token = NOTES.set(notes)
     made = await driver.created("pods", pod(hostNetwork=True))
-    AUDIT_ANNOTATIONS.reset(token)
+    NOTES.reset(token)
     problem = "host namespaces (hostNetwork=true)"
     assert made.warnings == (f'would violate PodSecurity "baseline:v1.30": {problem}',)
-    assert annotations == {
+    assert not notes.denied
+    assert {key: value for key, value in notes.annotations.items() if key.startswith(PREFIX)} == {
         f"{PREFIX}enforce-policy": "privileged:latest",
         f"{PREFIX}audit-violations": f'would violate PodSecurity "baseline:latest": {problem}',
     }

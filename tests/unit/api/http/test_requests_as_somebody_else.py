@@ -8,7 +8,7 @@ import pytest
 from asgi import Connection
 
 from orch.errors import ForbiddenError
-from orch_api.auth.attributes import Attributes
+from orch_api.auth.attributes import Attributes, Verdict
 from orch_api.auth.identity import Caller
 from orch_api.auth.impersonation import Impersonation
 
@@ -76,7 +76,10 @@ async def test_who_may_not_is_refused(app: Any, headers: dict[str, str], problem
 async def test_nobody_is_impersonated_without_a_user(http: Any) -> None:
     refused = await http("GET", PODS, impersonate_group="dev")
     assert refused.status == 400
-    assert refused.json["message"] == "requested [impersonate-group] without impersonating a user"
+    assert refused.json["message"] == (
+        'requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"dev"}, Extra:map[string][]string(nil)} '
+        "without impersonating a user name"
+    )
 
 
 async def test_groups_that_are_added(http: Any, permit: Any) -> None:
@@ -162,10 +165,9 @@ async def test_an_agent_of_a_node_may_be_that_node_alone() -> None:
     seen: list[tuple[Caller, Attributes]] = []
 
     class Judge:
-        async def require(self, caller: Caller, wanted: Attributes) -> None:
+        async def judge(self, caller: Caller, wanted: Attributes) -> Verdict:
             seen.append((caller, wanted))
-            if "associated-node" not in wanted.verb:
-                raise ForbiddenError("no")
+            return Verdict("allow" if "associated-node" in wanted.verb else "none")
 
     impersonation = Impersonation(Judge())  # pyright: ignore[reportArgumentType]
 
