@@ -212,14 +212,18 @@ def anchor_of(meant: tuple[Meant, ...]) -> Anchor | None:
 def _narrowed(
     selector: LabelSelector | None, alike: Iterable[str], unlike: Iterable[str], labels: Mapping[str, str]
 ) -> LabelSelector | None:
-    """Return the selector that also asks for the pod's own value of some labels, and for another one of others."""
+    """Return the selector that also asks for the pod's own value of some labels, and for another one of others.
+
+    The api writes that into the selectors of new pods; what is there says what the labels were then.
+    """
     if selector is None:
         return None
+    said = {(one.key, one.operator) for one in selector.match_expressions}
     more = [
         SelectorRequirement(key=key, operator=operator, values=(labels[key],))
         for keys, operator in ((alike, "In"), (unlike, "NotIn"))
         for key in keys
-        if key in labels
+        if key in labels and (key, operator) not in said
     ]
     if not more:
         return selector

@@ -11,6 +11,7 @@ from orch_api.kinds.ephemeral_containers import ephemeral_changes, is_mirror, ke
 from orch_api.kinds.fields import field
 from orch_api.kinds.pod_columns import POD_COLUMNS
 from orch_api.kinds.pod_defaults import default_pod, default_pod_spec
+from orch_api.kinds.pod_label_keys import merge_label_keys
 from orch_api.kinds.pod_resizing import keep_all_but_resources, resize_changes
 from orch_api.kinds.pod_rules import pod_spec
 from orch_api.resource import PROXY_VERBS, Resource, Subresource
@@ -47,6 +48,7 @@ class PodStrategy(Strategy):
         """Start as Pending, with the class of service that follows from the resources."""
         super().prepare_create(obj)
         spec = section(obj, "spec")
+        merge_label_keys(spec, section(section(obj, "metadata"), "labels"))
         status: Document = {"phase": "Pending", "qosClass": qos_class(spec)}
         if spec.get("schedulingGates"):
             gated = {

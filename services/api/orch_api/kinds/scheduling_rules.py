@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from orch.errors import Cause
 from orch_api import validation
+from orch_api.kinds.pod_label_keys import label_keys
 from orch_api.strategy import Document
 from orch_api.validation import check, duplicate, invalid, required, unsupported
 
@@ -164,6 +165,7 @@ def _pod_term(at: str, term: Document) -> list[Cause]:
             causes += validation.label_selector(f"{at}.{name}", selector)
     for index, namespace in enumerate(term.get("namespaces") or ()):
         causes += check(f"{at}.namespaces[{index}]", namespace, validation.dns_label)
+    causes += label_keys(at, term)
     key: str = term.get("topologyKey") or ""
     if not key:
         return [*causes, required(f"{at}.topologyKey", "can not be empty")]
@@ -208,4 +210,4 @@ def _spread_details(at: str, constraint: Document, action: str) -> list[Cause]:
             causes.append(unsupported(f"{at}.{name}", policy, _POLICIES))
     if selector := constraint.get("labelSelector"):
         causes += validation.label_selector(f"{at}.labelSelector", selector)
-    return causes
+    return causes + label_keys(at, constraint)

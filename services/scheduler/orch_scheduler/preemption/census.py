@@ -71,10 +71,10 @@ class Census:
     def _violating(self, budget: Numbers, mortal: Flags) -> Flags:
         """Return the places whose pod its budget would not let go, each more important one using it up."""
         violating = np.zeros_like(mortal)
-        for number in np.unique(budget[mortal]).tolist():
-            if number != _NO_BUDGET:
-                members = mortal & (budget == number)
-                violating |= members & (members.cumsum(axis=1) > self._budgets.allowed(number))
+        # A set, since np.unique imports a good part of NumPy when it is first called: in the middle of a batch.
+        for number in set[int](budget[mortal & (budget != _NO_BUDGET)].tolist()):
+            members = mortal & (budget == number)
+            violating |= members & (members.cumsum(axis=1) > self._budgets.allowed(number))
         return violating
 
     def _refresh(self, rows: Rows) -> None:
