@@ -1,7 +1,7 @@
 """matchLabelKeys and mismatchLabelKeys of pods: the pod's own values of labels, asked for by its selectors.
 
-As in Kubernetes, what they mean is written into the selectors when the pod is made (its features are called
-MatchLabelKeysInPodAffinity and MatchLabelKeysInPodTopologySpreadSelectorMerge): labels that change later change nothing.
+As in Kubernetes, what they mean is written into the selectors when the pod is made (the features are called
+MatchLabelKeysInPodAffinity, MatchLabelKeysInPodTopologySpreadSelectorMerge): labels that change later change nothing.
 """
 
 from __future__ import annotations
