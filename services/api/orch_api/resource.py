@@ -82,7 +82,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     strategy: Strategy
     columns: tuple[Column, ...] = ()
     fields: Mapping[str, FieldValue] = {}
-    """What field selectors may name beyond name and namespace; read from documents of the stored version."""
+    """What field selectors may name beyond name and namespace; read from stored documents, of user-defined kinds from
+    those that are served."""
     scale: ScalePaths | None = None
     sensitive: bool = False
     """Whether the relay publishes only the metadata."""

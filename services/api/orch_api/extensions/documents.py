@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final, cast
 
@@ -23,6 +24,7 @@ from orch_api.schema.typed import FieldType, Form
 
 Document = dict[str, Any]
 
+_EDITIONS: Final = itertools.count(1)
 _INT64: Final = 2**63
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -34,13 +36,22 @@ class CustomSchema(KindSchema):
     """
 
     def __init__(
-        self, kind: GroupVersionKind, list_kind: str, props: Props, published: Schema, schemas: Schemas
+        self,
+        kind: GroupVersionKind,
+        list_kind: str,
+        props: Props,
+        published: Schema,
+        schemas: Schemas,
+        selectable: Sequence[str] = (),
     ) -> None:
         super().__init__(kind, *schemas.bare)
+        self.edition = next(_EDITIONS)
         self.props = props
         self.list_kind = list_kind
         self.published = published
         """The schema as the definition has it, for the OpenAPI documents."""
+        self.selectable = selectable
+        """The fields that selectors may name, for the OpenAPI documents."""
         parts = ".".join(reversed(self.group.split(".")))
         self.name = f"{parts}.{self.version}.{self.kind}"
         self.list_name = f"{parts}.{self.version}.{list_kind}"

@@ -31,6 +31,8 @@ def _definitions(schema: CustomSchema, kind: Schema) -> dict[str, Schema]:
     kind["properties"] = {**named, "apiVersion": _API_VERSION, "kind": _KIND, "metadata": meta}
     kind.setdefault("type", "object")
     kind["x-kubernetes-group-version-kind"] = [_identity(schema, schema.kind)]
+    if schema.selectable:
+        kind["x-kubernetes-selectable-fields"] = [{"fieldPath": path} for path in schema.selectable]
     items = {"type": "array", "items": {"$ref": schema.name}, "description": "the objects of the list"}
     of_list: Schema = {
         "type": "object",

@@ -102,7 +102,8 @@ class _Maker:
         kind = GroupVersionKind(self._spec["group"], version["name"], names["kind"])
         published = section(section(version, "schema"), "openAPIV3Schema")
         list_kind: str = names.get("listKind") or f"{kind.kind}List"
-        return CustomSchema(kind, list_kind, read_props(published), published, self._schemas)
+        selectable = [_selector(one["jsonPath"]) for one in version.get("selectableFields") or ()]
+        return CustomSchema(kind, list_kind, read_props(published), published, self._schemas, selectable)
 
     def _conversion(self, schema: CustomSchema, stored: Resource | None) -> VersionConversion | None:
         if stored is not None and isinstance(stored.schema, CustomSchema):

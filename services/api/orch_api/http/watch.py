@@ -24,6 +24,7 @@ from orch_api.http.render import Renderer
 from orch_api.registry import Resource
 from orch_api.storage.cache import Cached, CacheEvent, ObjectCache, Subscription
 from orch_api.storage.objects import with_version
+from orch_api.storage.selection import Selection
 from orch_api.storage.versions import served_json
 
 _MIN_TIMEOUT: Final = 1800.0
@@ -32,8 +33,6 @@ _INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 _BATCH: Final = 500
 _LAST_WORDS: Final = 0.2
 """Seconds in which a watch is still told what happened before its resource went."""
-
-Matches = Callable[[Cached], bool]
 
 
 class WatchRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +43,7 @@ class WatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     selectors: tuple[str, str] = ("", "")
     """The label and the field selector that `matches` was made of."""
-    matches: Matches
+    matches: Selection
     version: int | None
     consistent: bool
     bookmarks: bool
@@ -171,7 +170,7 @@ class Watcher:
         request = self._request
         if request.consistent:
             await self._cache.catch_up()
-        initial, since = self._initial()
+        initial, since = await self._initial()
         subscription = self._subscribe(since)
         try:
             marked = request.send_initial_events and request.bookmarks
@@ -217,7 +216,7 @@ class Watcher:
         finally:
             audience.leave(member)
 
-    def _initial(self) -> tuple[Sequence[Cached], int]:
+    async def _initial(self) -> tuple[Sequence[Cached], int]:
         """Return the state to begin with and the version after which events follow."""
         request = self._request
         wants_state = request.version is None or request.send_initial_events
@@ -228,6 +227,7 @@ class Watcher:
             return (), version if request.version is None else request.version
         stored = request.resource.storage
         chosen = self._cache.select(stored.group, stored.plural, request.namespace)
+        await request.matches.prepare(chosen)
         return [item for item in chosen if request.matches(item)], version
 
     def _kind(self, event: CacheEvent) -> str:
@@ -242,6 +242,9 @@ class Watcher:
 
     async def _told(self, batch: Sequence[CacheEvent]) -> list[Told]:
         """Return what changes are to this watch."""
+        if self._request.matches.converts:
+            states = [state for event in batch for state in (event.previous, event.item) if state is not None]
+            await self._request.matches.prepare(states)
         return await self._lines([(kind, _shown(kind, event)) for event in batch if (kind := self._kind(event))])
 
     async def _lines(self, told: Sequence[tuple[str, Cached]]) -> list[Told]:

@@ -163,6 +163,7 @@ class Deletion:
             await self._parts.cache.catch_up()
             stored = resource.storage
             items = self._parts.cache.select(stored.group, stored.plural, namespace)
+            await selected.prepare(items)
             chosen = [item for item in items if selected(item)]
             gate = asyncio.Semaphore(_AT_ONCE)
 

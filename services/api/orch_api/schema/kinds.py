@@ -39,6 +39,9 @@ _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class KindSchema:
     """Decodes documents of one kind."""
 
+    edition = 0
+    """Tells schemas of user-defined kinds apart: each version has one of its own after each change."""
+
     def __init__(
         self,
         kind: GroupVersionKind,

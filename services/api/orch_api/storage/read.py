@@ -11,7 +11,7 @@ import binascii
 import posixpath
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -85,7 +85,7 @@ class _Query(msgspec.Struct, frozen=True, kw_only=True):
         return self.resource.storage
 
 
-def matcher(resource: Resource, label_selector: str, field_selector: str) -> Callable[[Cached], bool]:
+def matcher(resource: Resource, label_selector: str, field_selector: str) -> Selection:
     """Return what tells whether a state is selected. Raises BadRequestError."""
     return selection(resource, label_selector, field_selector)
 
@@ -141,10 +141,10 @@ class Reader:
             token = _decode_token(options.continue_token)
             if token.rv == _AS_IT_IS:
                 await self._cache.catch_up()
-                return self._from_cache(query, self._cache.version, token.start)
+                return await self._from_cache(query, self._cache.version, token.start)
             await self._cache.wait_for(token.rv)
             if self._cached(query, token.rv):
-                return self._from_cache(query, token.rv, token.start)
+                return await self._from_cache(query, token.rv, token.start)
             return await self._from_store(query, token.rv, token.start)
         version = parse_version(options.resource_version) if options.resource_version else None
         if version is None:
@@ -153,9 +153,9 @@ class Reader:
             await self._cache.wait_for(version)
             if options.match == "Exact" or (options.limit and not options.match):
                 if self._cached(query, version):
-                    return self._from_cache(query, version, "")
+                    return await self._from_cache(query, version, "")
                 return await self._from_store(query, version, "")
-        return self._from_cache(query, self._cache.version, "")
+        return await self._from_cache(query, self._cache.version, "")
 
     def _cached(self, query: _Query, version: int) -> bool:
         """Return whether the state at `version` is here: nothing changed since, or it was kept for its pages."""
@@ -163,11 +163,13 @@ class Reader:
             return True
         return self._cache.changed(query.stored.group, query.stored.plural) <= version <= self._cache.version
 
-    def _from_cache(self, query: _Query, version: int, start: str) -> Page:
+    async def _from_cache(self, query: _Query, version: int, start: str) -> Page:
         selected, limit = query.selected, query.limit
         items = self._snapshots.get(query.at(version))
         if items is None:
             items = self._candidates(query)
+        if selected.converts:
+            await selected.prepare(items)
         first = _first_after(items, start, query.namespace) if start else 0
         if not limit:
             whole = selected.everything and not first
@@ -221,9 +223,13 @@ class Reader:
                 read = await self._store.range(begin, end, limit=size, revision=revision)
             except CompactedError as error:
                 raise _expired(start) from error
-            for item in read.items:
-                key = keys.parse_object_key(item.key)
-                if key is None or not selected(state := self._states.read_item(key, item)):
+            states = [
+                self._states.read_item(key, item) for item in read.items if (key := keys.parse_object_key(item.key))
+            ]
+            if selected.converts:
+                await selected.prepare(states)
+            for state in states:
+                if not selected(state):
                     continue
                 if found and limit and (len(found) == limit or len(state.json) > room):
                     return Page(found, version, _encode_token(version, _start_after(found[-1], query.namespace)))

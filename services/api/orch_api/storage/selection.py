@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -11,6 +12,7 @@ from orch.errors import BadRequestError
 from orch.selectors import Selector
 from orch_api.registry import Resource
 from orch_api.storage.objects import Cached, to_document
+from orch_api.storage.versions import served_documents
 
 _NAME = "metadata.name"
 _NAMESPACE = "metadata.namespace"
@@ -20,12 +22,16 @@ _NODE = "spec.nodeName"
 class Selection:
     """What a request selects; calling it with a state tells whether that is selected."""
 
-    __slots__ = ("_fields", "_labels", "_resource", "name", "node")
+    __slots__ = ("_at", "_fields", "_labels", "_resource", "converts", "name", "node")
 
     def __init__(self, resource: Resource, labels: Selector | None, fields: tuple[tuple[str, str, str], ...]) -> None:
         self._resource = resource
         self._labels = labels
         self._fields = fields
+        custom = resource.schema is not None and resource.conversion is not None
+        self.converts = custom and any(path in resource.fields for path, _, _ in fields)
+        """Whether fields are those of the served version, not of the stored one: then states are prepared first."""
+        self._at = f"{resource.schema.edition}:" if self.converts and resource.schema is not None else ""
         equal = {path: value for path, operator, value in fields if operator != "!="}
         self.name = equal.get(_NAME, "")
         """The only name that can match, if the selector says one."""
@@ -36,6 +42,15 @@ class Selection:
     def everything(self) -> bool:
         """Whether nothing is asked of the objects."""
         return self._labels is None and not self._fields
+
+    async def prepare(self, items: Iterable[Cached]) -> None:
+        """Read the fields of states that must be converted for that, all at once. Raises ApiError."""
+        if not self.converts:
+            return
+        unread = [item for item in items if item.fields is None or not self._known(item.fields)]
+        documents = await served_documents(self._resource, [item.json for item in unread])
+        for item, document in zip(unread, documents, strict=True):
+            self._remember(item, document)
 
     def __call__(self, item: Cached) -> bool:
         """Return whether the state is selected."""
@@ -50,15 +65,18 @@ class Selection:
             return item.key.namespace
         if path == _NODE and item.node:
             return item.node
-        fields = item.fields
-        if fields is None or path not in fields:
-            fields = {**(fields or {}), **self._read_fields(item)}
-            msgspec.structs.force_setattr(item, "fields", fields)  # a memo: the same for every reader
-        return fields[path]
+        at = self._at + path
+        if item.fields is None or at not in item.fields:
+            self._remember(item, to_document(item.json))
+        return (item.fields or {})[at]
 
-    def _read_fields(self, item: Cached) -> Mapping[str, str]:
-        document = to_document(item.json)
-        return {path: value(document) for path, value in self._resource.fields.items()}
+    def _known(self, fields: Mapping[str, str]) -> bool:
+        return all(self._at + path in fields for path in self._resource.fields)
+
+    def _remember(self, item: Cached, document: dict[str, Any]) -> None:
+        """Keep what fields say with the state: it is the same for every reader."""
+        read = {self._at + path: value(document) for path, value in self._resource.fields.items()}
+        msgspec.structs.force_setattr(item, "fields", {**(item.fields or {}), **read})
 
 
 def selection(resource: Resource, label_selector: str = "", field_selector: str = "") -> Selection:

@@ -37,9 +37,16 @@ async def as_judged(resource: Resource, document: Document) -> Document:
     return document if resource.schema is None else await as_served(resource, document)
 
 
+async def served_documents(resource: Resource, stored: Sequence[bytes]) -> Sequence[Document]:
+    """Return stored documents in the version that is served, all converted at once. Raises ApiError."""
+    documents = [to_document(one) for one in stored]
+    if resource.conversion is None or not documents:
+        return documents
+    return await resource.conversion.to_served(documents)
+
+
 async def served_json(resource: Resource, stored: Sequence[bytes]) -> Sequence[bytes]:
     """Return stored documents in JSON in the version that is served, all converted at once. Raises ApiError."""
     if resource.conversion is None or not stored:
         return stored
-    converted = await resource.conversion.to_served([to_document(one) for one in stored])
-    return [to_json(one) for one in converted]
+    return [to_json(one) for one in await served_documents(resource, stored)]
