@@ -127,6 +127,7 @@ class Cluster:
             "service_account_key_file": str(identities.account_key),
             "encryption_provider_config": str(encryption_file(self.layout.pki)),
             "bus_keys_file": str(self.layout.bus_keys),
+            "audit_log_file": str(self.layout.logs / "audit.log"),
             # webhooks are tried out where they are written; the ports of the cluster itself stay closed to them
             "outgoing_allowed": ["127.0.0.0/8", "::1/128"],
             **connections(API),

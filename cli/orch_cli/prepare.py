@@ -146,7 +146,8 @@ def _services(root: Path, identities: Identities) -> None:
         # what is there is kept: it may have been rotated since
         "encryption_provider_config": api.put(FILE, encryption_settings(root / API / FILE)),
     }
-    api.put_yaml("config.yaml", {**tls, **_connections(api, API, identities), "telemetry": _LOGS})
+    told = {"telemetry": _LOGS, "audit_stream": True}
+    api.put_yaml("config.yaml", {**tls, **_connections(api, API, identities), **told})
     for name in (SCHEDULER, CONTROLLERS):
         folder = Folder(root, name, _SERVICE)
         settings = {**_connections(folder, name, identities), "telemetry": _LOGS | _METRICS}

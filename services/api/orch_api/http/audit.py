@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, get_args
 
 import msgspec
 from prometheus_client import Counter
@@ -55,6 +55,9 @@ class Content(msgspec.Struct, frozen=True):
 
     body: bytes = b""
     media_type: str = ""
+
+
+_NOTHING: Final = Content()
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,8 +129,8 @@ class Entry:
         self._asked = asked
         self._audit_id = audit_id
         self._received = auditor.clock.now()
-        self._request = Content()
-        self._response = Content()
+        self._request = _NOTHING
+        self._response = _NOTHING
         self._status: Mapping[str, Any] | None = None
         self._done = False
         self._notes = AuditNotes()
@@ -226,6 +229,7 @@ class Auditor:
         self._recorders = recorders
         self.clock: Final = clock
         self.denials: Final = denials
+        self._levels = {level: LEVELS.labels(level) for level in get_args(Level)}
 
     def begin(
         self, scope: Scope, headers: Mapping[bytes, bytes], audit_id: str, asked: Attributes, *, known: bool = True
@@ -234,7 +238,7 @@ class Auditor:
         recording = self._rules.of(asked)
         if (asked.group, asked.resource, asked.subresource) in _CONFIDENTIAL and recording.level != "None":
             recording = recording._replace(level="Metadata")
-        LEVELS.labels(recording.level).inc()
+        self._levels[recording.level].inc()
         entry = Entry(self, recording, scope, headers, audit_id, asked)
         if known and entry.recorded:
             entry.write("RequestReceived")

@@ -140,7 +140,10 @@ class Rules:
 
     def of(self, asked: Attributes) -> Recording:
         """Return how a request is recorded."""
-        return next((recording for rule, recording in self._rules if _matches(rule, asked)), self._default)
+        for rule, recording in self._rules:
+            if _matches(rule, asked):
+                return recording
+        return self._default
 
 
 def _recording(policy: Policy, rule: Rule) -> Recording:
