@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import json
 
 import pytest
@@ -27,6 +28,57 @@ async def test_logs_are_copied_as_they_come(http, pod, node):
     assert (asked[0].pod, asked[0].container, asked[0].tail_lines, asked[0].timestamps) == ("p", "b", 5, True)
     assert asked[0].follow
     assert asked[0].uid == pod.metadata.uid
+
+
+@pytest.mark.parametrize("protocol", [None, "binary.k8s.io", "base64.binary.k8s.io"])
+async def test_logs_are_messages_over_a_websocket(app, pod, node, protocol):
+    async def handler(request, stream):
+        for piece in (b"one\n", b"two\n"):
+            await stream.send(1, piece)
+        await stream.end(1)
+
+    await node("logs", handler)
+    socket = WebSocket(app, f"{POD}/log?container=b&follow=true", ("odd", protocol) if protocol else ())
+    running = asyncio.ensure_future(socket.run())
+    accepted = await socket.message()
+    assert (accepted["type"], accepted["subprotocol"]) == ("websocket.accept", protocol)
+    encoded = protocol == "base64.binary.k8s.io"
+    for piece in (b"one\n", b"two\n"):
+        message = await socket.message()
+        assert (base64.b64decode(message["text"]) if encoded else message["bytes"]) == piece
+    assert await socket.message() == {"type": "websocket.close", "code": 1000}
+    await running
+
+
+async def test_a_client_that_leaves_a_log_over_a_websocket_ends_it(app, pod, node):
+    ended = asyncio.Event()
+
+    async def handler(request, stream):
+        try:
+            await stream.send(1, b"one")
+            async for _ in stream:
+                pass
+        finally:
+            ended.set()
+
+    await node("logs", handler)
+    socket = WebSocket(app, f"{POD}/log?container=a&follow=true", ("binary.k8s.io",))
+    running = asyncio.ensure_future(socket.run())
+    await socket.message()
+    socket.leave()
+    async with asyncio.timeout(10):
+        await ended.wait()
+        await running
+
+
+async def test_an_empty_log_is_no_message(app, pod, node):
+    async def handler(request, stream):
+        await stream.end(1)
+
+    await node("logs", handler)
+    socket = WebSocket(app, f"{POD}/log?container=a", ())
+    await socket.run()
+    assert [(await socket.message())["type"] for _ in "12"] == ["websocket.accept", "websocket.close"]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +187,10 @@ async def test_exec_that_fails_on_the_node_says_why(app, pod, node):
         (f"{POD}/exec?command=x&stdout=true&container=a", None, ("v5.channel.k8s.io",), 403),
         ("/api/v1/namespaces/default/pods/q/exec?command=x&stdout=true", ADMIN, ("v5.channel.k8s.io",), 404),
         ("/api/v1/namespaces/default/nothing", ADMIN, (), 404),
+        (f"{POD}/log?container=a", ADMIN, ("v4.channel.k8s.io",), 400),
+        (f"{POD}/log", ADMIN, (), 400),
+        (f"{POD}/log?container=a", ADMIN, (), 503),
+        (f"{POD}/log?container=a", None, (), 403),
     ],
 )
 async def test_refused_before_it_is_accepted(app, pod, url, peer, protocols, status):

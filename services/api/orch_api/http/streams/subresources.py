@@ -41,6 +41,7 @@ from orch_api.http.streams.portforward import PortForwarder, ports_of
 from orch_api.http.streams.proxy import VERBS, Proxy
 from orch_api.http.upgrade import UPGRADE, RawLink, Upgrade
 from orch_api.http.websocket import COMMANDS, ERROR, PORTS, TUNNELS, Channels, WebSocket, WebSocketLink
+from orch_api.http.websocket_logs import WebSocketLog
 from orch_api.registry import Resource
 from orch_api.storage.cache import ObjectCache
 from orch_pb.v1 import node_pb2
@@ -157,7 +158,10 @@ class Streams:
         target: Target,
         query: Query,
     ) -> None:
-        """Serve exec, attach or port-forward over a WebSocket. Raises ApiError before the connection is accepted."""
+        """Serve a log, exec, attach or port-forward over a WebSocket. Raises ApiError before it is accepted."""
+        if target.subresource == "log" and self.serves(resource, "log"):
+            await self.http(WebSocketLog(scope, receive, send), caller, resource, target, query)
+            return
         if target.subresource not in {"exec", "attach", "portforward"} or not self.serves(resource, target.subresource):
             raise NotFoundError.path()
         await self._authorize(caller, "create", resource, target)
