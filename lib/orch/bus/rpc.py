@@ -55,6 +55,11 @@ def holds_secrets(ref: ObjectRef) -> bool:
     return ref.resource == "secrets" or (ref.resource == "serviceaccounts" and ref.subresource == "token")
 
 
+def sends_secrets(ref: ObjectRef) -> bool:
+    """Return whether what is written of an object is sealed to the api (see orch.bus.sealed_requests)."""
+    return not ref.group and ref.resource == "secrets"
+
+
 def _check_sender(user: str, message: Message) -> None:
     """Refuse a request whose answer would not go to the user who asks.
 

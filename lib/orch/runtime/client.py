@@ -114,7 +114,7 @@ class FenceSource(Protocol):
 
 
 class Seal(Protocol):
-    """The key to which answers that hold secrets are sealed: orch.bus.sealing.SealingKey."""
+    """How secrets are read and written: orch.bus.sealing.SealingKey."""
 
     def recipient(self) -> rpc_pb2.Recipient:
         """Return what a request says of the key."""
@@ -122,6 +122,14 @@ class Seal(Protocol):
 
     def open(self, user: str, sealed: rpc_pb2.Sealed) -> bytes:
         """Return what was sealed to the key for `user`."""
+        ...
+
+    def seal_body(self, user: str, request: rpc_pb2.WriteRequest, body: bytes) -> None:
+        """Put a body into a request, sealed to what is known of the api's keys."""
+        ...
+
+    def learn(self, key: rpc_pb2.Recipient) -> None:
+        """Remember a key of the api."""
         ...
 
 
@@ -144,7 +152,7 @@ class DeleteOptions(View, frozen=True, tag_field="kind", tag="DeleteOptions"):
 class BusClient:
     """A Client over the bus: protobuf requests to whichever api process is free, a bounded number at a time.
 
-    Without a `seal` it is given no Secrets and no tokens of accounts.
+    Without a `seal` it neither writes nor is given Secrets, and is given no tokens of accounts.
     """
 
     def __init__(
@@ -259,8 +267,24 @@ class BusClient:
         request = rpc_pb2.WriteRequest(
             verb=verb, ref=ref, body=msgspec.json.encode(body), fence=self._proof(), trace=current_trace()
         )
-        reply = await self._ask("write", request, rpc_pb2.WriteReply)
-        return _checked(reply).json
+        send = self._write_sealed if rpc.sends_secrets(ref) else self._write_plain
+        return _checked(await send(request)).json
+
+    async def _write_plain(self, request: rpc_pb2.WriteRequest) -> rpc_pb2.WriteReply:
+        return await self._ask("write", request, rpc_pb2.WriteReply)
+
+    async def _write_sealed(self, request: rpc_pb2.WriteRequest) -> rpc_pb2.WriteReply:
+        """Write what the api alone may read; a process of it whose key is not known yet tells it and does nothing."""
+        body = request.body
+        request.ClearField("body")
+        for _ in range(_LESSONS):
+            if self._seal is not None:
+                self._seal.seal_body(self._bus.user, request, body)
+            reply = await self._ask("write", request, rpc_pb2.WriteReply)
+            if self._seal is None or not reply.HasField("api_key"):
+                return reply
+            self._seal.learn(reply.api_key)
+        raise UnavailableError(f"none of {_LESSONS} processes of the api had the key that another one told")
 
     async def _ask(
         self,
@@ -299,6 +323,9 @@ class BusClient:
 
 _IN_FLIGHT: Final = 256
 """Requests that one client has under way: a fraction of a second's work for the api."""
+
+_LESSONS: Final = 64
+"""Times that a request is sent anew with another key of the api: one for each of its processes, at most."""
 
 _PATIENCE: Final = 60.0
 """Seconds that a request waits for its turn."""

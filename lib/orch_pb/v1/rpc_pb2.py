@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from orch_pb.v1 import object_pb2 as orch__pb_dot_v1_dot_object__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14orch_pb/v1/rpc.proto\x12\x07orch.v1\x1a\x17orch_pb/v1/object.proto\"s\n\tObjectRef\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x13\n\x0bsubresource\x18\x06 \x01(\t\"-\n\x05\x46\x65nce\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x17\n\x0f\x63reate_revision\x18\x02 \x01(\x03\"@\n\tRecipient\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"&\n\x06Sealed\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"z\n\nGetRequest\x12\x1f\n\x03ref\x18\x01 \x01(\x0b\x32\x12.orch.v1.ObjectRef\x12$\n\x05trace\x18\x02 \x01(\x0b\x32\x15.orch.v1.TraceContext\x12%\n\trecipient\x18\x03 \x01(\x0b\x32\x12.orch.v1.Recipient\"\xd2\x01\n\x0bListRequest\x12\x1f\n\x03ref\x18\x01 \x01(\x0b\x32\x12.orch.v1.ObjectRef\x12\x16\n\x0elabel_selector\x18\x02 \x01(\t\x12\x16\n\x0e\x66ield_selector\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x16\n\x0e\x63ontinue_token\x18\x05 \x01(\t\x12$\n\x05trace\x18\x06 \x01(\x0b\x32\x15.orch.v1.TraceContext\x12%\n\trecipient\x18\x07 \x01(\x0b\x32\x12.orch.v1.Recipient\"\xcb\x01\n\x0cWriteRequest\x12 \n\x04verb\x18\x01 \x01(\x0e\x32\x12.orch.v1.WriteVerb\x12\x1f\n\x03ref\x18\x02 \x01(\x0b\x32\x12.orch.v1.ObjectRef\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x1d\n\x05\x66\x65nce\x18\x04 \x01(\x0b\x32\x0e.orch.v1.Fence\x12$\n\x05trace\x18\x05 \x01(\x0b\x32\x15.orch.v1.TraceContext\x12%\n\trecipient\x18\x06 \x01(\x0b\x32\x12.orch.v1.Recipient\"}\n\x07\x42inding\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\x04\x12$\n\x05trace\x18\x06 \x01(\x0b\x32\x15.orch.v1.TraceContext\"P\n\x0b\x42indRequest\x12\"\n\x08\x62indings\x18\x01 \x03(\x0b\x32\x10.orch.v1.Binding\x12\x1d\n\x05\x66\x65nce\x18\x02 \x01(\x0b\x32\x0e.orch.v1.Fence\"]\n\nWriteReply\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x0c\n\x04json\x18\x02 \x01(\x0c\x12\x0e\n\x06status\x18\x03 \x01(\x0c\x12\x1f\n\x06sealed\x18\x04 \x01(\x0b\x32\x0f.orch.v1.Sealed\"u\n\tListReply\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\r\n\x05items\x18\x02 \x03(\x0c\x12\x16\n\x0e\x63ontinue_token\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\x0c\x12\x1f\n\x06sealed\x18\x05 \x01(\x0b\x32\x0f.orch.v1.Sealed\"3\n\x0fVersionsRequest\x12 \n\x04refs\x18\x01 \x03(\x0b\x32\x12.orch.v1.ObjectRef\"2\n\rVersionsReply\x12\x11\n\trevisions\x18\x01 \x03(\x04\x12\x0e\n\x06status\x18\x02 \x01(\x0c\"\x0e\n\x0cKindsRequest\"o\n\nServedKind\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x12\n\nnamespaced\x18\x05 \x01(\x08\x12\r\n\x05verbs\x18\x06 \x03(\t\"@\n\nKindsReply\x12\"\n\x05kinds\x18\x01 \x03(\x0b\x32\x13.orch.v1.ServedKind\x12\x0e\n\x06status\x18\x02 \x01(\x0c\"1\n\tBindReply\x12$\n\x07results\x18\x01 \x03(\x0b\x32\x13.orch.v1.WriteReply*w\n\tWriteVerb\x12\x1a\n\x16WRITE_VERB_UNSPECIFIED\x10\x00\x12\n\n\x06\x43REATE\x10\x01\x12\n\n\x06UPDATE\x10\x02\x12\x0f\n\x0bMERGE_PATCH\x10\x03\x12\x19\n\x15STRATEGIC_MERGE_PATCH\x10\x04\x12\n\n\x06\x44\x45LETE\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14orch_pb/v1/rpc.proto\x12\x07orch.v1\x1a\x17orch_pb/v1/object.proto\"s\n\tObjectRef\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x13\n\x0bsubresource\x18\x06 \x01(\t\"-\n\x05\x46\x65nce\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x17\n\x0f\x63reate_revision\x18\x02 \x01(\x03\"@\n\tRecipient\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"&\n\x06Sealed\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"?\n\nSealedBody\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12 \n\x04keys\x18\x02 \x03(\x0b\x32\x12.orch.v1.SealedKey\"<\n\tSealedKey\x12\x11\n\trecipient\x18\x01 \x01(\x0c\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\"z\n\nGetRequest\x12\x1f\n\x03ref\x18\x01 \x01(\x0b\x32\x12.orch.v1.ObjectRef\x12$\n\x05trace\x18\x02 \x01(\x0b\x32\x15.orch.v1.TraceContext\x12%\n\trecipient\x18\x03 \x01(\x0b\x32\x12.orch.v1.Recipient\"\xd2\x01\n\x0bListRequest\x12\x1f\n\x03ref\x18\x01 \x01(\x0b\x32\x12.orch.v1.ObjectRef\x12\x16\n\x0elabel_selector\x18\x02 \x01(\t\x12\x16\n\x0e\x66ield_selector\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x16\n\x0e\x63ontinue_token\x18\x05 \x01(\t\x12$\n\x05trace\x18\x06 \x01(\x0b\x32\x15.orch.v1.TraceContext\x12%\n\trecipient\x18\x07 \x01(\x0b\x32\x12.orch.v1.Recipient\"\xf5\x01\n\x0cWriteRequest\x12 \n\x04verb\x18\x01 \x01(\x0e\x32\x12.orch.v1.WriteVerb\x12\x1f\n\x03ref\x18\x02 \x01(\x0b\x32\x12.orch.v1.ObjectRef\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x1d\n\x05\x66\x65nce\x18\x04 \x01(\x0b\x32\x0e.orch.v1.Fence\x12$\n\x05trace\x18\x05 \x01(\x0b\x32\x15.orch.v1.TraceContext\x12%\n\trecipient\x18\x06 \x01(\x0b\x32\x12.orch.v1.Recipient\x12(\n\x0bsealed_body\x18\x07 \x01(\x0b\x32\x13.orch.v1.SealedBody\"}\n\x07\x42inding\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\x04\x12$\n\x05trace\x18\x06 \x01(\x0b\x32\x15.orch.v1.TraceContext\"P\n\x0b\x42indRequest\x12\"\n\x08\x62indings\x18\x01 \x03(\x0b\x32\x10.orch.v1.Binding\x12\x1d\n\x05\x66\x65nce\x18\x02 \x01(\x0b\x32\x0e.orch.v1.Fence\"\x82\x01\n\nWriteReply\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x0c\n\x04json\x18\x02 \x01(\x0c\x12\x0e\n\x06status\x18\x03 \x01(\x0c\x12\x1f\n\x06sealed\x18\x04 \x01(\x0b\x32\x0f.orch.v1.Sealed\x12#\n\x07\x61pi_key\x18\x05 \x01(\x0b\x32\x12.orch.v1.Recipient\"u\n\tListReply\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\r\n\x05items\x18\x02 \x03(\x0c\x12\x16\n\x0e\x63ontinue_token\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\x0c\x12\x1f\n\x06sealed\x18\x05 \x01(\x0b\x32\x0f.orch.v1.Sealed\"3\n\x0fVersionsRequest\x12 \n\x04refs\x18\x01 \x03(\x0b\x32\x12.orch.v1.ObjectRef\"2\n\rVersionsReply\x12\x11\n\trevisions\x18\x01 \x03(\x04\x12\x0e\n\x06status\x18\x02 \x01(\x0c\"\x0e\n\x0cKindsRequest\"o\n\nServedKind\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x12\n\nnamespaced\x18\x05 \x01(\x08\x12\r\n\x05verbs\x18\x06 \x03(\t\"@\n\nKindsReply\x12\"\n\x05kinds\x18\x01 \x03(\x0b\x32\x13.orch.v1.ServedKind\x12\x0e\n\x06status\x18\x02 \x01(\x0c\"1\n\tBindReply\x12$\n\x07results\x18\x01 \x03(\x0b\x32\x13.orch.v1.WriteReply*w\n\tWriteVerb\x12\x1a\n\x16WRITE_VERB_UNSPECIFIED\x10\x00\x12\n\n\x06\x43REATE\x10\x01\x12\n\n\x06UPDATE\x10\x02\x12\x0f\n\x0bMERGE_PATCH\x10\x03\x12\x19\n\x15STRATEGIC_MERGE_PATCH\x10\x04\x12\n\n\x06\x44\x45LETE\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'orch_pb.v1.rpc_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WRITEVERB']._serialized_start=1645
-  _globals['_WRITEVERB']._serialized_end=1764
+  _globals['_WRITEVERB']._serialized_start=1852
+  _globals['_WRITEVERB']._serialized_end=1971
   _globals['_OBJECTREF']._serialized_start=58
   _globals['_OBJECTREF']._serialized_end=173
   _globals['_FENCE']._serialized_start=175
@@ -42,30 +42,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECIPIENT']._serialized_end=286
   _globals['_SEALED']._serialized_start=288
   _globals['_SEALED']._serialized_end=326
-  _globals['_GETREQUEST']._serialized_start=328
-  _globals['_GETREQUEST']._serialized_end=450
-  _globals['_LISTREQUEST']._serialized_start=453
-  _globals['_LISTREQUEST']._serialized_end=663
-  _globals['_WRITEREQUEST']._serialized_start=666
-  _globals['_WRITEREQUEST']._serialized_end=869
-  _globals['_BINDING']._serialized_start=871
-  _globals['_BINDING']._serialized_end=996
-  _globals['_BINDREQUEST']._serialized_start=998
-  _globals['_BINDREQUEST']._serialized_end=1078
-  _globals['_WRITEREPLY']._serialized_start=1080
-  _globals['_WRITEREPLY']._serialized_end=1173
-  _globals['_LISTREPLY']._serialized_start=1175
-  _globals['_LISTREPLY']._serialized_end=1292
-  _globals['_VERSIONSREQUEST']._serialized_start=1294
-  _globals['_VERSIONSREQUEST']._serialized_end=1345
-  _globals['_VERSIONSREPLY']._serialized_start=1347
-  _globals['_VERSIONSREPLY']._serialized_end=1397
-  _globals['_KINDSREQUEST']._serialized_start=1399
-  _globals['_KINDSREQUEST']._serialized_end=1413
-  _globals['_SERVEDKIND']._serialized_start=1415
-  _globals['_SERVEDKIND']._serialized_end=1526
-  _globals['_KINDSREPLY']._serialized_start=1528
-  _globals['_KINDSREPLY']._serialized_end=1592
-  _globals['_BINDREPLY']._serialized_start=1594
-  _globals['_BINDREPLY']._serialized_end=1643
+  _globals['_SEALEDBODY']._serialized_start=328
+  _globals['_SEALEDBODY']._serialized_end=391
+  _globals['_SEALEDKEY']._serialized_start=393
+  _globals['_SEALEDKEY']._serialized_end=453
+  _globals['_GETREQUEST']._serialized_start=455
+  _globals['_GETREQUEST']._serialized_end=577
+  _globals['_LISTREQUEST']._serialized_start=580
+  _globals['_LISTREQUEST']._serialized_end=790
+  _globals['_WRITEREQUEST']._serialized_start=793
+  _globals['_WRITEREQUEST']._serialized_end=1038
+  _globals['_BINDING']._serialized_start=1040
+  _globals['_BINDING']._serialized_end=1165
+  _globals['_BINDREQUEST']._serialized_start=1167
+  _globals['_BINDREQUEST']._serialized_end=1247
+  _globals['_WRITEREPLY']._serialized_start=1250
+  _globals['_WRITEREPLY']._serialized_end=1380
+  _globals['_LISTREPLY']._serialized_start=1382
+  _globals['_LISTREPLY']._serialized_end=1499
+  _globals['_VERSIONSREQUEST']._serialized_start=1501
+  _globals['_VERSIONSREQUEST']._serialized_end=1552
+  _globals['_VERSIONSREPLY']._serialized_start=1554
+  _globals['_VERSIONSREPLY']._serialized_end=1604
+  _globals['_KINDSREQUEST']._serialized_start=1606
+  _globals['_KINDSREQUEST']._serialized_end=1620
+  _globals['_SERVEDKIND']._serialized_start=1622
+  _globals['_SERVEDKIND']._serialized_end=1733
+  _globals['_KINDSREPLY']._serialized_start=1735
+  _globals['_KINDSREPLY']._serialized_end=1799
+  _globals['_BINDREPLY']._serialized_start=1801
+  _globals['_BINDREPLY']._serialized_end=1850
 # @@protoc_insertion_point(module_scope)

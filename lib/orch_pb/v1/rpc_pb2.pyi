@@ -65,6 +65,24 @@ class Sealed(_message.Message):
     content: bytes
     def __init__(self, key: _Optional[bytes] = ..., content: _Optional[bytes] = ...) -> None: ...
 
+class SealedBody(_message.Message):
+    __slots__ = ("content", "keys")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    content: bytes
+    keys: _containers.RepeatedCompositeFieldContainer[SealedKey]
+    def __init__(self, content: _Optional[bytes] = ..., keys: _Optional[_Iterable[_Union[SealedKey, _Mapping]]] = ...) -> None: ...
+
+class SealedKey(_message.Message):
+    __slots__ = ("recipient", "key", "content")
+    RECIPIENT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    recipient: bytes
+    key: bytes
+    content: bytes
+    def __init__(self, recipient: _Optional[bytes] = ..., key: _Optional[bytes] = ..., content: _Optional[bytes] = ...) -> None: ...
+
 class GetRequest(_message.Message):
     __slots__ = ("ref", "trace", "recipient")
     REF_FIELD_NUMBER: _ClassVar[int]
@@ -94,20 +112,22 @@ class ListRequest(_message.Message):
     def __init__(self, ref: _Optional[_Union[ObjectRef, _Mapping]] = ..., label_selector: _Optional[str] = ..., field_selector: _Optional[str] = ..., limit: _Optional[int] = ..., continue_token: _Optional[str] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ..., recipient: _Optional[_Union[Recipient, _Mapping]] = ...) -> None: ...
 
 class WriteRequest(_message.Message):
-    __slots__ = ("verb", "ref", "body", "fence", "trace", "recipient")
+    __slots__ = ("verb", "ref", "body", "fence", "trace", "recipient", "sealed_body")
     VERB_FIELD_NUMBER: _ClassVar[int]
     REF_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
     RECIPIENT_FIELD_NUMBER: _ClassVar[int]
+    SEALED_BODY_FIELD_NUMBER: _ClassVar[int]
     verb: WriteVerb
     ref: ObjectRef
     body: bytes
     fence: Fence
     trace: _object_pb2.TraceContext
     recipient: Recipient
-    def __init__(self, verb: _Optional[_Union[WriteVerb, str]] = ..., ref: _Optional[_Union[ObjectRef, _Mapping]] = ..., body: _Optional[bytes] = ..., fence: _Optional[_Union[Fence, _Mapping]] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ..., recipient: _Optional[_Union[Recipient, _Mapping]] = ...) -> None: ...
+    sealed_body: SealedBody
+    def __init__(self, verb: _Optional[_Union[WriteVerb, str]] = ..., ref: _Optional[_Union[ObjectRef, _Mapping]] = ..., body: _Optional[bytes] = ..., fence: _Optional[_Union[Fence, _Mapping]] = ..., trace: _Optional[_Union[_object_pb2.TraceContext, _Mapping]] = ..., recipient: _Optional[_Union[Recipient, _Mapping]] = ..., sealed_body: _Optional[_Union[SealedBody, _Mapping]] = ...) -> None: ...
 
 class Binding(_message.Message):
     __slots__ = ("namespace", "name", "uid", "node", "revision", "trace")
@@ -134,16 +154,18 @@ class BindRequest(_message.Message):
     def __init__(self, bindings: _Optional[_Iterable[_Union[Binding, _Mapping]]] = ..., fence: _Optional[_Union[Fence, _Mapping]] = ...) -> None: ...
 
 class WriteReply(_message.Message):
-    __slots__ = ("revision", "json", "status", "sealed")
+    __slots__ = ("revision", "json", "status", "sealed", "api_key")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     JSON_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
+    API_KEY_FIELD_NUMBER: _ClassVar[int]
     revision: int
     json: bytes
     status: bytes
     sealed: Sealed
-    def __init__(self, revision: _Optional[int] = ..., json: _Optional[bytes] = ..., status: _Optional[bytes] = ..., sealed: _Optional[_Union[Sealed, _Mapping]] = ...) -> None: ...
+    api_key: Recipient
+    def __init__(self, revision: _Optional[int] = ..., json: _Optional[bytes] = ..., status: _Optional[bytes] = ..., sealed: _Optional[_Union[Sealed, _Mapping]] = ..., api_key: _Optional[_Union[Recipient, _Mapping]] = ...) -> None: ...
 
 class ListReply(_message.Message):
     __slots__ = ("revision", "items", "continue_token", "status", "sealed")

@@ -11,6 +11,7 @@ from prometheus_client import Counter
 from orch import telemetry
 from orch.bus import rpc
 from orch.bus.protocol import Bus, Subscription
+from orch.bus.sealed_requests import RequestKeys
 from orch.bus.sealing import seal
 from orch.errors import (
     ApiError,
@@ -74,6 +75,7 @@ class RpcEndpoints:
         cache: ObjectCache,
         authorizer: Authorizer,
         recipients: Recipients,
+        request_keys: RequestKeys,
     ) -> None:
         self._registry = registry
         self._pipeline = pipeline
@@ -81,6 +83,7 @@ class RpcEndpoints:
         self._cache = cache
         self._authorizer = authorizer
         self._recipients = recipients
+        self._request_keys = request_keys
 
     async def serve(self, bus: Bus) -> list[Subscription]:
         """Begin to answer; the caller stops the subscriptions."""
@@ -160,12 +163,25 @@ class RpcEndpoints:
 
         async def answer(caller: Caller) -> WriteReply:
             resource = self._resource(request.ref)
+            if rpc.sends_secrets(request.ref) and not self._opened(user, request):
+                return WriteReply(api_key=self._request_keys.recipient())
             agent = "kubelet" if caller.node else user.removeprefix("system:")
             options = WriteOptions(agent=agent, trace=_parent(request), fence=_compare(request.fence))
             outcome = await self._write(caller, resource, request, options)
             return WriteReply(revision=outcome.version, json=outcome.json)
 
         return await self._answered("write", user, request, answer, WriteReply)
+
+    def _opened(self, user: str, request: WriteRequest) -> bool:
+        """Put the sealed body of a request in its place; False when it is not sealed to this process."""
+        try:
+            body = self._request_keys.open(user, request)
+        except ValueError as error:
+            raise BadRequestError(str(error)) from error
+        if body is None:
+            return False
+        request.body = body
+        return True
 
     async def _write(self, caller: Caller, resource: Resource, request: WriteRequest, options: WriteOptions) -> Outcome:
         do, ref, body = self._pipeline, request.ref, request.body

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from orch.bus.protocol import Bus
+from orch.bus.sealed_requests import RequestKeys
 from orch.bus.subjects import STREAMS
 from orch.clock import Clock, SystemClock
 from orch.errors import ConfigError, OrchError, UnavailableError
@@ -133,7 +134,10 @@ class Core:
             self.tokens,
         )
         recipients = Recipients(config.nats.ca_file, clock)
-        self.rpc = RpcEndpoints(registry, self.pipeline, self.reader, self.cache, self.authorizer, recipients)
+        request_keys = RequestKeys(config.nats, clock)
+        self.rpc = RpcEndpoints(
+            registry, self.pipeline, self.reader, self.cache, self.authorizer, recipients, request_keys
+        )
         self.definitions = DefinitionFollower(
             self.cache, registry, schemas, WebhookConverters(ServiceAddresses(self.cache), outgoing), clock
         )

@@ -42,6 +42,7 @@ API, NODE, OTHER, CONTROLLERS, TAP = (
     "tap",
 )
 PLANTED = "correct-horse-battery"
+WRITTEN = "staple-of-a-controller"
 PLAIN_MARK = "anybody-may-read-this"
 INSIDE = "/api/v1/namespaces/default"
 POD = {
@@ -74,7 +75,8 @@ def authority(tmp_path: Path) -> Authority:
 
 def key_of(authority: Authority, user: str, **wrong: Any) -> SealingKey:
     """Return a key for which a certificate of the user vouches."""
-    return SealingKey(NatsConfig(user=user, cert_file=authority.issue(user, **wrong)[1]))
+    files = {"ca_file": str(authority.file), "cert_file": authority.issue(user, **wrong)[1]}
+    return SealingKey(NatsConfig(user=user, **files))
 
 
 async def plant(core: Core, config: ApiConfig) -> dict[str, Any]:
@@ -118,7 +120,8 @@ async def core(request: pytest.FixtureRequest, authority: Authority) -> AsyncIte
         async def connect(user: str) -> Bus:
             return broker.connect(user)
 
-    config = ApiConfig(nats=NatsConfig(ca_file=str(authority.file)), disable_admission_plugins=("ServiceAccount",))
+    files = {"ca_file": str(authority.file), "cert_file": authority.issue(API)[1]}
+    config = ApiConfig(nats=NatsConfig(user=API, **files), disable_admission_plugins=("ServiceAccount",))
     store, bus = MemoryStore(), await connect(API)
     found = Core(store, bus, config, identity="test")
     running = asyncio.create_task(found.run())
@@ -163,19 +166,33 @@ async def test_a_tap_of_everything_and_the_files_show_no_secret(
         made = await node.create(TOKENS, "default", {"spec": spec}, name="robot", subresource="token")
         of_all = BusClient(await server.connect(CONTROLLERS), seal=key_of(authority, CONTROLLERS))
         changed = await of_all.patch(SECRETS, "default", "s", {"metadata": {"labels": {"a": "b"}}})
+        written = await of_all.create(SECRETS, "default", {"metadata": {"name": "w"}, "stringData": {"p": WRITTEN}})
+        patched = await of_all.patch(SECRETS, "default", "pull", {"stringData": {"token": WRITTEN}}, strategic=True)
+        await of_all.update(SECRETS, "default", "w", {"metadata": {"name": "w"}, "stringData": {"q": WRITTEN}})
+        await of_all.delete(SECRETS, "default", "w")
         while not any(message.data and b'"a":"b"' in message.data for message in seen):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     tapping.cancel()
     await asyncio.gather(tapping, return_exceptions=True)
     assert secret.data == changed.data == {"p": base64.b64encode(PLANTED.encode()).decode()}
     assert made.status.token.count(".") == 2
+    assert written.data["p"] == patched.data["token"] == base64.b64encode(WRITTEN.encode()).decode()
+    asked = [message for message in seen if message.subject == subjects.rpc_subject(CONTROLLERS, "write")]
+    assert len(asked) >= 6, "the tap has not seen what the controllers wrote, and how they learnt the api's key"
     answers = sum(message.subject.startswith(subjects.inbox_prefix(NODE)) for message in seen)
     assert answers >= 4, "the tap has not seen what the node was answered"
     tapped = b"\n".join(message.data for message in seen)
     kept = b"".join(file.read_bytes() for file in (server.directory / "js").rglob("*") if file.is_file())
     for place, content in (("tap", tapped), ("files", kept)):
         assert PLAIN_MARK.encode() in content, place
-        for hidden in (PLANTED, secret.data["p"], pull.data[".dockerconfigjson"], made.status.token):
+        for hidden in (
+            PLANTED,
+            WRITTEN,
+            written.data["p"],
+            secret.data["p"],
+            pull.data[".dockerconfigjson"],
+            made.status.token,
+        ):
             assert hidden.encode() not in content, place
 
 
