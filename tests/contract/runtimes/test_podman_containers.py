@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from orch.clock import SystemClock
+from orch.errors import UnavailableError
 from orch_agent.network.addresses import AddressBook
 from orch_agent.network.connections import DialError, TcpConnection, connect
 from orch_agent.network.sandbox import NetnsSandboxes, NetworkSettings, Sandbox
@@ -165,11 +166,13 @@ async def test_a_service_that_hangs_is_replaced(podman_node: Any, tmp_path: Path
         hanging = int((tmp_path / "podman.pid").read_text())
         await asyncio.sleep(0.2)  # so that it has been asked once
         os.kill(hanging, signal.SIGSTOP)
+        runtime = PodmanRuntime(service.socket, "node", SystemClock(), cgroup_parent="/orch", log_size_max=1 << 20)
+        with pytest.raises(UnavailableError):  # who asks meanwhile hears of it, too, and not never
+            await runtime.version()
         async with asyncio.timeout(20):
             while os.path.exists(f"/proc/{hanging}"):  # noqa: ASYNC110, ASYNC240, PTH110 - another's doing has no event
                 await asyncio.sleep(0.05)
         await service.wait_ready()
-        runtime = PodmanRuntime(service.socket, "node", SystemClock(), cgroup_parent="/orch", log_size_max=1 << 20)
         assert (await runtime.version()).startswith("podman://")
         await runtime.close()
     finally:
@@ -359,3 +362,16 @@ async def test_logs_stay_bounded_and_what_was_written_before_is_kept(lab: Any) -
     assert layers.logs.bytes < 4 << 20  # a file with two names is counted once
     await lab.runtime.remove(made)
     assert not path.parent.exists()
+
+
+async def test_a_log_that_is_written_at_full_speed_stays_bounded(lab: Any) -> None:
+    made = await lab.run(command=("busybox", "yes", "and so on"))
+    path = await lab.runtime.log_file(made)
+    begun: set[int] = set()
+    async with asyncio.timeout(30):
+        while len(begun) < 8:  # more than are kept
+            begun.add(path.stat().st_ino)
+            assert sum(each.stat().st_size for _, each in files_of(path)) < 8 << 20
+            await asyncio.sleep(0.01)
+    await lab.runtime.kill(made)
+    await lab.until(made, State.EXITED)
