@@ -64,7 +64,7 @@ class TelemetryConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 def load(kind: type[StructT], *, service: str, file: Path | None, environ: Mapping[str, str] = os.environ) -> StructT:
     """Return the settings of `service`: defaults, then `file`, then variables. Raises ConfigError."""
-    tree = _read(file) if file is not None else {}
+    tree = read_yaml(file) if file is not None else {}
     _overlay(tree, f"ORCH_{service.upper().replace('-', '_')}_", environ)
     return cast("StructT", _decode(kind, tree, ""))
 
@@ -76,7 +76,7 @@ def read(file: Path, kind: type[StructT]) -> StructT:
 
 def read_tree(file: Path) -> dict[str, Any]:
     """Return what a YAML file says, as it is. Raises ConfigError."""
-    return _read(file)
+    return read_yaml(file)
 
 
 def decode(kind: type[StructT], tree: Any, place: str) -> StructT:
@@ -131,7 +131,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Return a file of YAML as it is. Raises ConfigError for one that is none, or that says a thing twice."""
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:

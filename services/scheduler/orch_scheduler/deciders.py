@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import msgspec
 
+from orch.config import read_yaml
 from orch.errors import ConfigError
 from orch_scheduler import profile_file
 from orch_scheduler.config import SchedulerConfig
@@ -14,6 +16,8 @@ from orch_scheduler.filters.neighbours import InterPodAffinity
 from orch_scheduler.profile_file import API_VERSION, KIND, File, Plugin, Plugins, PluginSet, ProfileShape
 from orch_scheduler.profiles import Profile, default_profile, profiles_of
 from orch_scheduler.queue import Backoff
+
+log = logging.getLogger(__name__)
 
 
 class Decider(msgspec.Struct, frozen=True):
@@ -31,6 +35,11 @@ class Decider(msgspec.Struct, frozen=True):
     def hash(self) -> str:
         """What the engine was made of, in short."""
         return self.profile.hash
+
+    @property
+    def volume_seconds(self) -> float:
+        """Return for how long a pod waits for its volumes (VolumeBindingArgs)."""
+        return self.profile.volume_seconds
 
     @property
     def preempts(self) -> bool:
@@ -70,9 +79,16 @@ def deciders_of(config: SchedulerConfig) -> Deciders:
             (profile,) = profiles_of(File(api_version=API_VERSION, kind=KIND, profiles=(shape,)))
         backoff = Backoff(config.pod_initial_backoff, config.pod_max_backoff)
         return Deciders({profile.name: Decider(profile, profile.engine())}, backoff)
-    file = profile_file.read(Path(config.profiles))
-    found = {profile.name: Decider(profile, profile.engine()) for profile in profiles_of(file)}
-    return Deciders(found, _backoff(file, config))
+    content = read_yaml(Path(config.profiles))
+    try:
+        file = profile_file.parse(content)
+        found = {profile.name: Decider(profile, profile.engine()) for profile in profiles_of(file)}
+        backoff = _backoff(file, config)
+    except ConfigError as error:
+        raise ConfigError(error.path, f"{error.problem} (in {config.profiles})") from error
+    for path in file.idle():
+        log.info("%s: %s has no effect here", config.profiles, path)
+    return Deciders(found, backoff)
 
 
 def _backoff(file: profile_file.File, config: SchedulerConfig) -> Backoff:

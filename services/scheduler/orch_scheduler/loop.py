@@ -100,7 +100,14 @@ class Scheduler:
         self._evictions = Evictions(client, recorder, clock, self._outcomes.victim_stays)
         self._outcomes.attach(self._observed, self._evictions)
         self._binder = Binder(binding or client, clock, self._on_bound, self._outcomes.bind_failed, self._turn_number)
-        self._volumes = VolumeBinder(client, self._columns, clock, self._binder.bind, self._outcomes.bind_failed)
+        self._volumes = VolumeBinder(
+            client,
+            self._columns,
+            clock,
+            self._binder.bind,
+            self._outcomes.bind_failed,
+            lambda name: self._deciders.by_name[name].volume_seconds,
+        )
         self._deciding = asyncio.Lock()
         self._desk = Desk(
             bus,

@@ -6,12 +6,13 @@ Every name and value is checked; what is wrong is told with its path, as Kuberne
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
-import yaml
 
+from orch.config import read_yaml
 from orch.errors import ConfigError
 from orch.objects.pods import NodeAffinity
 
@@ -40,9 +41,15 @@ class PluginSet(Shape, frozen=True):
 
 
 class Plugins(Shape, frozen=True):
-    """The points at which plugins can be turned on and off."""
+    """The points at which plugins can be turned on and off.
+
+    What is before filters and scores there is a part of them here: it goes on and off with them, and its names are all
+    that is looked at.
+    """
 
     multi_point: PluginSet = PluginSet()
+    pre_filter: PluginSet = PluginSet()
+    pre_score: PluginSet = PluginSet()
     filter: PluginSet = PluginSet()
     score: PluginSet = PluginSet()
     post_filter: PluginSet = PluginSet()
@@ -61,16 +68,38 @@ class ProfileShape(Shape, frozen=True):
     scheduler_name: str = "default-scheduler"
     plugins: Plugins = Plugins()
     plugin_config: tuple[PluginConfig, ...] = ()
+    percentage_of_nodes_to_score: int | None = None
 
 
 class File(Shape, frozen=True):
-    """The file. The back-offs are how long a pod waits after its first refusal, and at most."""
+    """The file. The back-offs are how long a pod waits after its first refusal, and at most.
+
+    The fields from `parallelism` on say how kube-scheduler's process is run; here the service's own settings do.
+    """
 
     api_version: str
     kind: str
     profiles: tuple[ProfileShape, ...] = ()
     pod_initial_backoff_seconds: int | None = None
     pod_max_backoff_seconds: int | None = None
+    percentage_of_nodes_to_score: int | None = None
+    parallelism: int | None = None
+    leader_election: dict[str, Any] | None = None
+    client_connection: dict[str, Any] | None = None
+    enable_profiling: bool | None = None
+    enable_contention_profiling: bool | None = None
+    healthz_bind_address: str | None = None
+    metrics_bind_address: str | None = None
+    delay_cache_until_active: bool | None = None
+
+    def idle(self) -> list[str]:
+        """Return the paths of what is said and changes nothing here."""
+        paths = [_camel(name) for name in _IDLE if getattr(self, name) is not None]
+        return paths + [
+            f"profiles[{place}].{_camel(_SHARE)}"
+            for place, profile in enumerate(self.profiles)
+            if profile.percentage_of_nodes_to_score is not None
+        ]
 
 
 class Args(Shape, frozen=True):
@@ -150,6 +179,12 @@ class SpreadArgs(Args, frozen=True):
     defaulting_type: str = "System"
 
 
+class VolumeBindingArgs(Args, frozen=True):
+    """VolumeBindingArgs."""
+
+    bind_timeout_seconds: int = 600
+
+
 class PreemptionArgs(Args, frozen=True):
     """DefaultPreemptionArgs."""
 
@@ -159,11 +194,7 @@ class PreemptionArgs(Args, frozen=True):
 
 def read(file: Path) -> File:
     """Return the file's content. Raises ConfigError with the path of what is wrong."""
-    try:
-        content = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(str(file), str(error)) from error
-    return parse(content)
+    return parse(read_yaml(file))
 
 
 def parse(content: Any) -> File:
@@ -173,6 +204,13 @@ def parse(content: Any) -> File:
         raise ConfigError("apiVersion", f'expected "{API_VERSION}", got "{found.api_version}"')
     if found.kind != KIND:
         raise ConfigError("kind", f'expected "{KIND}", got "{found.kind}"')
+    shares = [(_camel(_SHARE), found.percentage_of_nodes_to_score)]
+    shares += [(f"profiles[{at}].{_camel(_SHARE)}", one.percentage_of_nodes_to_score) for at, one in _numbered(found)]
+    for path, share in shares:
+        if share is not None and not 0 <= share <= 100:
+            raise ConfigError(path, f"expected 0 to 100, got {share}")
+    if found.parallelism is not None and found.parallelism < 1:
+        raise ConfigError("parallelism", f"expected a number from 1 on, got {found.parallelism}")
     return found
 
 
@@ -188,6 +226,29 @@ def arguments(config: PluginConfig, kind: type[ArgsT], path: str) -> ArgsT:
 
 _Any = TypeVar("_Any")
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+_FIELD: Final = re.compile(r"Object (?P<what>contains unknown|missing required) field `(?P<name>.*)`")
+_SAID: Final = {"contains unknown": "there is no such field", "missing required": "a value is needed"}
+_SHARE: Final = "percentage_of_nodes_to_score"
+_IDLE: Final = (
+    _SHARE,
+    "parallelism",
+    "leader_election",
+    "client_connection",
+    "enable_profiling",
+    "enable_contention_profiling",
+    "healthz_bind_address",
+    "metrics_bind_address",
+    "delay_cache_until_active",
+)
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _numbered(file: File) -> Iterator[tuple[int, ProfileShape]]:
+    return enumerate(file.profiles)
 
 
 def _converted(content: Any, kind: type[_Any], path: str) -> _Any:
@@ -197,4 +258,6 @@ def _converted(content: Any, kind: type[_Any], path: str) -> _Any:
         match = _AT.match(str(error))
         what, where = (match["what"], match["path"] or "") if match is not None else (str(error), "")
         full = f"{path}{where}".lstrip(".").removesuffix("[...]")
+        if (field := _FIELD.fullmatch(what)) is not None:
+            full, what = f"{full}.{field['name']}".lstrip("."), _SAID[field["what"]]
         raise ConfigError(full or "the file", what) from error

@@ -33,7 +33,8 @@ class Profile(msgspec.Struct, frozen=True):
     """What decides for the pods of one schedulerName.
 
     `settings` is what it was made from, as JSON, and `hash` tells settings apart. `preempts`: whether pods may make
-    room for themselves at the cost of others, of which `preemption` says how far it is looked for.
+    room for themselves at the cost of others, of which `preemption` says how far it is looked for. `volume_seconds`:
+    for how long a pod that has a node waits for its volumes.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Profile(msgspec.Struct, frozen=True):
     settings: bytes = b""
     preempts: bool = True
     preemption: shapes.PreemptionArgs = shapes.PreemptionArgs()
+    volume_seconds: float = 600.0
 
     def engine(self, *, seed: int = 0) -> Engine:
         """Return an engine with the profile's rules."""
@@ -58,6 +60,7 @@ class _Arguments(msgspec.Struct, frozen=True):
     neighbours: shapes.InterPodAffinityArgs
     spread: Defaults
     preemption: shapes.PreemptionArgs
+    volumes: shapes.VolumeBindingArgs
 
 
 def load_profiles(file: Path) -> tuple[Profile, ...]:
@@ -107,6 +110,7 @@ def _profile(shape: ProfileShape, path: str) -> Profile:
         settings=canonical,
         preempts=preempts,
         preemption=arguments.preemption,
+        volume_seconds=float(arguments.volumes.bind_timeout_seconds),
     )
 
 
@@ -124,6 +128,9 @@ def _chosen(plugins: shapes.Plugins, path: str) -> tuple[frozenset[str], dict[st
         plugins.score,
         f"{path}.score",
     )
+    # What prepares filters and scores is a part of them; names are looked at all the same.
+    _applied(rules, rules, plugins.pre_filter, f"{path}.preFilter", weighted=False)
+    _applied(_WEIGHTS, _WEIGHTS, plugins.pre_score, f"{path}.preScore", weighted=False)
     preemption = {_PREEMPTION: 1}
     after = {name: 1 for name in multi if name == _PREEMPTION}
     left = _applied(after, preemption, plugins.post_filter, f"{path}.postFilter", weighted=False)
@@ -198,10 +205,12 @@ def _arguments(shape: ProfileShape, path: str) -> _Arguments:
         raise ConfigError(
             f"{where}.hardPodAffinityWeight", f"expected 0 to 100, got {neighbours_args.hard_pod_affinity_weight}"
         )
+    volumes, where = of("VolumeBinding", shapes.VolumeBindingArgs)
+    if volumes.bind_timeout_seconds < 0:
+        raise ConfigError(f"{where}.bindTimeoutSeconds", f"expected 0 at least, got {volumes.bind_timeout_seconds}")
     spread_args, where = of("PodTopologySpread", shapes.SpreadArgs)
-    return _Arguments(
-        fit_args, balanced_args, affinity_args, neighbours_args, _defaults(spread_args, where), preemption
-    )
+    spreads = _defaults(spread_args, where)
+    return _Arguments(fit_args, balanced_args, affinity_args, neighbours_args, spreads, preemption, volumes)
 
 
 _TAKES: Final = frozenset(
@@ -211,6 +220,7 @@ _TAKES: Final = frozenset(
         "NodeAffinity",
         "InterPodAffinity",
         "PodTopologySpread",
+        "VolumeBinding",
         _PREEMPTION,
     }
 )
@@ -266,6 +276,11 @@ def _defaults(args: shapes.SpreadArgs, path: str) -> Defaults:
                 f"{where}.whenUnsatisfiable",
                 f'expected DoNotSchedule or ScheduleAnyway, got "{each.when_unsatisfiable}"',
             )
+        if any(
+            (one.topology_key, one.when_unsatisfiable) == (each.topology_key, each.when_unsatisfiable)
+            for one in args.default_constraints[:place]
+        ):
+            raise ConfigError(where, f"{each.topology_key}, {each.when_unsatisfiable} is there twice")
         found.append(DefaultSpread(each.max_skew, each.topology_key, each.when_unsatisfiable == "DoNotSchedule"))
     return Defaults(tuple(found), system=False)
 

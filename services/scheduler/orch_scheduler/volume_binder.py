@@ -26,14 +26,15 @@ from orch_scheduler.storage import SELECTED_NODE
 
 log = logging.getLogger(__name__)
 
-_DEADLINE: Final = 600.0
-"""Seconds in which all volumes must be bound (kube-scheduler's bindTimeoutSeconds)."""
 _LOOK: Final = 0.2
 _BOUND_BY: Final = "pv.kubernetes.io/bound-by-controller"
 
 
 class VolumeBinder:
-    """Holds back the bindings of pods whose claims wait, and hands them on when the volumes are there."""
+    """Holds back the bindings of pods whose claims wait, and hands them on when the volumes are there.
+
+    `seconds_of`: for how long pods of a profile wait for that (kube-scheduler's bindTimeoutSeconds).
+    """
 
     def __init__(
         self,
@@ -42,12 +43,14 @@ class VolumeBinder:
         clock: Clock,
         hand_on: Callable[[Sequence[Bind], asyncio.TaskGroup], Awaitable[None]],
         failed: Callable[[Bind, OrchError], None],
+        seconds_of: Callable[[str], float],
     ) -> None:
         self._client = client
         self._columns = columns
         self._clock = clock
         self._hand_on = hand_on
         self._failed = failed
+        self._seconds_of = seconds_of
 
     def hold_back(self, binds: list[Bind], tasks: asyncio.TaskGroup) -> list[Bind]:
         """Return the bindings that need no volume first; for the others that is under way then."""
@@ -127,7 +130,8 @@ class VolumeBinder:
     async def _wait(self, bind: Bind) -> None:
         """Return when all claims are bound. Raises UnavailableError when that takes too long."""
         storage, demand = self._columns.storage, bind.pod.demand
-        deadline = self._clock.monotonic() + _DEADLINE
+        seconds = self._seconds_of(bind.pod.scheduler)
+        deadline = self._clock.monotonic() + seconds
         while True:
             claims = storage.claims_of(demand)
             if len(claims.bound) == len(demand.claims):
@@ -135,7 +139,7 @@ class VolumeBinder:
             if any(storage.claim(demand.namespace, claim.name) is None for claim in demand.claims):
                 raise UnavailableError(claims.problem)
             if self._clock.monotonic() >= deadline:
-                raise UnavailableError(f"binding volumes: timed out after {_DEADLINE:g} s")
+                raise UnavailableError(f"binding volumes: timed out after {seconds:g} s")
             await self._clock.sleep(_LOOK)
 
     def _take_back(self, taken: Sequence[tuple[PersistentVolume | None, PersistentVolumeClaim]]) -> None:

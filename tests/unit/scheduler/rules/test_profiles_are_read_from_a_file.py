@@ -8,6 +8,8 @@ import yaml
 from orch.errors import ConfigError
 from orch_scheduler import profile_file
 from orch_scheduler.columns import Columns
+from orch_scheduler.config import SchedulerConfig
+from orch_scheduler.deciders import deciders_of
 from orch_scheduler.profiles import default_profile, load_profiles, profiles_of
 
 HEAD = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
@@ -150,10 +152,22 @@ BAD = [
         {"profiles": [{"plugins": {"score": {"enabled": [{"name": "Nope"}]}}}]},
         "profiles[0].plugins.score.enabled[0].name",
     ),
-    ({"profiles": [{"plugins": {"permit": {}}}]}, "profiles[0].plugins"),
+    ({"profiles": [{"plugins": {"permit": {}}}]}, "profiles[0].plugins.permit"),
+    (
+        {"profiles": [{"plugins": {"score": {"enabled": [{"weight": 2}]}}}]},
+        "profiles[0].plugins.score.enabled[0].name",
+    ),
+    (
+        {"profiles": [{"plugins": {"preScore": {"disabled": [{"name": "Nope"}]}}}]},
+        "profiles[0].plugins.preScore.disabled[0].name",
+    ),
+    ({"profiles": [{"percentageOfNodesToScore": 101}]}, "profiles[0].percentageOfNodesToScore"),
+    ({"percentageOfNodesToScore": -1}, "percentageOfNodesToScore"),
+    ({"parallelism": 0}, "parallelism"),
+    ({"parallelism": "16"}, "parallelism"),
     ({"profiles": [{}, {}]}, "profiles[1].schedulerName"),
     ({"profiles": [{"schedulerName": ""}]}, "profiles[0].schedulerName"),
-    ({"extenders": []}, "the file"),
+    ({"extenders": []}, "extenders"),
     ({"kind": "Other"}, "kind"),
     ({"apiVersion": "v1"}, "apiVersion"),
     (
@@ -198,6 +212,25 @@ BAD_ARGS = [
         },
         "defaultConstraints[0].maxSkew",
     ),
+    (
+        "PodTopologySpread",
+        {
+            "defaultingType": "List",
+            "defaultConstraints": [{"maxSkew": 1, "topologyKey": "x", "whenUnsatisfiable": "ScheduleAnyway"}] * 2,
+        },
+        "defaultConstraints[1]",
+    ),
+    (
+        "PodTopologySpread",
+        {
+            "defaultingType": "List",
+            "defaultConstraints": [
+                {"maxSkew": 1, "topologyKey": "x", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {}}
+            ],
+        },
+        "defaultConstraints[0].labelSelector",
+    ),
+    ("VolumeBinding", {"bindTimeoutSeconds": -1}, "bindTimeoutSeconds"),
     ("DefaultPreemption", {"minCandidateNodesPercentage": 200}, "minCandidateNodesPercentage"),
     ("InterPodAffinity", {"kind": "OtherArgs"}, "kind"),
 ]
@@ -220,9 +253,65 @@ def test_wrong_arguments_are_told_with_their_path(name, args, path):
 def test_a_file_that_is_none(tmp_path):
     with pytest.raises(ConfigError):
         load_profiles(tmp_path / "missing.yaml")
-    (tmp_path / "odd.yaml").write_text("[")
-    with pytest.raises(ConfigError):
-        load_profiles(tmp_path / "odd.yaml")
+    for odd, problem in (("[", "not valid YAML"), ("kind: a\nkind: b", "given twice"), ("", "apiVersion: a value is")):
+        (tmp_path / "odd.yaml").write_text(odd)
+        with pytest.raises(ConfigError, match=problem):
+            load_profiles(tmp_path / "odd.yaml")
+
+
+DOCUMENTED = """
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+parallelism: 16
+percentageOfNodesToScore: 50
+leaderElection: {leaderElect: true}
+clientConnection: {kubeconfig: /etc/kubernetes/scheduler.conf}
+profiles:
+  - schedulerName: default-scheduler
+    percentageOfNodesToScore: 10
+    pluginConfig:
+      - name: VolumeBinding
+        args:
+          apiVersion: kubescheduler.config.k8s.io/v1
+          kind: VolumeBindingArgs
+          bindTimeoutSeconds: 30
+  - schedulerName: no-scoring-scheduler
+    plugins:
+      preScore:
+        disabled: [{name: "*"}]
+      score:
+        disabled: [{name: "*"}]
+"""
+
+
+def test_files_as_kubernetes_documents_them_are_taken(tmp_path, caplog):
+    """What only says how kube-scheduler's process is run has no effect, and that is said."""
+    file = tmp_path / "profiles.yaml"
+    file.write_text(DOCUMENTED)
+    with caplog.at_level("INFO"):
+        deciders = deciders_of(SchedulerConfig(profiles=str(file)))
+    first, second = deciders.profiles
+    assert (first.volume_seconds, second.volume_seconds) == (30.0, 600.0)
+    assert (weights(first), weights(second)) == (DEFAULT_WEIGHTS, {})
+    assert names(second) == names(first)
+    idle = {message.split(": ")[1].removesuffix(" has no effect here") for message in caplog.messages}
+    assert idle == {
+        "parallelism",
+        "percentageOfNodesToScore",
+        "leaderElection",
+        "clientConnection",
+        "profiles[0].percentageOfNodesToScore",
+    }
+
+
+def test_what_is_wrong_is_told_with_the_files_name(tmp_path):
+    file = tmp_path / "profiles.yaml"
+    file.write_text(yaml.safe_dump({**HEAD, "profiles": [{"plugins": {"filter": {"enabled": [{"name": "Nope"}]}}}]}))
+    pattern = r'filter\.enabled\[0\]\.name: unknown plugin "Nope"; .* \(in .*profiles\.yaml\)'
+    with pytest.raises(ConfigError, match=pattern):
+        ConfigError, match=r'filter\.enabled\[0\]\.name: unknown plugin "Nope"; .* \(in .*profiles\.yaml\)'
+    ):
+        deciders_of(SchedulerConfig(profiles=str(file)))
 
 
 def test_a_profile_without_a_rule_for_neighbours_places_them_together(make_node, demand_of):
