@@ -309,8 +309,6 @@ def test_what_is_wrong_is_told_with_the_files_name(tmp_path):
     file.write_text(yaml.safe_dump({**HEAD, "profiles": [{"plugins": {"filter": {"enabled": [{"name": "Nope"}]}}}]}))
     pattern = r'filter\.enabled\[0\]\.name: unknown plugin "Nope"; .* \(in .*profiles\.yaml\)'
     with pytest.raises(ConfigError, match=pattern):
-        ConfigError, match=r'filter\.enabled\[0\]\.name: unknown plugin "Nope"; .* \(in .*profiles\.yaml\)'
-    ):
         deciders_of(SchedulerConfig(profiles=str(file)))
 
 
