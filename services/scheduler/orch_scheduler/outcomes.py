@@ -126,6 +126,7 @@ class Outcomes:
             return
         if self._columns.remove(pod.uid):
             self._queue.woken(Wake.POD_REMOVED)
+        self._expect_no_more(pod)
         self._queue.retry(pod)
         log.info("pod %s/%s was not bound to %s: %s", pod.namespace, pod.name, bind.node, error)
 
@@ -150,10 +151,15 @@ class Outcomes:
             self._reports.refused(pod, message)
         if verdict.node:
             self._make_room(pod, verdict, refused.message)
-        elif pod.nominated and self._nominations.get(pod.uid) is None:
+        else:
+            self._expect_no_more(pod)
+        self._decisions.refused(pod.uid, message, verdict.record)
+
+    def _expect_no_more(self, pod: Waiting) -> None:
+        """Take back what a pod's status says about its node, unless room is kept for it there."""
+        if pod.nominated and self._nominations.get(pod.uid) is None:
             pod.nominated = ""
             self._reports.nominated(pod, "")
-        self._decisions.refused(pod.uid, message, verdict.record)
 
     def _make_room_for_group(self, decided: Decided, profile: Decider) -> None:
         """Make room for as many pods as a group lacks, or for none; those that fit keep their place meanwhile."""

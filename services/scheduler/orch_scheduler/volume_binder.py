@@ -2,7 +2,8 @@
 
 Kubernetes divides the work (k8s.io/kubernetes pkg/scheduler/framework/plugins/volumebinding PreBind): the scheduler
 says in the volume whom it is for, or in the claim on which node a volume shall be made; the controllers of volumes do
-the rest. What is said is assumed to be so at once, so that no volume is given away twice.
+the rest. What is said is assumed to be so at once, so that no volume is given away twice. Meanwhile the pod's status
+names the node, for autoscalers and for the scheduler that leads next (NominatedNodeNameForExpectation).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import msgspec
 
 from orch.clock import Clock
 from orch.errors import OrchError, UnavailableError
-from orch.objects.scheme import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
+from orch.objects.scheme import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS
 from orch.objects.storage import ObjectReference, PersistentVolume, PersistentVolumeClaim
 from orch.runtime.client import Client
 from orch_scheduler.binder import Bind
@@ -84,6 +85,7 @@ class VolumeBinder:
                 taken.append((before, claim))
                 self._assume(bind.node, claim, before)
         try:
+            await self._expect(bind)
             for volume, claim in taken:
                 await self._say(bind.node, claim, volume)
             await self._wait(bind)
@@ -92,6 +94,17 @@ class VolumeBinder:
             self._failed(bind, error)
             return
         await self._hand_on((bind,), tasks)
+
+    async def _expect(self, bind: Bind) -> None:
+        """Write on which node the pod is expected, since it may be a while until it is bound there.
+
+        That is before anything else, so that it is never written of a pod that is bound. Raises OrchError.
+        """
+        pod = bind.pod
+        if pod.nominated != bind.node:
+            patch = {"metadata": {"uid": pod.uid}, "status": {"nominatedNodeName": bind.node}}
+            await self._client.patch(PODS, pod.namespace, pod.name, patch, subresource="status")
+            pod.nominated = bind.node
 
     def _assume(self, node: str, claim: PersistentVolumeClaim, volume: PersistentVolume | None) -> None:
         storage, metadata = self._columns.storage, claim.metadata

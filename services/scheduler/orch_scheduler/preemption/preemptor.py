@@ -230,7 +230,7 @@ class Preemptor:
         if before == node or waiting is None:
             return
         known = self._nominations.get(new.uid)
-        if node and known is None:
+        if node and known is None and not self._columns.node_of(new.uid):  # else it is counted already
             here = [item.uid for item in self._pods.indexed(BY_NODE, node) if item.uid in self._going]
             self._nominations.add(new.uid, node, waiting.demand, here)
         elif not node and known is not None and known.node == before:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orch.objects.scheme import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
+from orch.objects.scheme import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES
 from orch_scheduler.storage import SELECTED_NODE
 
 CLAIMS = {"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}
@@ -106,6 +106,9 @@ async def test_a_claim_says_on_which_node_its_volume_shall_be_made(
         return claim.metadata.annotations.get(SELECTED_NODE)
 
     assert await eventually(selected) == "a"
+    waiting = await client.get(PODS, "default", "p")
+    assert (waiting.spec.node_name, waiting.status.nominated_node_name) == ("", "a")
+    assert len(scheduler._nominations) == 0  # its place is taken as it is
     body = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -127,3 +130,26 @@ async def test_without_its_claim_a_pod_waits_and_says_so(scheduler, add_node, ad
     await add_pod("p", **CLAIMS)
     words = '0/1 nodes are available: persistentvolumeclaim "data" not found.'
     await condition("p", words + " preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.")
+
+
+async def test_a_pod_whose_claim_goes_while_it_waits_is_expected_nowhere(
+    scheduler, client, add_node, add_pod, add_class, add_claim, eventually
+):
+    await add_class("made", "csi.example.com")
+    await add_node("a")
+    await add_claim("data", "made")
+    await add_pod("p", **CLAIMS)
+
+    async def expected_at():
+        return (await client.get(PODS, "default", "p")).status.nominated_node_name or "nowhere"
+
+    async def expected():
+        return await expected_at() == "a"
+
+    await eventually(expected)
+    await client.delete(PERSISTENT_VOLUME_CLAIMS, "default", "data")
+
+    async def no_more():
+        return await expected_at() == "nowhere"
+
+    await eventually(no_more)
