@@ -50,9 +50,35 @@ class World:
         assert (await self.http("DELETE", f"{PATH}/b")).status == 200
         wrong = {"metadata": {"name": "c"}, "type": "kubernetes.io/tls", "stringData": {"p": PLANTED}}
         assert (await self.http("POST", PATH, wrong)).status == 422
+        await self.plant_wrongly()
         assert (await self.http("GET", PATH)).json["items"][0]["data"] == {"p": ENCODED, "q": ENCODED}
         other = {"metadata": {"name": "a"}, "data": {"p": PLAIN_MARK}}
         assert (await self.http("POST", "/api/v1/namespaces/default/configmaps", other)).status == 201
+
+    async def plant_wrongly(self) -> None:
+        """Send what is refused, in ways whose refusals could repeat it."""
+        meta = {"metadata": {"name": "d"}}
+        docker = {"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": PLANTED}}
+        for body in (
+            {**meta, "data": {"p": PLANTED}},
+            {**meta, "data": {"p": [PLANTED]}},
+            {**meta, "data": PLANTED},
+            {**meta, **docker},
+            {**meta, "stringData": {"not a key": PLANTED}},
+            {**meta, "stringData": {"p": PLANTED * 60_000}},
+        ):
+            assert 400 <= (await self.http("POST", PATH, body)).status < 500, body
+        yaml = f"metadata: {{name: d}}\nstringData: {{p: '{PLANTED}'}}\nstringData: {{p: {PLANTED}, q: [}}"
+        assert (await self.http("POST", PATH, yaml.encode(), content_type="application/yaml")).status == 400
+        assert (await self.http("POST", PATH, f'{{"data": {{"p": "{ENCODED}"}}'.encode())).status == 400
+        for kind, patch in (
+            ("json-patch+json", [{"op": "test", "path": "/data/p", "value": PLANTED}]),
+            ("json-patch+json", [{"op": "add", "path": "/data/p/x", "value": PLANTED}]),
+            ("merge-patch+json", {"data": {"p": PLANTED}}),
+            ("strategic-merge-patch+json", {"data": {"p": {"$patch": PLANTED}}}),
+        ):
+            answer = await self.http("PATCH", f"{PATH}/a", patch, content_type=f"application/{kind}")
+            assert 400 <= answer.status < 500, patch
 
     async def stored(self) -> list[bytes]:
         return [item.value for item in (await self.api.store.range(b"\x00", b"\x00")).items]

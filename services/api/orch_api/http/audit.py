@@ -236,7 +236,7 @@ class Auditor:
     ) -> Entry:
         """Return a request's entry; of one whose sender is not `known` nothing is recorded but the refusal."""
         recording = self._rules.of(asked)
-        if (asked.group, asked.resource, asked.subresource) in _CONFIDENTIAL and recording.level != "None":
+        if is_confidential(asked) and recording.level != "None":
             recording = recording._replace(level="Metadata")
         self._levels[recording.level].inc()
         entry = Entry(self, recording, scope, headers, audit_id, asked)
@@ -248,6 +248,11 @@ class Auditor:
         """Hand a record on."""
         for recorder in self._recorders:
             recorder.put(record)
+
+
+def is_confidential(asked: Attributes) -> bool:
+    """Return whether nobody should find in a log what a request sends, or is answered."""
+    return (asked.group, asked.resource, asked.subresource) in _CONFIDENTIAL
 
 
 def source_ips(scope: Scope, headers: Mapping[bytes, bytes]) -> list[str]:

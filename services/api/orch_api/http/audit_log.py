@@ -24,11 +24,15 @@ from orch.errors import BusError, OrchError
 from orch_api import wire
 from orch_api.auth.identity import Caller
 from orch_api.http import cbor
-from orch_api.http.audit import Content, ObjectReference, Record
+from orch_api.http.audit import Content, ObjectReference, Record, is_confidential
 from orch_api.http.yaml_documents import yaml_to_json
 from orch_pb.v1.audit_pb2 import AuditEvent
 
 log = logging.getLogger(__name__)
+
+_REPEATING: Final = frozenset({400, 422})
+"""Refusals in Kubernetes' words, which repeat what was sent, or the whole object as it would have become."""
+_UNTOLD: Final = "what was wrong is told to the client alone, as it may repeat what is confidential"
 
 EVENTS: Final = Counter("apiserver_audit_event", "Audit events that were written")
 ERRORS: Final = Counter("apiserver_audit_error", "Audit events that were dropped", ("plugin",))
@@ -181,6 +185,8 @@ def _status(record: Record, response: bytes) -> Any:
         return record.status
     if b'"kind":"Status"' in response[:64]:
         told: dict[str, Any] = msgspec.json.decode(response)
+        if record.status["code"] in _REPEATING and is_confidential(record.attributes):
+            told = {"metadata": {}, "status": told.get("status"), "message": _UNTOLD, "reason": told.get("reason")}
         return {key: value for key, value in told.items() if key not in {"kind", "apiVersion"}} | {
             "code": record.status["code"]
         }
