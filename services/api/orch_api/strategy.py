@@ -91,6 +91,8 @@ class Strategy:
     has_generation: ClassVar[bool] = False
     allocates: ClassVar[bool] = False
     """Whether `allocate` must be called before an object is validated."""
+    made_by_update: ClassVar[bool] = False
+    """Whether replacing an object that is not there makes it (AllowCreateOnUpdate)."""
     free_finalizers: ClassVar[bool] = False
     """Whether finalizers may be without a domain: Kubernetes asks for one in its own first kinds only."""
 

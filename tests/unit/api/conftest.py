@@ -33,6 +33,8 @@ _GROUPS = {
     "ipaddresses": "networking.k8s.io",
     "servicecidrs": "networking.k8s.io",
     "endpointslices": "discovery.k8s.io",
+    "roles": "rbac.authorization.k8s.io",
+    "rolebindings": "rbac.authorization.k8s.io",
 }
 
 

@@ -214,7 +214,7 @@ class ObjectRequests:
             return
         elif verb == "update":
             document, options = _read(content_type, body, options)
-            outcome = await do.update(*where, target.name, document, options, subresource=target.subresource)
+            outcome = await do.replace(*where, target.name, document, options, subresource=target.subresource)
         else:
             document, options = _read(content_type, body, options)
             outcome = await do.create(*where, document, options, subresource=target.subresource, name=target.name)

@@ -14,6 +14,8 @@ from orch_api.validation import invalid, non_negative
 class LeaseStrategy(Strategy):
     """The rules of leases."""
 
+    made_by_update = True
+
     def validate(self, obj: Document) -> list[Cause]:
         """Return which numbers cannot be, or that the holder is an empty text."""
         spec = section(obj, "spec")

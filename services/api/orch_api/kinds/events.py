@@ -39,6 +39,8 @@ _OLDER_NAMES: Final = {newer: older for older, newer in _NEWER_NAMES.items()}
 class EventStrategy(Strategy):
     """The rules of events. The stricter ones hold for events in the new form, which have an eventTime."""
 
+    made_by_update = True
+
     def validate(self, obj: Document) -> list[Cause]:
         """Return what is wrong with the event."""
         own: str = section(obj, "metadata").get("namespace") or ""

@@ -26,6 +26,8 @@ Limits = dict[str, Quantity]
 class LimitRangeStrategy(Strategy):
     """The rules of limit ranges."""
 
+    made_by_update = True
+
     def default(self, obj: Document) -> None:
         """Let containers ask for what they may have at most, or must ask for at least."""
         for limit in section(obj, "spec").get("limits") or ():

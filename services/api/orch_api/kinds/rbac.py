@@ -21,6 +21,7 @@ _SUBJECT_KINDS: Final = (SERVICE_ACCOUNT, "User", "Group")
 class RoleStrategy(Strategy):
     """The rules of roles, which live in a namespace."""
 
+    made_by_update = True
     namespaced: ClassVar[bool] = True
 
     def name_problems(self, name: str) -> Problems:
@@ -76,6 +77,7 @@ def _rule(at: str, rule: Document, *, namespaced: bool) -> list[Cause]:
 class RoleBindingStrategy(Strategy):
     """The rules of bindings in a namespace."""
 
+    made_by_update = True
     role_kinds: ClassVar[tuple[str, ...]] = ("Role", "ClusterRole")
     namespaced: ClassVar[bool] = True
 

@@ -47,6 +47,7 @@ def _needs_health_port(spec: Document) -> bool:
 class ServiceStrategy(Strategy):
     """The rules of services."""
 
+    made_by_update = True
     has_status = True
     allocates = True
 
@@ -415,6 +416,8 @@ def _selector(obj: Document, now: datetime) -> str:
 
 class EndpointsStrategy(Strategy):
     """The rules of endpoints."""
+
+    made_by_update = True
 
     def default(self, obj: Document) -> None:
         """Speak TCP."""

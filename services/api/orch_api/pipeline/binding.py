@@ -11,6 +11,7 @@ from orch.errors import ApiError, BadRequestError, Cause, ConflictError, Invalid
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Compare
 from orch_api.admission import CREATE, Request
+from orch_api.auth.authorizer import attributes
 from orch_api.auth.identity import Caller
 from orch_api.pipeline.deletion import success
 from orch_api.pipeline.parts import Document, Outcome, Parts, WriteOptions, check_kind, check_namespace, metadata_of
@@ -45,9 +46,19 @@ class Binder:
                 replies.append(WriteReply(revision=outcome))
         return replies
 
+    async def bind_any(
+        self, caller: Caller, resource: Resource, namespace: str, body: bytes, options: WriteOptions
+    ) -> Outcome:
+        """Bind the pod that a Binding document names, whose kind is a right of its own. Raises ApiError."""
+        await self._parts.authorizer.permit(caller, "create", resource, namespace, "")
+        return await self._bind_one(caller, namespace, "", body, options)
+
     async def bind_one(self, caller: Caller, namespace: str, name: str, body: bytes, options: WriteOptions) -> Outcome:
-        """Bind one pod as a Binding document says; without a name, the pod that it names. Raises ApiError."""
-        await self._authorize(caller, {namespace})  # before anything is said of what was sent
+        """Bind one pod as a Binding document says. Raises ApiError."""
+        await self._permit(caller, namespace, name)  # before anything is said of what was sent
+        return await self._bind_one(caller, namespace, name, body, options)
+
+    async def _bind_one(self, caller: Caller, namespace: str, name: str, body: bytes, options: WriteOptions) -> Outcome:
         schema = self._parts.schemas.of("", "v1", "Binding")
         document, warnings = schema.decode(body, options.field_validation)
         check_kind(document, "v1", "Binding")
@@ -79,13 +90,15 @@ class Binder:
         return Outcome(_SUCCESS, outcome, created=True, deleted=True, warnings=tuple(warnings))
 
     async def _bind(self, caller: Caller, bindings: Sequence[Binding], fence: Compare | None) -> list[int | ApiError]:
-        await self._authorize(caller, {binding.namespace for binding in bindings})
+        refused = await self._forbidden(caller, bindings)
         now = self._now()
-        if not self._parts.admission.concerns(CREATE, self._pods, BINDING):
+        concerned = self._parts.admission.concerns(CREATE, self._pods, BINDING)
+        if not concerned and not refused:
             return await self._commit([_Decision(binding, now) for binding in bindings], fence)
         decisions: list[_Decision] = []
-        refused: dict[int, ApiError] = {}
         for place, binding in enumerate(bindings):
+            if place in refused:
+                continue
             document = _document(binding)
             request = Request(caller, CREATE, self._pods, BINDING, binding.namespace, binding.name, document, None)
             try:
@@ -94,12 +107,33 @@ class Binder:
                 refused[place] = error
                 continue
             decisions.append(_Decision(binding, now, document["metadata"]))
-        done = iter(await self._commit(decisions, fence))
+        done = iter(await self._commit(decisions, fence) if decisions else ())
         return [refused[place] if place in refused else next(done) for place in range(len(bindings))]
 
-    async def _authorize(self, caller: Caller, namespaces: set[str]) -> None:
-        for namespace in namespaces:
-            await self._parts.authorizer.permit(caller, "create", self._pods, namespace, "", BINDING)
+    async def _forbidden(self, caller: Caller, bindings: Sequence[Binding]) -> dict[int, ApiError]:
+        """Return the refusals by place. Who may bind all pods of a namespace is asked about once for each."""
+        refused: dict[int, ApiError] = {}
+        all_of: dict[str, bool] = {}
+        for place, binding in enumerate(bindings):
+            namespace = binding.namespace
+            if namespace not in all_of:
+                all_of[namespace] = await self._may_bind_all(caller, namespace)
+            if not all_of[namespace]:
+                try:
+                    await self._permit(caller, namespace, binding.name)
+                except ApiError as error:
+                    refused[place] = error
+        return refused
+
+    async def _may_bind_all(self, caller: Caller, namespace: str) -> bool:
+        """Return whether every pod's binding is permitted for certain: a webhook may tell names apart as it likes."""
+        authorizer = self._parts.authorizer
+        if authorizer.asks_others:
+            return False
+        return (await authorizer.judge(caller, attributes("create", self._pods, namespace, "", BINDING))).allowed
+
+    async def _permit(self, caller: Caller, namespace: str, name: str) -> None:
+        await self._parts.authorizer.permit(caller, "create", self._pods, namespace, name, BINDING)
 
     def _now(self) -> str:
         return rfc3339(self._parts.clock.now())

@@ -7,9 +7,11 @@ import random
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from orch import telemetry
 from orch.clock import rfc3339
-from orch.errors import AlreadyExistsError, ApiError, BadRequestError
+from orch.errors import AlreadyExistsError, ApiError, BadRequestError, ConflictError
 from orch_api.admission import Request
 from orch_api.auth.identity import Caller
 from orch_api.fields import Manager, track
@@ -80,6 +82,23 @@ class Creation:
         if owners:
             document["metadata"]["managedFields"] = owners
         return await self._store(caller, resource, namespace, await as_stored(resource, document), options, None)
+
+    async def create_replacing(
+        self, caller: Caller, resource: Resource, namespace: str, name: str, body: bytes, options: WriteOptions
+    ) -> Outcome:
+        """Store an object that was to replace one of its name, which is not there. Raises ApiError."""
+        await self._parts.authorizer.permit(caller, "create", resource, namespace, name)
+        document, warnings = decode(self._parts.schema(resource), body, options)
+        metadata = metadata_of(document)
+        if uid := metadata.get("uid"):
+            problem = f"Precondition failed: UID in precondition: {uid}, UID in object meta: "
+            raise ConflictError.of(resource.plural, resource.group, name, problem)
+        metadata.pop("resourceVersion", None)
+        metadata["name"] = name
+        self._identify(resource, namespace, document)
+        document = await as_stored(resource, document)
+        outcome = await self._store(caller, resource, namespace, document, options, options.manager(resource.storage))
+        return msgspec.structs.replace(outcome, warnings=(*warnings, *outcome.warnings))
 
     def _identify(self, resource: Resource, namespace: str, document: Document) -> Document:
         """Check what the document says of itself, and set what only the system sets."""

@@ -21,6 +21,7 @@ from orch_api.pipeline.deletion import Deletion
 from orch_api.pipeline.eviction import Eviction
 from orch_api.pipeline.parts import Outcome, Parts, WriteOptions
 from orch_api.pipeline.preempting import Preempting
+from orch_api.pipeline.replacing import Replacing
 from orch_api.pipeline.reviews import Reviews
 from orch_api.pipeline.token_requests import TokenRequests
 from orch_api.registry import Registry, Resource
@@ -56,6 +57,7 @@ class Pipeline:
         self._creation = Creation(parts)
         self._changing = Changing(parts)
         self._applying = Applying(parts, self._changing, self._creation)
+        self._replacing = Replacing(parts, self._changing, self._creation)
         self._deletion = Deletion(parts)
         self._reviews = Reviews(parts, authenticator)
         self._tokens = TokenRequests(parts, tokens)
@@ -79,7 +81,7 @@ class Pipeline:
         """Create an object, answer a question, bind or evict the pod `name`, or make a token of the account `name`."""
         if not subresource and not name:
             if resource.kind == "Binding" and self._binder is not None:
-                return await self._binder.bind_one(caller, namespace, "", body, options)
+                return await self._binder.bind_any(caller, resource, namespace, body, options)
             if not resource.stored:
                 return await self._reviews.answer(caller, resource, namespace, body, options)
             return await self._creation.create(caller, resource, namespace, body, options)
@@ -102,8 +104,22 @@ class Pipeline:
         *,
         subresource: str = "",
     ) -> Outcome:
-        """Replace an object, its status, its scale or a namespace's finalizers."""
+        """Replace an object that is there, its status, its scale or a namespace's finalizers."""
         return await self._changing.update(caller, resource, namespace, name, body, options, subresource)
+
+    async def replace(
+        self,
+        caller: Caller,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: bytes,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+    ) -> Outcome:
+        """Do what `update` does, and make objects that are not there, of the kinds for which Kubernetes does."""
+        return await self._replacing.replace(caller, resource, namespace, name, body, options, subresource)
 
     async def patch(
         self,

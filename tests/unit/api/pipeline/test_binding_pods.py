@@ -83,8 +83,48 @@ async def test_a_deposed_scheduler_binds_nothing(driver, make_pod):
 
 async def test_only_the_scheduler_binds(driver, make_pod):
     await driver.create("pods", make_pod("a"))
+    (refused,) = await bind(driver, binding("a"), caller=Caller("system:node:n", ("system:nodes",)))
+    assert isinstance(refused, ForbiddenError)
+    assert 'pods "a" is forbidden: User "system:node:n" cannot create resource "pods/binding"' in refused.message
+
+
+async def test_the_right_to_bind_may_be_for_pods_of_some_names(driver, make_pod):
+    group = "rbac.authorization.k8s.io"
+    rules = [{"verbs": ["create"], "apiGroups": [""], "resources": ["pods/binding"], "resourceNames": ["a"]}]
+    await driver.create("roles", {"metadata": {"name": "binder"}, "rules": rules})
+    given = {"metadata": {"name": "binder"}, "roleRef": {"apiGroup": group, "kind": "Role", "name": "binder"}}
+    given["subjects"] = [{"apiGroup": group, "kind": "User", "name": "jane"}]
+    await driver.create("rolebindings", given)
+    for name in "ab":
+        await driver.create("pods", make_pod(name))
+    await driver.core.cache.catch_up()
+    other, mine = await bind(driver, binding("b"), binding("a"), caller=Caller("jane", ()))
+    assert isinstance(other, ForbiddenError)
+    assert isinstance(mine, int)
+
+
+async def test_bindings_that_name_their_pod_themselves_are_a_right_of_their_own(driver, make_pod):
+    group = "rbac.authorization.k8s.io"
+    await driver.create("pods", make_pod("a"))
+    for user, resource in (("jane", "bindings"), ("bob", "pods/binding")):
+        rules = [{"verbs": ["create"], "apiGroups": [""], "resources": [resource]}]
+        await driver.create("roles", {"metadata": {"name": user}, "rules": rules})
+        given = {"metadata": {"name": user}, "roleRef": {"apiGroup": group, "kind": "Role", "name": user}}
+        await driver.create("rolebindings", {**given, "subjects": [{"kind": "User", "name": user}]})
+    await driver.core.cache.catch_up()
+
+    async def post(user, name):
+        body = json.dumps({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n"}}).encode()
+        kind, subresource = ("pods", "binding") if name else ("bindings", "")
+        where = (Caller(user, ()), driver.core.registry.find("", "v1", kind), "default", body, WriteOptions(dry_run=True))
+        return await driver.core.pipeline.create(*where, subresource=subresource, name=name)
+
+    assert (await post("jane", "")).created
+    assert (await post("bob", "a")).created
     with pytest.raises(ForbiddenError, match='cannot create resource "pods/binding"'):
-        await bind(driver, binding("a"), caller=Caller("system:node:n", ("system:nodes",)))
+        await post("jane", "a")
+    with pytest.raises(ForbiddenError, match='cannot create resource "bindings"'):
+        await post("bob", "")
 
 
 async def test_the_trace_of_the_binding_is_stored_with_the_pod(driver, make_pod):
