@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
@@ -18,6 +19,7 @@ from orch_cli.state import free_ports
 DEPLOYMENT = (Path(__file__).parents[2] / "examples/deployment.yaml").read_text()
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 REPLICAS = 3
+SECRET = "correct-horse-battery"
 
 CHAIN = [
     "POST deployments",
@@ -137,6 +139,7 @@ async def test_kubectl_apply_begins_a_trace_and_so_does_each_later_change(spans:
     await received.until(
         lambda: sum(span.name == "agent.start container" for span in received.of(trace)) == REPLICAS, "the containers"
     )
+    await secrets_are_used(cluster, received)
 
     # What is changed later is a trace of its own: that of the request that changed it.
     await asyncio.to_thread(cluster.kubectl, "scale", "deployment/web-app", "--replicas=4")
@@ -164,6 +167,31 @@ def ancestry(span: Span, spans: Iterable[Span]) -> list[Span]:
     while chain[0].parent_span_id in by_id:
         chain.insert(0, by_id[chain[0].parent_span_id])
     return chain
+
+
+async def secrets_are_used(cluster: Any, received: Spans) -> None:
+    """Write Secrets, rightly and wrongly, and use one in a pod: no byte of what is exported holds what is in them."""
+    hidden = [SECRET, base64.b64encode(SECRET.encode()).decode()]
+    meta = {"name": "planted"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"p": SECRET}}
+    volume = {"name": "v", "secret": {"secretName": "planted"}}
+    variable = {"name": "P", "valueFrom": {"secretKeyRef": {"name": "planted", "key": "p"}}}
+    container = {"name": "c", "image": "example.com/app", "env": [variable]}
+    spec = {"containers": [container], "volumes": [volume]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+    documents = [secret, {**secret, "metadata": {"name": "wrong"}, "data": {"p": SECRET}}, pod]
+    for document in documents:
+        await asyncio.to_thread(cluster.apply, document, check=False)
+    told = await asyncio.to_thread(cluster.orch, "explain", "pod", "planted")
+    request = await received.until(
+        lambda: next((span for span in received.all if span.name == "POST pods"), None), "the pod's request"
+    )
+    await received.until(
+        lambda: any(span.name == "agent.start container" for span in received.of(request.trace_id.hex())), "its start"
+    )
+    exported = b"".join(span.SerializeToString() for span in received.all) + told.encode()
+    assert b"planted" in exported
+    assert [text for text in hidden if text.encode() in exported] == []
 
 
 def complete(chains: list[list[Span]]) -> list[list[Span]] | None:
