@@ -6,11 +6,13 @@ Their keys are rotated, and nobody notices.
 from __future__ import annotations
 
 import base64
+import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 import yaml
 from local_cluster import LocalCluster
 
@@ -62,6 +64,47 @@ def test_no_file_of_a_cluster_holds_a_secret(simulated: LocalCluster, namespace:
     # what everybody may see is found in both, and was written last: so the search works, and nothing is still to come
     simulated.wait(lambda: files_with(simulated, public)[public] >= {"etcd", "nats"}, timeout=20)
     assert {text: places for text, places in files_with(simulated, *hidden).items() if places} == {}
+
+
+@pytest.mark.podman
+def test_a_node_keeps_secrets_in_memory_alone(podman: LocalCluster, namespace: Callable[[LocalCluster], str]) -> None:
+    space = namespace(podman)
+    planted, public = (secrets.token_hex(16) for _ in range(2))
+    meta = {"name": "planted", "namespace": space}
+    image = "docker.io/library/busybox:latest"
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("s", "c")]
+    container = {"name": "c", "image": image, "command": ["sleep", "1000"], "volumeMounts": mounts}
+    volumes = [
+        {"name": "s", "secret": {"secretName": "planted"}},
+        {"name": "c", "configMap": {"name": "planted"}},
+    ]
+    podman.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"p": planted}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"p": public}},
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": meta,
+            "spec": {"containers": [container], "volumes": volumes, "terminationGracePeriodSeconds": 0},
+        },
+    )
+    podman.kubectl("wait", "-n", space, "pod/planted", "--for=condition=Ready", "--timeout=30s")
+    assert podman.kubectl("exec", "-n", space, "planted", "--", "cat", "/s/p", "/c/p") == planted + public
+    found = {
+        text: [path for path in files_on_disk(podman.state) if text.encode() in read(path)]
+        for text in (planted, public)
+    }
+    assert any("volumes" in path.parts for path in found[public]), "the search finds what is on the disk"
+    assert found[planted] == []
+
+
+def files_on_disk(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, those of images and of mounted file systems left out."""
+    device = folder.stat().st_dev
+    for place, folders, names in os.walk(folder):
+        kept = [name for name in folders if name not in {"overlay", "images", "registry"}]
+        folders[:] = [name for name in kept if os.lstat(os.path.join(place, name)).st_dev == device]  # noqa: PTH118
+        yield from (path for name in names if stat.S_ISREG((path := Path(place, name)).lstat().st_mode))
 
 
 def test_keys_are_rotated_while_all_runs(simulated: LocalCluster, namespace: Callable[[LocalCluster], str]) -> None:
