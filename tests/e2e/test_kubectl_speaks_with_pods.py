@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -178,3 +179,14 @@ def test_the_proxy_of_the_api(space: Space, tmp_path: Path) -> None:
         # What would let a page in a browser run commands is refused by kubectl itself.
         with pytest.raises(urllib.error.HTTPError, match="403"):
             fetch(f"{here}/pods/two/exec")
+
+
+def test_the_proxy_on_a_socket(space: Space, tmp_path: Path) -> None:
+    path = str(tmp_path / "kubectl.sock")
+    proxy = serving(space, "Starting to serve on (.+)", "proxy", f"--unix-socket={path}")
+    with proxy, socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(path)
+        client.sendall(b"GET /api HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["versions"] == ["v1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -152,6 +153,20 @@ def test_a_replication_controller_keeps_its_number(space: Space) -> None:
     space.kubectl("scale", "rc/old", "--replicas=3")
     space.kubectl("wait", "rc/old", "--for=jsonpath={.status.readyReplicas}=3", "--timeout=30s")
     assert any(reason == "SuccessfulCreate" for reason, _ in events(space, "old"))
+    space.kubectl("expose", "rc/old", "--name=front", "--port=1234", "--target-port=6379")
+    front = space.get("service", "front")["spec"]
+    assert front["selector"] == {"app": "old"}
+    assert [(one["port"], one["targetPort"]) for one in front["ports"]] == [(1234, 6379)]
+    for name in pods(space, "old"):
+        space.kubectl("patch", "pod", name, "-p", '{"metadata": {"annotations": {"x": "y"}}}')
+        changed = space.get("pod", name)
+        assert changed["metadata"]["annotations"]["x"] == "y"
+        changed["spec"]["containers"][0]["image"] = "app:2"
+        del changed["metadata"]["resourceVersion"]
+        space.kubectl("replace", "-f", "-", stdin=json.dumps(changed))
+    assert images(space, "old") == ["app:2"] * 3
+    told = space.kubectl("describe", "rc/old")
+    assert "Replicas:     3 current / 3 desired" in told
     space.kubectl("delete", "rc/old", "--cascade=foreground", "--timeout=30s")
     assert pods(space, "old") == {}
 
