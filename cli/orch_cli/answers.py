@@ -42,7 +42,16 @@ def add_output(command: argparse.ArgumentParser) -> None:
 
 def add_namespace(command: argparse.ArgumentParser) -> None:
     """Let a command's user name a namespace."""
-    command.add_argument("-n", "--namespace", default="default", metavar="NS", help="the namespace (default: default)")
+    command.add_argument(
+        "-n", "--namespace", type=object_name, default="default", metavar="NS", help="the namespace (default: default)"
+    )
+
+
+def object_name(text: str) -> str:
+    """Return an object's name as it was given: an empty one would ask for all of them."""
+    if not text:
+        raise argparse.ArgumentTypeError("a name is needed")
+    return text
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], indent: str = "") -> list[str]:

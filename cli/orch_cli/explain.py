@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from orch_cli.answers import Answer, add_namespace, add_output, show
+from orch_cli.answers import Answer, add_namespace, add_output, object_name, show
 from orch_cli.explain_hpa import explain_hpa
 from orch_cli.explain_pod import explain_pod
 from orch_cli.layout import Layout
@@ -28,7 +28,7 @@ _ALIASES: Final = {"pods": "pod", "po": "pod", "horizontalpodautoscaler": "hpa",
 def add_explain(command: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     command.add_argument("kind", type=_kind, choices=sorted(KINDS), metavar="KIND", help=" or ".join(sorted(KINDS)))
-    command.add_argument("name", metavar="NAME")
+    command.add_argument("name", type=object_name, metavar="NAME")
     add_namespace(command)
     add_output(command)
 

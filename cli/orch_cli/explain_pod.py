@@ -68,7 +68,7 @@ class PodExplanation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
                 ("Pod", f"{self.namespace}/{self.name}"),
                 ("State", self._state()),
                 ("Nominated", self.nominated),
-                ("Why", _why(decision) if decision else self._unknown()),
+                ("Why", self._why(decision) if decision else self._unknown()),
                 ("Decided", _decided(self.decision) if self.decision else ""),
                 ("Room", _room(self.room) if self.room else ""),
                 ("Sent away", self._sent_away(self.sent_away) if self.sent_away else ""),
@@ -118,6 +118,12 @@ class PodExplanation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
         else:
             first = f"for {whom}, at {made.time}"
         return f"{first}\n{_else(made)}"
+
+    def _why(self, decision: Decision) -> str:
+        room = self.room
+        if room is not None and decision.node == room.node and decision.feasible == 1:
+            return "room was made for it there"  # no other node was looked at
+        return _why(decision)
 
     def _again(self) -> str:
         return f", at the latest in {duration(self.retry_seconds)}" if self.retry_seconds else ""

@@ -77,7 +77,7 @@ class ReplayReport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
                 ("Replayed", f"{self.decisions} decisions in {self.batches} batches{published}"),
                 (
                     "Preempted",
-                    f"{self.preemptions} times room was looked for at the cost of others" * bool(self.preemptions),
+                    f"room at the cost of others was looked for {_times(self.preemptions)}" * bool(self.preemptions),
                 ),
                 ("Between", span),
                 ("Gaps", "\n".join(self.gaps)),
@@ -196,6 +196,10 @@ def _time(text: str) -> int:
 
 def _moment(microseconds: int) -> str:
     return rfc3339(datetime.fromtimestamp(microseconds / 1e6, UTC))
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _indented(text: str) -> str:

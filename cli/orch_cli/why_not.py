@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from orch.objects.pods import Pod
-from orch_cli.answers import add_namespace, add_output, fields, show
+from orch_cli.answers import add_namespace, add_output, fields, object_name, show
 from orch_cli.judged import (
     Refused,
     Remedy,
@@ -69,8 +69,8 @@ class WhyNot(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 def add_why_not(command: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     command.add_argument("kind", choices=("pod", "pods", "po"), metavar="pod")
-    command.add_argument("name", metavar="NAME")
-    command.add_argument("node", metavar="NODE")
+    command.add_argument("name", type=object_name, metavar="NAME")
+    command.add_argument("node", type=object_name, metavar="NODE")
     add_namespace(command)
     add_output(command)
 

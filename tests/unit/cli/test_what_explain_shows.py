@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
 import pytest
@@ -13,8 +14,10 @@ from orch.errors import BusError, NotFoundError, UnavailableError
 from orch.objects.meta import ObjectMeta
 from orch.objects.pods import Pod, PodSpec, PodStatus
 from orch_cli.answers import duration, some, table
+from orch_cli.explain import add_explain
 from orch_cli.explain_pod import explain_pod
 from orch_cli.session import Session
+from orch_cli.why_not import add_why_not
 from orch_pb.v1.decision_pb2 import Candidate, Preemption, Refusal, SchedulingDecision, Score, ScorePart, Victim
 from orch_pb.v1.question_pb2 import ExplainReply, Remedy
 
@@ -189,6 +192,14 @@ async def test_a_pod_for_which_room_was_made_says_at_whose_cost_and_what_others_
     ]
 
 
+async def test_where_room_was_made_no_other_node_was_looked_at(bus):
+    alone = SchedulingDecision(namespace="d", name="web", uid="u", node="n2", nodes=3, feasible=1)
+    await tell(bus, "preemptor", "web", made("web", LOW, best=[candidate("n2", -1)], candidates=1))
+    text = (await told(bus, Api(pod("n2", "Running")), alone)).text()
+    assert "Why       room was made for it there" in text
+    assert ", the only node that could: 1 pod had to go for its priority 1000" in text
+
+
 async def test_a_victim_that_is_gone_says_for_whom_it_went(bus):
     best = [candidate("n2", 3, violations=1), candidate("n5", 3, violations=2)]
     await tell(bus, "victim", "web", made("high", WEB, LOW, best=best))
@@ -223,6 +234,15 @@ async def test_a_record_that_cannot_be_read_is_an_error(bus):
 async def test_without_a_scheduler_the_error_says_so(bus):
     with pytest.raises(UnavailableError, match='no scheduler named "default-scheduler" answers'):
         await told(bus, Api(pod()))
+
+
+@pytest.mark.parametrize("add", [add_explain, add_why_not])
+def test_without_a_name_nothing_is_asked(add, capsys):
+    parser = argparse.ArgumentParser()
+    add(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["pod", "", "node"][: 2 + (add is add_why_not)])
+    assert "argument NAME: a name is needed" in capsys.readouterr().err
 
 
 def test_tables_align():

@@ -16,6 +16,7 @@ from orch_scheduler.columns import Rows, Snapshot
 from orch_scheduler.demand import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Demand
 from orch_scheduler.explain import Verdict
 from orch_scheduler.filters.protocol import Filter, Ruling
+from orch_scheduler.requests import MOST
 
 _NAMES: Final = 3
 _MOST: Final = 8
@@ -168,6 +169,8 @@ def _any(rows: Sequence[int]) -> str:
 
 def spoken(resource: str, amount: int) -> str:
     """Return an amount as people write it: "2 cpu", "500m cpu", "1.5Gi memory", "1 pod slot"."""
+    if amount >= MOST:  # more than that is not told apart
+        return f"an absurd amount of {resource}"
     if resource == CPU:
         return f"{amount // 1000} cpu" if amount % 1000 == 0 else f"{amount}m cpu"
     if resource in (MEMORY, EPHEMERAL_STORAGE):

@@ -125,6 +125,15 @@ async def test_a_pending_pod_is_judged_as_it_would_be_now(world: World) -> None:
     assert (await world.ask("explain", namespace="d", name="gated")).place == "active"
 
 
+async def test_who_asks_for_more_than_the_world_has_is_told_so(world: World) -> None:
+    world.node("n", "2")
+    world.pod("absurd", "1" + "0" * 30)
+    reply = await world.ask("explain", namespace="d", name="absurd")
+    assert [each.text for each in reply.remedies] == [
+        "a larger node: an absurd amount of cpu asked, 2 cpu the most that one node has"
+    ]
+
+
 async def test_neighbours_in_the_way_are_told(world: World) -> None:
     apart = {
         "podAntiAffinity": {
