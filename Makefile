@@ -3,7 +3,7 @@
 # make help    the rest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean test check unit e2e chaos scale replay streams fuzz bench proto lock images images-services clients compose-up compose-down clean
+.PHONY: help setup demo demo-clean test check unit e2e chaos scale replay streams fuzz bench proto lock audit images images-services clients compose-up compose-down clean
 
 PYTHON := .venv/bin/python
 ORCH   := .venv/bin/orch
@@ -28,12 +28,13 @@ demo-clean: ## Remove every trace of the demo: containers, namespaces, state, im
 test: check images-services clients ## Run all checks and all tests (`make test ARGS="-k name"` passes on to pytest)
 	@$(SUDO) tools/tests.sh $(ARGS)
 
-check: setup ## Lint, check formats, types, layers and generated code
+check: setup ## Lint (bandit's rules included), check formats, types, layers, generated code and what is locked
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check --quiet .
 	@.venv/bin/pyright
 	@.venv/bin/lint-imports
 	@$(PYTHON) tools/proto.py --check
+	@$(PYTHON) tools/locked.py
 
 unit: setup ## Run the tests that need no other process
 	@$(PYTHON) -m pytest --numprocesses auto --dist worksteal tests/unit $(ARGS)
@@ -64,6 +65,10 @@ proto: setup ## Generate lib/orch_pb from proto/
 
 lock: setup ## Bring requirements.lock up to pyproject.toml (`make lock ARGS=--upgrade` renews all)
 	@tools/lock.sh $(ARGS)
+
+audit: setup ## Ask whether what is locked has known vulnerabilities (needs a network, and pip-audit)
+	@test -x .venv/bin/pip-audit || { echo "audit: pip-audit is needed: .venv/bin/pip install pip-audit" >&2; exit 1; }
+	@.venv/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip $(ARGS)
 
 images: setup ## Where Docker Hub cannot be reached, build the images of demo and tests from packages
 	@$(SUDO) tools/images/prepare.sh $(IMAGES)
