@@ -39,7 +39,8 @@ class World:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.objects: dict[tuple[str, str, str], Document] = {}
-        self.log: list[tuple[Kind[Any], Message]] = []
+        self.log: list[tuple[str, Message]] = []
+        """What happened, by the qualified name of the kind, however the writer reads it."""
         self.version = 1000
         self.check: Callable[[Kind[Any], Document | None, Document | None], None] = lambda kind, old, new: None
         self._uids = 0
@@ -59,20 +60,22 @@ class World:
         started = {"status": {"phase": "Running"}, "spec": {**body["spec"], "nodeName": "node"}} if kind == PODS else {}
         return self._put(kind, None, {**body, **started, "metadata": {**meta, **known}})
 
-    def change(self, kind: Kind[Any], name: str, change: Callable[[Document], object]) -> Document:
-        old = self._get(kind, "default", name)
+    def change(
+        self, kind: Kind[Any], name: str, change: Callable[[Document], object], *, namespace: str = "default"
+    ) -> Document:
+        old = self._get(kind, namespace, name)
         new = copy.deepcopy(old)
         change(new)
         if new.get("spec") != old.get("spec"):
             new["metadata"]["generation"] += 1
         if new == old:
             return old
-        if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers") and not _runs(new):
+        if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers") and not self.holds(new):
             return self._remove(kind, old)
         return self._put(kind, old, new)
 
-    def delete(self, kind: Kind[Any], name: str, *, grace: int = 30) -> None:
-        old = self._get(kind, "default", name)
+    def delete(self, kind: Kind[Any], name: str, *, grace: int = 30, namespace: str = "default") -> None:
+        old = self._get(kind, namespace, name)
         waits = grace and _runs(old)
         if old["metadata"].get("finalizers") or waits:
             moment = rfc3339(self.clock.now() + timedelta(seconds=grace))
@@ -81,6 +84,10 @@ class World:
                 self._put(kind, old, {**old, "metadata": {**old["metadata"], **marks}})
         else:
             self._remove(kind, old)
+
+    def holds(self, document: Document) -> bool:
+        """Return whether something that is being deleted, and has no finalizers, is there still."""
+        return _runs(document)
 
     def now(self) -> str:
         return rfc3339(self.clock.now())
@@ -97,7 +104,7 @@ class World:
         new = {**new, "metadata": {**new["metadata"], "resourceVersion": str(self.version)}}
         meta = new["metadata"]
         self.objects[kind.qualified, meta["namespace"], meta["name"]] = new
-        self.log.append((kind, _event(kind, object_pb2.ChangeType.MODIFIED, new, self.version)))
+        self.log.append((kind.qualified, _event(kind, object_pb2.ChangeType.MODIFIED, new, self.version)))
         return new
 
     def _remove(self, kind: Kind[Any], old: Document) -> Document:
@@ -105,7 +112,7 @@ class World:
         self.version += 1
         meta = old["metadata"]
         del self.objects[kind.qualified, meta["namespace"], meta["name"]]
-        self.log.append((kind, _event(kind, object_pb2.ChangeType.DELETED, old, self.version)))
+        self.log.append((kind.qualified, _event(kind, object_pb2.ChangeType.DELETED, old, self.version)))
         return old
 
 
@@ -142,7 +149,9 @@ class FaultyClient:
                 expected = given.get("metadata", {}).pop(field, None)
                 if expected is not None and expected != found["metadata"].get(field):
                     raise ConflictError.of(kind.resource, kind.group, name)
-            return self.world.change(kind, name, lambda document: _merge(document, given, strategic=strategic))
+            return self.world.change(
+                kind, name, lambda document: _merge(document, given, strategic=strategic), namespace=namespace
+            )
 
         return self._write(kind, apply)
 
@@ -161,7 +170,7 @@ class FaultyClient:
             found = self.world._get(kind, namespace, name)
             if uid and found["metadata"]["uid"] != uid:
                 raise ConflictError.of(kind.resource, kind.group, name)
-            self.world.delete(kind, name, grace=30 if grace_period is None else grace_period)
+            self.world.delete(kind, name, grace=30 if grace_period is None else grace_period, namespace=namespace)
 
         self._write(None, apply)
 
@@ -202,10 +211,12 @@ class Surroundings(msgspec.Struct):
 class Process:
     """A controller's process: it begins with everything seen, and sees what follows when it is delivered."""
 
-    def __init__(self, world: World, kinds: list[Kind[Any]]) -> None:
+    def __init__(
+        self, world: World, kinds: list[Kind[Any]], client: Callable[[World], FaultyClient] = FaultyClient
+    ) -> None:
         self.world = world
         self.kinds = kinds
-        self.client = FaultyClient(world)
+        self.client = client(world)
         self.recorder = Recorder()
         unused: Any = None
         self.informers = Informers(unused)
@@ -225,7 +236,7 @@ class Process:
     def again(self, kind: Kind[Any]) -> None:
         """Deliver once more what was delivered before."""
         for of, message in self.world.log[max(0, self._at[kind.qualified] - 5) : self._at[kind.qualified]]:
-            if of == kind:
+            if of == kind.qualified:
                 self.informers.of(kind)._take(message)
 
     def relist(self, kind: Kind[Any]) -> None:
@@ -235,10 +246,14 @@ class Process:
         for document in self.world.all(kind):
             version = int(document["metadata"]["resourceVersion"])
             informer._take(_event(kind, object_pb2.ChangeType.MODIFIED, document, version))
-        mark = object_pb2.ObjectEvent(type=object_pb2.ChangeType.PROGRESS, revision=self.world.version)
-        informer._take(Message("mark", mark.SerializeToString()))
+        self.mark(kind)
         informer._finish_snapshot()
         self._at[kind.qualified] = len(self.world.log)
+
+    def mark(self, kind: Kind[Any]) -> None:
+        """Say that every change of the kind so far has been delivered, as the relay does."""
+        mark = object_pb2.ObjectEvent(type=object_pb2.ChangeType.PROGRESS, revision=self.world.version)
+        self.informers.of(kind)._take(Message("mark", mark.SerializeToString()))
 
     def catch_up(self) -> None:
         for kind in self.kinds:
@@ -250,7 +265,7 @@ class Process:
             of, message = self.world.log[place]
             place += 1
             self._at[kind.qualified] = place
-            if of == kind:
+            if of == kind.qualified:
                 return message
         return None
 

@@ -25,6 +25,8 @@ class _Write(msgspec.Struct, frozen=True):
     at: float
     version: int
     pause: float
+    own: frozenset[int]
+    """The versions that were written and that the informer had not shown by then."""
 
 
 class Pacing:
@@ -49,13 +51,16 @@ class Pacing:
     def wrote(self, key: Key, resource_version: str, pause: float = 0.0) -> None:
         """Note a write, by the version that it made; the next one is `pause` seconds later at the earliest."""
         last = self._writes.get(key)
-        version = max(int(resource_version or 0), last.version if last is not None else 0)
-        self._writes[key] = _Write(self._clock.monotonic(), version, pause)
+        written = int(resource_version or 0)
+        seen = self._informer.revision
+        own = {written, *(each for each in last.own if each > seen)} if last is not None else {written}
+        version = max(own)
+        self._writes[key] = _Write(self._clock.monotonic(), version, pause, frozenset(own))
 
     def is_own(self, key: Key, version: int) -> bool:
-        """Return whether a version is no news to who writes the key."""
+        """Return whether a version was written here: others may have changed the key's objects just before that."""
         last = self._writes.get(key)
-        return last is not None and version <= last.version
+        return last is not None and version in last.own
 
     def forget(self, key: Key) -> None:
         """Drop a key that is gone."""

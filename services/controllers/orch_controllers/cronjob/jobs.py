@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from orch.clock import rfc3339
+from orch.clock import parse_rfc3339, rfc3339
 from orch.objects.batch import CronJob, Job, JobReference
 from orch.objects.scheme import CRON_JOBS, JOBS
 from orch_controllers.documents import controller_reference
@@ -32,6 +32,14 @@ def job_of(cron_job: CronJob, moment: datetime) -> dict[str, Any]:
     if template.metadata.labels:
         metadata["labels"] = template.metadata.labels
     return {"apiVersion": JOBS.api_version, "kind": JOBS.name, "metadata": metadata, "spec": template.spec}
+
+
+def scheduled_for(job: Job) -> datetime | None:
+    """Return for which moment of its schedule a job was made here; None for one made by hand from the template."""
+    try:
+        return parse_rfc3339(job.metadata.annotations.get(SCHEDULED, ""))
+    except ValueError:
+        return None
 
 
 def reference_to(job: Job) -> JobReference:

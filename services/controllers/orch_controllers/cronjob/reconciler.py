@@ -23,7 +23,7 @@ from orch.runtime.informer import Change
 from orch.runtime.reconcile import DONE, Key, Result
 from orch_controllers.context import Context
 from orch_controllers.cronjob.due import MANY, last_due, next_due
-from orch_controllers.cronjob.jobs import beyond_history, job_name, job_of, latest_success, reference_to
+from orch_controllers.cronjob.jobs import beyond_history, job_name, job_of, latest_success, reference_to, scheduled_for
 from orch_controllers.documents import is_namespace_terminating
 from orch_controllers.expectations import Written
 from orch_controllers.ownership import controlled, index_by_controller, owner_keys
@@ -106,6 +106,10 @@ class CronJobReconciler:
                 del active[uid]
                 message = f"Saw completed job: {job.metadata.name}, condition: {end.type}"
                 self._tell(turn, "Normal", "SawCompletedJob", message)
+            elif uid not in active and end is None and (moment := scheduled_for(job)) is not None:
+                active[uid] = reference_to(job)  # made by a turn that could not say so: Forbid and Replace count it
+                last = rfc3339(max(moment, _last(turn) or moment))
+                turn.status = msgspec.structs.replace(turn.status, last_schedule_time=last)
             elif uid not in active and end is None:
                 message = f"Saw a job that the controller did not create or forgot: {job.metadata.name}"
                 self._tell(turn, "Warning", "UnexpectedJob", message)
@@ -275,6 +279,12 @@ class CronJobReconciler:
         self._recorder.event(reference(CRON_JOBS, turn.cron_job), kind, reason, message)
 
 
+def _last(turn: _Turn) -> datetime | None:
+    """Return the last moment that had a job, None when none had one yet."""
+    told = turn.status.last_schedule_time
+    return parse_rfc3339(told) if told else None
+
+
 def _since(turn: _Turn) -> datetime:
     """Return after which moment jobs are due: the last that had one, else the cron job's creation."""
-    return parse_rfc3339(turn.status.last_schedule_time or turn.cron_job.metadata.creation_timestamp)
+    return _last(turn) or parse_rfc3339(turn.cron_job.metadata.creation_timestamp)

@@ -58,11 +58,14 @@ class DisruptionReconciler:
         return keys
 
     def keys_of_owner(self, change: Change[Any]) -> Iterable[Key]:
-        """Return the budgets of a namespace in which something was scaled that they may count on."""
+        """Return the budgets of a namespace in which something came, went or was scaled that they may count on.
+
+        What has come counts: its pods may have been seen before it, and could not be counted then.
+        """
         old, new = change.old, change.new
-        if old is None or new is None or old.object.spec.replicas == new.object.spec.replicas:
+        if old is not None and new is not None and _scale(old.object) == _scale(new.object):
             return ()
-        return [Key(each.namespace, each.name) for each in self._budgets.items(new.namespace)]
+        return [Key(each.namespace, each.name) for each in self._budgets.items(change.item.namespace)]
 
     async def reconcile(self, key: Key) -> Result:
         """Bring one budget's status to what its pods are."""
@@ -137,6 +140,11 @@ class DisruptionReconciler:
 
     def _tell(self, budget: DisruptionBudget, kind: EventType, reason: str, message: str) -> None:
         self._recorder.event(reference(DISRUPTION_BUDGETS, budget), kind, reason, message)
+
+
+def _scale(owner: Any) -> tuple[object, ...]:
+    """Return what of an owner of pods says how many there shall be, or who says it instead."""
+    return owner.spec.replicas, owner.metadata.controller
 
 
 def _meaning(pod: Pod) -> tuple[object, ...]:

@@ -20,6 +20,7 @@ from orch_controllers.endpoint_slices.packing import plan
 from orch_controllers.endpoint_slices.writing import BY_SERVICE, SliceWriter, Target, managed_by
 from orch_controllers.node_lifecycle.reconciler import BY_NODE
 from orch_controllers.pacing import Pacing
+from orch_controllers.pod_state import node_of
 from orch_controllers.service_pods import EXTERNAL_NAME, Selections
 from orch_controllers.trigger_times import TriggerTimes
 
@@ -39,6 +40,7 @@ class EndpointSliceReconciler:
         self._recorder = context.recorders.of("endpoint-slice-controller")
         self._services = context.informers.of(SERVICES)
         self._pods = context.informers.of(PODS)
+        context.informers.index(PODS, BY_NODE, node_of)
         self._nodes = context.informers.of(NODES)
         self._slices = context.informers.of(ENDPOINT_SLICES)
         self._selections = selections
