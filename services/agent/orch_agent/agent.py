@@ -48,7 +48,7 @@ from orch_agent.runtimes.cri.loading import load
 from orch_agent.runtimes.cri.network import install
 from orch_agent.runtimes.podman.runtime import PodmanRuntime
 from orch_agent.runtimes.podman.service import PodmanService
-from orch_agent.runtimes.protocol import Limits, Runtime
+from orch_agent.runtimes.protocol import Features, Limits, Runtime
 from orch_agent.runtimes.simulated import SimulatedRuntime
 from orch_agent.shutdown.node_shutdown import NodeShutdown
 from orch_agent.stats.machine import least_oom_score
@@ -115,8 +115,9 @@ async def _run_podman(config: AgentConfig, bus: Bus, clock: Clock) -> None:
             await sandboxes.prepare()
             await service.wait_ready()
             machine = await asyncio.to_thread(Machine.here, config.state_dir, await runtime.version())
+            features = Features(handlers=("", *sorted(config.podman.handlers)))
             place = Place(
-                node=Node(_settings(config), machine, runtime),
+                node=Node(_settings(config), machine, runtime, features=features),
                 groups=hierarchy,
                 parent=parent,
                 runtime=runtime,
@@ -153,8 +154,9 @@ async def _run_cri(config: AgentConfig, bus: Bus, clock: Clock) -> None:
         await sandboxes.prepare()
         version = await runtime.wait_ready()
         machine = await asyncio.to_thread(Machine.here, config.state_dir, version)
+        features = await runtime.features()
         place = Place(
-            node=Node(_settings(config), machine, runtime),
+            node=Node(_settings(config), machine, runtime, features=features),
             groups=Hierarchy(),
             parent=parent,
             runtime=runtime,
@@ -373,7 +375,7 @@ def _groups(config: AgentConfig, place: Place) -> PodGroups:
 def _host(
     config: AgentConfig, place: Place, client: Client, reporter: Reporter, lease: NodeLease, links: ServiceLinks
 ) -> PodHost:
-    return PodHost(
+    host = PodHost(
         node=place.node.settings.name,
         host_ip=place.node.settings.address,
         allocatable=place.node.allocatable,
@@ -395,3 +397,5 @@ def _host(
         groups=_groups(config, place),
         allocations=NodeAllocations(place.node.allocatable),
     )
+    host.admission.strict_groups = place.node.features.strict_groups
+    return host

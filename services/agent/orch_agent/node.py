@@ -17,7 +17,7 @@ import msgspec
 
 from orch import quantity
 from orch.clock import rfc3339
-from orch_agent.runtimes.protocol import ContainerInfo, Runtime, Usage
+from orch_agent.runtimes.protocol import ContainerInfo, Features, Runtime, Usage
 from orch_agent.stats.machine import huge_pages, memory_info
 from orch_agent.stats.meter import NodeMeter
 from orch_agent.stats.sample import Samples
@@ -86,8 +86,17 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 class Node:
     """One node: its document for the api and its usage."""
 
-    def __init__(self, settings: NodeSettings, machine: Machine, runtime: Runtime, *, simulated: bool = False) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        machine: Machine,
+        runtime: Runtime,
+        *,
+        simulated: bool = False,
+        features: Features = Features(),  # noqa: B008 - frozen
+    ) -> None:
         self.settings = settings
+        self.features = features
         self.machine = machine
         self._runtime = runtime
         self._simulated = simulated
@@ -163,6 +172,8 @@ class Node:
                     "conditions": self._conditions(now),
                     **({"images": list(images)} if images else {}),
                     "nodeInfo": dict(info),
+                    "features": {"supplementalGroupsPolicy": self.features.strict_groups},
+                    "runtimeHandlers": [{"name": name, "features": _OF_ALL} for name in self.features.handlers],
                 },
             }
         )
@@ -218,6 +229,9 @@ class Node:
             "lastTransitionTime": rfc3339(before[1]),
         }
 
+
+_OF_ALL: Final = {"recursiveReadOnlyMounts": True, "userNamespaces": False}
+"""Features of every handler: mounts are made by the agent itself; as for user namespaces, see docs/nodes.md."""
 
 _PRESSURES: Final[Mapping[str, tuple[tuple[str, str], tuple[str, str]]]] = {
     "MemoryPressure": (

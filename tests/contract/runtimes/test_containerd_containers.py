@@ -253,6 +253,13 @@ async def test_the_processes_of_another_container_can_be_seen(lab: Any) -> None:
     assert "/bin/behave" in await output(lab, target, "cat", "/proc/1/cmdline")
 
 
+async def test_what_the_runtime_can_is_asked(lab: Any) -> None:
+    features = await lab.runtime.features()
+    major = int((await lab.runtime.version()).partition("://")[2].partition(".")[0])
+    assert "" in features.handlers
+    assert features.strict_groups is (major >= 2)
+
+
 async def test_a_stop_signal_of_its_own_takes_the_place_of_the_image_s(lab: Any) -> None:
     made = await lab.run(SIMULATED_STOP_SECONDS=60, stop_signal="SIGKILL")
     await lab.runtime.terminate(made)

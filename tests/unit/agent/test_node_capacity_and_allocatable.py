@@ -11,6 +11,7 @@ from orch.clock import ManualClock
 from orch_agent.eviction.thresholds import EvictionSettings, reserved_by, thresholds_of
 from orch_agent.housekeeping import share_of
 from orch_agent.node import Machine, Node, NodeSettings
+from orch_agent.runtimes.protocol import Features
 from orch_agent.runtimes.simulated import SimulatedRuntime
 from orch_agent.stats import machine as kernel
 
@@ -100,6 +101,18 @@ def test_pressure_and_images_make_a_node_worth_reporting() -> None:
     assert msgspec.json.decode(node.document(ManualClock().now()))["status"]["images"] == [
         {"names": ["a:1"], "sizeBytes": 5}
     ]
+
+
+def test_what_the_runtime_can_is_told() -> None:
+    told = msgspec.json.decode(make().document(ManualClock().now()))["status"]
+    features = {"recursiveReadOnlyMounts": True, "userNamespaces": False}
+    assert told["runtimeHandlers"] == [{"name": "", "features": features}]
+    assert told["features"] == {"supplementalGroupsPolicy": True}
+    less = Features(handlers=("", "kata"), strict_groups=False)
+    other = Node(make().settings, make().machine, SimulatedRuntime(ManualClock()), features=less)
+    told = msgspec.json.decode(other.document(ManualClock().now()))["status"]
+    assert [each["name"] for each in told["runtimeHandlers"]] == ["", "kata"]
+    assert told["features"] == {"supplementalGroupsPolicy": False}
 
 
 # -- what the kernel says ----------------------------------------------------------------------------------------------

@@ -68,6 +68,29 @@ async def test_what_cannot_run_here_is_refused(node: Any, spec: dict[str, Any], 
 
 
 @pytest.mark.parametrize(
+    ("policy", "strict", "refused"), [("Strict", False, True), ("Strict", True, False), ("Merge", False, False)]
+)
+async def test_groups_that_a_pod_does_not_want_are_no_runtimes_to_add(
+    node: Any, policy: str, strict: bool, refused: bool
+) -> None:
+    judging = admission(node)
+    judging.strict_groups = strict
+    refusal = await judging.judge(node.pod(securityContext={"supplementalGroupsPolicy": policy}))
+    assert (refusal is not None) is refused
+    if refusal is not None:
+        assert refusal.reason == "SupplementalGroupsPolicyNotSupported"
+        assert refusal.message == "SupplementalGroupsPolicy=Strict is not supported in this node"
+
+
+async def test_a_pod_that_wants_users_of_its_own_gets_no_others(node: Any) -> None:
+    async with node.running(node.pod(hostUsers=False)):
+        await node.settle(lambda: node.told.events)
+    told = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
+    assert node.told.events[0] == ("FailedCreatePodSandBox", f"Failed to create pod sandbox: {told}")
+    assert await node.runtime.containers() == []
+
+
+@pytest.mark.parametrize(
     "spec",
     [
         {},

@@ -28,6 +28,7 @@ _LOG: Final = logging.getLogger(__name__)
 _OS_LABEL: Final = "kubernetes.io/os"
 _OS: Final = "linux"
 _NO_EXECUTE: Final = "NoExecute"
+_STRICT: Final = "Strict"
 _REMEMBERED: Final = 5.0
 """Seconds for which the node's labels and taints are what they were."""
 _ANYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - what a port without an address is bound to
@@ -95,6 +96,8 @@ class Admission:
         self._app_armor = app_armor or KernelAppArmor()
         self._seen: tuple[float, Node] | None = None
         self._ports: dict[str, tuple[HostPort, ...]] = {}
+        self.strict_groups = True
+        """Whether the runtime leaves out an image's groups where a pod does not want them."""
         self.closed: Callable[[], Refusal | None] = lambda: None
         """Returns why no pod at all may be let in now."""
 
@@ -123,7 +126,20 @@ class Admission:
         sysctl = forbidden(pod, self._unsafe_sysctls)
         if sysctl:
             return Refusal("SysctlForbidden", sysctl)
-        return _of_another_system(pod, labels) or self._misplaced(pod, labels, taints) or self._unprotected(pod)
+        return (
+            _of_another_system(pod, labels)
+            or self._too_many_groups(pod)
+            or self._misplaced(pod, labels, taints)
+            or self._unprotected(pod)
+        )
+
+    def _too_many_groups(self, pod: Pod) -> Refusal | None:
+        """Return why the pod's processes would be in groups that it does not want."""
+        context = pod.spec.security_context
+        if self.strict_groups or context is None or context.supplemental_groups_policy != _STRICT:
+            return None
+        message = "SupplementalGroupsPolicy=Strict is not supported in this node"
+        return Refusal("SupplementalGroupsPolicyNotSupported", message)
 
     def _misplaced(self, pod: Pod, labels: Mapping[str, str], taints: Iterable[Taint]) -> Refusal | None:
         """Return why the scheduler would not have given the pod to this node."""

@@ -65,7 +65,7 @@ class PodSandboxes:
     async def _make(self, pod: Pod) -> tuple[Sandbox, bool]:
         host, uid = self._host, pod.metadata.uid
         if pod.spec.host_users is False:
-            raise SandboxError("user namespaces are not supported by this node's runtime")
+            raise SandboxError("can't set `spec.hostUsers: false`, runtime does not support user namespaces")
         nodename_of(pod, host.node, host.settings.cluster_domain)
         wanted = shared_by(pod, await self._handler(pod))
         if pod.spec.host_network:

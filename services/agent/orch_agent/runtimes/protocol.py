@@ -349,6 +349,16 @@ ChangeHandler = Callable[[str], None]
 """Called with the uid of a pod of which a container changed by itself; with "" when it could be any pod."""
 
 
+class Features(msgspec.Struct, frozen=True, kw_only=True):
+    """What not every runtime can. `handlers` are those of runtime classes, with "" for the usual one.
+
+    `strict_groups`: it gives a container no groups of the image's where its pod does not want them.
+    """
+
+    handlers: tuple[str, ...] = ("",)
+    strict_groups: bool = True
+
+
 class Runtime(Protocol):
     """Runs containers on one node.
 

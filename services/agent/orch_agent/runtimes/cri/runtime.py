@@ -53,6 +53,7 @@ from orch_agent.runtimes.protocol import (
     Credentials,
     ExecSession,
     ExecSpec,
+    Features,
     FoundImage,
     Layers,
     Limits,
@@ -164,6 +165,12 @@ class CriRuntime:
         """Return what keeps the runtime or its network from being ready, in the runtime's words."""
         answer = await self._connection.call(STATUS, api_pb2.StatusRequest())
         return [f"{each.type}: {each.reason} {each.message}" for each in answer.status.conditions if not each.status]
+
+    async def features(self) -> Features:
+        """Return what the runtime says that it can; one from before CRI could ask says nothing."""
+        answer = await self._connection.call(STATUS, api_pb2.StatusRequest())
+        names = {each.name for each in answer.runtime_handlers}
+        return Features(handlers=tuple(sorted({"", *names})), strict_groups=answer.features.supplemental_groups_policy)
 
     # -- images --------------------------------------------------------------------------------------------------
 
