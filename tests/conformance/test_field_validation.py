@@ -60,6 +60,9 @@ async def test_a_typed_document(api: Client) -> None:
     assert any(problem in last for problem in PROBLEMS)
     silent = await api.http("POST", f"{DEPLOYMENTS}?fieldValidation=Ignore&dryRun=All", TYPED.encode())
     assert (silent.status, "warning" in silent.headers) == (201, False)
+    odd = {"metadata": {"name": "odd", "unknownMeta": "x"}, "data": {"a": "b"}}
+    strict = await api.create("/api/v1/namespaces/default/configmaps?fieldValidation=Strict", odd, expect=400)
+    assert strict["message"].endswith('strict decoding error: unknown field "metadata.unknownMeta"')
 
 
 async def test_a_typed_patch(api: Client) -> None:
