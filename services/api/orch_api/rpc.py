@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol, TypeVar
 
 from prometheus_client import Counter
 
@@ -24,7 +24,9 @@ from orch.errors import (
 )
 from orch.store.keys import ObjectKey
 from orch.store.protocol import Compare
-from orch_api.auth.authorizer import Authorizer
+from orch_api.auth.attributes import Attributes
+from orch_api.auth.audit_notes import NOTES, AuditNotes
+from orch_api.auth.authorizer import Authorizer, attributes
 from orch_api.auth.identity import Caller, caller_on_bus
 from orch_api.pipeline import Outcome, Pipeline, WriteOptions
 from orch_api.recipients import Recipients
@@ -34,8 +36,9 @@ from orch_api.storage.read import ListOptions, Reader
 from orch_api.storage.versions import served_json
 from orch_pb.v1 import rpc_pb2
 from orch_pb.v1.object_pb2 import TraceContext
-from orch_pb.v1.preemption_pb2 import PreemptReply, PreemptRequest
+from orch_pb.v1.preemption_pb2 import Preempted, PreemptReply, PreemptRequest
 from orch_pb.v1.rpc_pb2 import (
+    Binding,
     BindReply,
     BindRequest,
     Fence,
@@ -64,6 +67,25 @@ ReplyT = TypeVar("ReplyT", WriteReply, ListReply, VersionsReply)
 SealedT = TypeVar("SealedT", WriteReply, ListReply)
 
 
+Asked = GetRequest | ListRequest | WriteRequest
+
+_VERBS: Final[Mapping[int, str]] = {
+    rpc_pb2.CREATE: "create",
+    rpc_pb2.UPDATE: "update",
+    rpc_pb2.MERGE_PATCH: "patch",
+    rpc_pb2.STRATEGIC_MERGE_PATCH: "patch",
+    rpc_pb2.DELETE: "delete",
+}
+
+
+class DenialLog(Protocol):
+    """The audit log, as far as the bus is concerned."""
+
+    def denied(self, caller: Caller, asked: Attributes, notes: AuditNotes, failure: ApiError) -> None:
+        """Record what was refused to somebody."""
+        ...
+
+
 class RpcEndpoints:
     """Serves the verbs."""
 
@@ -84,6 +106,8 @@ class RpcEndpoints:
         self._authorizer = authorizer
         self._recipients = recipients
         self._request_keys = request_keys
+        self.denials: DenialLog | None = None
+        """Who is told of denials, once there is an audit log."""
 
     async def serve(self, bus: Bus) -> list[Subscription]:
         """Begin to answer; the caller stops the subscriptions."""
@@ -147,7 +171,7 @@ class RpcEndpoints:
                 raise BadRequestError(f"versions of at most {_PAGE} objects can be asked for at once")
             return VersionsReply(revisions=[await self._version(caller, ref) for ref in request.refs])
 
-        return await _guarded("versions", user, answer, VersionsReply)
+        return await self._guarded("versions", user, None, answer, VersionsReply)
 
     async def _version(self, caller: Caller, ref: ObjectRef) -> int:
         resource = self._resource(ref)
@@ -203,23 +227,29 @@ class RpcEndpoints:
 
     async def bind(self, user: str, request: BindRequest) -> BindReply:
         """Bind a batch of pods."""
+        caller = caller_on_bus(user)
         try:
-            results = await self._pipeline.bind(caller_on_bus(user), request.bindings, _compare(request.fence))
+            results = await self._pipeline.bind(caller, request.bindings, _compare(request.fence))
         except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
             status = _as_api_error(error, "bind").encode()
-            return BindReply(results=[WriteReply(status=status) for _ in request.bindings])
-        REQUESTS.labels("bind", "200").inc()
+            results = [WriteReply(status=status) for _ in request.bindings]
+        else:
+            REQUESTS.labels("bind", "200").inc()
+        self._record_each(caller, "create", request.bindings, "binding", results)
         return BindReply(results=results)
 
     async def preempt(self, user: str, request: PreemptRequest) -> PreemptReply:
         """Make a batch of pods go for more important ones."""
         agent, fence = user.removeprefix("system:"), _compare(request.fence)
+        caller = caller_on_bus(user)
         try:
-            results = await self._pipeline.preempt(caller_on_bus(user), request.pods, agent, fence)
+            results = await self._pipeline.preempt(caller, request.pods, agent, fence)
         except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
             status = _as_api_error(error, "preempt").encode()
-            return PreemptReply(results=[WriteReply(status=status) for _ in request.pods])
-        REQUESTS.labels("preempt", "200").inc()
+            results = [WriteReply(status=status) for _ in request.pods]
+        else:
+            REQUESTS.labels("preempt", "200").inc()
+        self._record_each(caller, "delete", request.pods, "", results)
         return PreemptReply(results=results)
 
     async def kinds(self, user: str, request: KindsRequest) -> KindsReply:
@@ -243,19 +273,69 @@ class RpcEndpoints:
         self,
         verb: str,
         user: str,
-        request: GetRequest | ListRequest | WriteRequest,
+        request: Asked,
         answer: Callable[[Caller], Awaitable[SealedT]],
         reply: type[SealedT],
     ) -> SealedT:
         """Return the answer; one that holds secrets is sealed, and what cannot be sealed is not even begun."""
         if not rpc.holds_secrets(request.ref):
-            return await _guarded(verb, user, answer, reply)
+            return await self._guarded(verb, user, request, answer, reply)
         try:
             key = self._recipients.key_of(user, request.recipient)
         except ApiError as error:
+            self._record(caller_on_bus(user), _verb(verb, request), request.ref, AuditNotes(), error)
             return reply(status=_as_api_error(error, verb).encode())
-        answered = await _guarded(verb, user, answer, reply)
+        answered = await self._guarded(verb, user, request, answer, reply)
         return reply(sealed=seal(answered.SerializeToString(), user, key))
+
+    async def _guarded(
+        self,
+        verb: str,
+        user: str,
+        request: Asked | None,
+        answer: Callable[[Caller], Awaitable[ReplyT]],
+        reply: type[ReplyT],
+    ) -> ReplyT:
+        """Return the answer, or one that carries the failure as a Status."""
+        caller, notes = caller_on_bus(user), self._noted()
+        try:
+            answered = await answer(caller)
+        except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
+            known = _as_api_error(error, verb)
+            if request is not None:
+                self._record(caller, _verb(verb, request), request.ref, notes, known)
+            return reply(status=known.encode())
+        REQUESTS.labels(verb, "200").inc()
+        return answered
+
+    def _noted(self) -> AuditNotes:
+        """Have it noted what is decided about the request; the handler of each runs in a context of its own."""
+        notes = AuditNotes()
+        if self.denials is not None:
+            NOTES.set(notes)
+        return notes
+
+    def _record(self, caller: Caller, verb: str, ref: ObjectRef, notes: AuditNotes, failure: ApiError) -> None:
+        """Have a denial recorded."""
+        if self.denials is not None and (notes.denied or isinstance(failure, ForbiddenError)):
+            asked = attributes(verb, self._resource(ref), ref.namespace, ref.name, ref.subresource)
+            self.denials.denied(caller, asked, notes, failure)
+
+    def _record_each(
+        self,
+        caller: Caller,
+        verb: str,
+        pods: Sequence[Binding | Preempted],
+        subresource: str,
+        results: list[WriteReply],
+    ) -> None:
+        """Have recorded who of a batch was denied; what each was decided by is in the refusal's words alone."""
+        if self.denials is None:
+            return
+        for pod, result in zip(pods, results, strict=True):
+            if result.status:
+                ref = ObjectRef(resource="pods", namespace=pod.namespace, name=pod.name, subresource=subresource)
+                self._record(caller, verb, ref, AuditNotes(), ApiError.decode(result.status))
 
     def _resource(self, ref: ObjectRef) -> Resource:
         found = (
@@ -268,14 +348,9 @@ class RpcEndpoints:
         return found
 
 
-async def _guarded(verb: str, user: str, answer: Callable[[Caller], Awaitable[ReplyT]], reply: type[ReplyT]) -> ReplyT:
-    """Return the answer, or one that carries the failure as a Status."""
-    try:
-        answered = await answer(caller_on_bus(user))
-    except Exception as error:  # noqa: BLE001 - the last place that can turn a failure into an answer
-        return reply(status=_as_api_error(error, verb).encode())
-    REQUESTS.labels(verb, "200").inc()
-    return answered
+def _verb(verb: str, request: Asked) -> str:
+    """Return the verb of Kubernetes' that a request is for."""
+    return _VERBS.get(request.verb, "") if isinstance(request, WriteRequest) else verb
 
 
 def _as_api_error(error: Exception, verb: str) -> ApiError:
@@ -294,5 +369,5 @@ def _compare(fence: Fence) -> Compare | None:
     return Compare(fence.key.encode(), fence.create_revision) if fence.key else None
 
 
-def _parent(request: GetRequest | ListRequest | WriteRequest) -> TraceContext | None:
+def _parent(request: Asked) -> TraceContext | None:
     return request.trace if request.HasField("trace") else None

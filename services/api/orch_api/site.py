@@ -55,6 +55,7 @@ def application(core: Core, config: ApiConfig, audited: Sequence[Queue] = ()) ->
     """
     policy = read_policy(Path(config.audit_policy_file)) if config.audit_policy_file else Policy(())
     auditor = Auditor(Rules(policy), audited, core.clock, denials=config.audit_denials) if audited else None
+    core.rpc.denials = auditor
     authenticator = core.authenticator
     objects = ObjectRequests(
         core.pipeline,

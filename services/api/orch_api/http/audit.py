@@ -15,10 +15,11 @@ from prometheus_client import Counter
 
 from orch.clock import Clock, rfc3339_micro
 from orch.errors import ApiError, UnauthorizedError, UnavailableError
+from orch_api.auth.attributes import Attributes as Wanted
 from orch_api.auth.audit_notes import NOTES, AuditNotes
 from orch_api.auth.identity import Caller
-from orch_api.http.audit_policy import Attributes, Level, Recording, Rules, Stage
-from orch_api.http.exchange import Scope
+from orch_api.http.audit_policy import Attributes, Level, Recording, Rules, Stage, attributes_for
+from orch_api.http.exchange import Scope, audit_id
 
 LEVELS: Final = Counter("apiserver_audit_level", "Requests by the level at which they are recorded", ("level",))
 
@@ -27,6 +28,8 @@ _CONFIDENTIAL: Final = frozenset(
     {("", "secrets", ""), ("", "serviceaccounts", "token"), ("authentication.k8s.io", "tokenreviews", "")}
 )
 """Group, resource and subresource of what nobody should find in a log; the policy may leave it out, but not open it."""
+_BUS: Final = "orch-bus"
+"""The user agent of those who ask on the bus."""
 _REFUSALS: Final = frozenset({401, 403})
 _FAILURE: Final = 400
 _EARLY: Final[Mapping[str, Any]] = {
@@ -244,6 +247,29 @@ class Auditor:
             entry.write("RequestReceived")
         return entry
 
+    def denied(self, caller: Caller, asked: Wanted, notes: AuditNotes, failure: ApiError) -> None:
+        """Record what was refused to somebody who asks on the bus, of whose requests nothing else is recorded."""
+        if not self.denials:
+            return
+        path = _path_of(asked)
+        self.put(
+            Record(
+                audit_id=audit_id({}).decode(),
+                level="Metadata",
+                stage="ResponseComplete",
+                attributes=attributes_for(caller, asked, path),
+                uri=path,
+                source_ips=(),
+                user_agent=_BUS,
+                received=(now := rfc3339_micro(self.clock.now())),
+                at=now,
+                annotations=dict(notes.annotations),
+                omit_managed_fields=False,
+                status={"metadata": {}, "code": failure.code},
+                response=Content(failure.encode(), "application/json"),
+            )
+        )
+
     def put(self, record: Record) -> None:
         """Hand a record on."""
         for recorder in self._recorders:
@@ -253,6 +279,13 @@ class Auditor:
 def is_confidential(asked: Attributes) -> bool:
     """Return whether nobody should find in a log what a request sends, or is answered."""
     return (asked.group, asked.resource, asked.subresource) in _CONFIDENTIAL
+
+
+def _path_of(asked: Wanted) -> str:
+    """Return at what path a request on the bus would have been for the same."""
+    group = f"/apis/{asked.group}" if asked.group else "/api"
+    space = f"/namespaces/{asked.namespace}" if asked.namespace else ""
+    return f"{group}/{asked.version}{space}/{'/'.join(filter(None, (asked.resource, asked.name, asked.subresource)))}"
 
 
 def source_ips(scope: Scope, headers: Mapping[bytes, bytes]) -> list[str]:

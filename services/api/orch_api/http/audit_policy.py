@@ -11,6 +11,7 @@ import msgspec
 import yaml
 
 from orch.errors import ConfigError
+from orch_api.auth.attributes import Attributes as Wanted
 from orch_api.auth.identity import Caller
 
 Level = Literal["None", "Metadata", "Request", "RequestResponse"]
@@ -75,6 +76,21 @@ class Attributes(msgspec.Struct, frozen=True, kw_only=True):
     subresource: str = ""
     namespace: str = ""
     name: str = ""
+
+
+def attributes_for(caller: Caller, wanted: Wanted, path: str) -> Attributes:
+    """Return what rules look at, of what somebody wants."""
+    return Attributes(
+        caller=caller,
+        verb=wanted.verb,
+        path=path,
+        group=wanted.group,
+        version=wanted.version,
+        resource=wanted.resource,
+        subresource=wanted.subresource,
+        namespace=wanted.namespace,
+        name=wanted.name,
+    )
 
 
 class Recording(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from orch.errors import UnauthorizedError
 from orch_api.auth.identity import Caller
 from orch_api.http.audit import Auditor, Entry
-from orch_api.http.audit_policy import Attributes
+from orch_api.http.audit_policy import Attributes, attributes_for
 from orch_api.http.credentials import asked, attempted
 from orch_api.http.deadlines import REQUEST_TIMEOUT, Deadlines, TimeLimitError, timeout_of
 from orch_api.http.exchange import Disconnected, Exchange, Scope, Send, audit_id
@@ -190,18 +190,7 @@ def _end(entry: Entry | None, scope: Scope, failure: Exception) -> None:
 
 def sent(scope: Scope, caller: Caller) -> Attributes:
     """Return what the audit policy looks at, of a request that may name no resource."""
-    wanted = asked(scope)
-    return Attributes(
-        caller=caller,
-        verb=wanted.verb,
-        path=scope["path"],
-        group=wanted.group,
-        version=wanted.version,
-        resource=wanted.resource,
-        subresource=wanted.subresource,
-        namespace=wanted.namespace,
-        name=wanted.name,
-    )
+    return attributes_for(caller, asked(scope), scope["path"])
 
 
 def attributes_of(call: Call, path: str) -> Attributes:
