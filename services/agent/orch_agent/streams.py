@@ -96,6 +96,10 @@ class NodeStreams:
     async def _logs(self, request: bytes, stream: FrameStream) -> None:
         wanted = _parse(node_pb2.LogsRequest, request)
         worker, info = self._find_logs(wanted)
+        if info.state is State.EXITED and info.started_at is None:
+            # It could not be started, and is gone: there is nothing that it could have written.
+            await stream.end(_LOG_CHANNEL)
+            return
         query = LogQuery(
             follow=wanted.follow and not wanted.previous,
             tail=wanted.tail_lines if wanted.HasField("tail_lines") else None,

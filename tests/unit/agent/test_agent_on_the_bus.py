@@ -140,3 +140,15 @@ async def test_logs_and_commands_go_over_the_bus(cluster: Cluster) -> None:
         assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
         with pytest.raises(ApiError, match="at least 1 command"):
             await exec_in(cluster)
+
+
+async def test_what_never_started_has_written_nothing(cluster: Cluster) -> None:
+    never = pod("a")
+    never["spec"]["restartPolicy"] = "Never"
+    never["spec"]["containers"][0]["env"] = [{"name": "SIMULATED_START_ERROR", "value": "no such program"}]
+    async with agent(cluster):
+        await cluster.assign(never)
+        await until(lambda: cluster.status("a").get("phase") == "Failed")
+        assert cluster.status("a")["containerStatuses"][0]["state"]["terminated"]["reason"] == "StartError"
+        for follow in (False, True):
+            assert await logs(cluster, follow=follow) == b""
