@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -184,3 +185,84 @@ async def test_an_agent_of_a_node_may_be_that_node_alone() -> None:
     assert {caller.extra for caller, _ in seen} == {(("authentication.kubernetes.io/associated-node-keys", (keys,)),)}
     with pytest.raises(ForbiddenError):
         await ask("other")
+
+
+@pytest.mark.parametrize(
+    ("headers", "problem"),
+    [
+        ({"impersonate_group": ""}, "impersonating the empty string group is not allowed"),
+        ({"impersonate_extra_scope": "x"}, r'extra\.key: Invalid value: "scope": must be a domain-prefixed path'),
+        ({"impersonate_extra_example.com%2fa": ""}, "impersonating the empty string value in extra is not allowed"),
+        ({"impersonate_extra_EXAMPLE.com%2f%41": "x"}, 'a non-lowercase key in extra is not allowed: "example.com/A"'),
+    ],
+)
+async def test_what_no_constrained_mode_permits(app: Any, permit: Any, headers: dict[str, str], problem: str) -> None:
+    parts = ("users", "groups", "userextras/*")
+    rules = [("impersonate:user-info", IDENTITIES, part) for part in parts]
+    await permit("bob", *rules, ("impersonate-on:user-info:list", "", "pods"))
+    bob = Connection(app, {"subject": ((("commonName", "bob"),),)})
+    refused = await bob("GET", PODS, **JANE, **headers)
+    assert refused.status == 403
+    assert re.search(problem, refused.json["message"]), refused.json["message"]
+
+
+async def test_names_that_are_no_node_s_and_no_account_s_are_users(app: Any, permit: Any) -> None:
+    await permit(
+        "bob",
+        ("impersonate:user-info", IDENTITIES, "users"),
+        ("impersonate-on:user-info:create", IDENTITIES, "selfsubjectreviews"),
+    )
+    bob = Connection(app, {"subject": ((("commonName", "bob"),),)})
+    for name in ("system:node:", "system:node:A_b", "system:serviceaccount:x", "system:serviceaccount:A:b"):
+        assert (await who(bob, impersonate_user=name))["groups"] == ["system:authenticated"]
+
+
+async def test_many_groups_are_asked_about_at_once() -> None:
+    seen: list[tuple[str, str]] = []
+
+    class Judge:
+        async def judge(self, caller: Caller, wanted: Attributes) -> Verdict:
+            _ = caller
+            seen.append((wanted.resource, wanted.name))
+            return Verdict("allow" if wanted.name != "*" or wanted.resource == "groups" else "none")
+
+    headers = [(b"impersonate-user", b"jane")]
+    headers += [(b"impersonate-group", name) for name in (b"a", b"b", b"c", b"d")]
+    headers += [(b"impersonate-extra-example.com%2fk", value) for value in (b"1", b"2", b"3", b"4")]
+    request = Attributes(verb="list", resource="pods")
+    jane = await Impersonation(Judge()).assumed(Caller("bob", ()), headers, lambda: request)  # pyright: ignore[reportArgumentType]
+    assert jane.constraint == "impersonate:user-info"
+    extra = [("userextras", name) for name in ("*", "1", "2", "3", "4")]
+    assert seen == [("pods", ""), ("users", "jane"), ("groups", "*"), *extra]
+
+
+async def test_attempts_and_questions_are_counted(app: Any, http: Any, figures: Any) -> None:
+    async def counted(what: str) -> dict[tuple[str, str], float]:
+        found = await figures(f"apiserver_impersonation_{what}")
+        return {(dict(labels)["mode"], dict(labels)["decision"]): value for labels, value in found.items()}
+
+    before = {what: await counted(what) for what in ("attempts_total", "authorization_attempts_total")}
+    bob = Connection(app, {"subject": ((("commonName", "bob"),),)})
+    assert (await bob("GET", PODS, **JANE)).status == 403
+    await who(http, **JANE)
+    await who(http, **JANE, impersonate_group="system:masters")
+    after = {what: await counted(what) for what in before}
+    more = {
+        what: {
+            key: value - before[what].get(key, 0)
+            for key, value in after[what].items()
+            if value != before[what].get(key)
+        }
+        for what in before
+    }
+    assert more == {
+        "attempts_total": {("", "denied"): 1, ("user-info", "allowed"): 1, ("legacy", "allowed"): 1},
+        "authorization_attempts_total": {
+            ("user-info", "denied"): 1,
+            ("legacy", "denied"): 1,
+            ("user-info", "allowed"): 4,
+            ("legacy", "allowed"): 2,
+        },
+    }
+    assert (await counted("attempts_duration_seconds_count"))["", "denied"] >= 1
+    assert (await counted("authorization_attempts_duration_seconds_count"))["legacy", "denied"] >= 1
