@@ -45,6 +45,8 @@ async def test_a_schema_is_published(api: Client) -> None:
     assert made["description"] == "Foo CRD for Testing"
     assert made["properties"]["spec"]["properties"]["bars"]["items"]["required"] == ["name"]
     assert {"apiVersion", "kind", "metadata", "spec"} <= made["properties"].keys()
+    assert made["properties"]["apiVersion"]["description"].startswith("APIVersion defines the versioned schema")
+    assert made["properties"]["metadata"]["description"].startswith("Standard object's metadata.")
     assert made["x-kubernetes-group-version-kind"] == [{"group": GROUP, "version": "v1", "kind": "CronTab"}]
 
 

@@ -7,28 +7,27 @@ from typing import Any, Final, cast
 
 from orch_api.extensions.documents import CustomSchema
 
-_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1"
-_API_VERSION: Final = {"type": "string", "description": "the version of the schema that this document follows"}
-_KIND: Final = {"type": "string", "description": "the kind of resource that this document is"}
+_LIKE: Final = "io.k8s.api.core.v1.Namespace"
+"""Any kind of Kubernetes: what all objects have is told of user-defined ones in its words."""
 _NOT_IN_V2: Final = frozenset({"allOf", "anyOf", "oneOf", "not", "nullable"})
 
 Schema = dict[str, Any]
 
 
-def definitions(schema: CustomSchema) -> dict[str, Schema]:
-    """Return the definitions of a kind and of its lists for OpenAPI v3."""
-    return _definitions(schema, dict(schema.published))
+def definitions(schema: CustomSchema, others: Mapping[str, Schema]) -> dict[str, Schema]:
+    """Return the definitions of a kind and of its lists for OpenAPI v3; `others` are those of Kubernetes' kinds."""
+    return _definitions(schema, dict(schema.published), others)
 
 
-def definitions_v2(schema: CustomSchema) -> dict[str, Schema]:
+def definitions_v2(schema: CustomSchema, others: Mapping[str, Schema]) -> dict[str, Schema]:
     """Return the definitions for OpenAPI v2, which knows no alternatives and nothing nullable."""
-    return _definitions(schema, _simplified(schema.published))
+    return _definitions(schema, _simplified(schema.published), others)
 
 
-def _definitions(schema: CustomSchema, kind: Schema) -> dict[str, Schema]:
+def _definitions(schema: CustomSchema, kind: Schema, others: Mapping[str, Schema]) -> dict[str, Schema]:
     named: Mapping[str, Any] = kind.get("properties") or {}
-    meta = {"$ref": f"{_META}.ObjectMeta", "description": "what every object has"}
-    kind["properties"] = {**named, "apiVersion": _API_VERSION, "kind": _KIND, "metadata": meta}
+    typed = {name: others[_LIKE]["properties"][name] for name in ("apiVersion", "kind")}
+    kind["properties"] = {**named, **typed, "metadata": others[_LIKE]["properties"]["metadata"]}
     kind.setdefault("type", "object")
     kind["x-kubernetes-group-version-kind"] = [_identity(schema, schema.kind)]
     if schema.selectable:
@@ -39,10 +38,10 @@ def _definitions(schema: CustomSchema, kind: Schema) -> dict[str, Schema]:
         "description": f"{schema.list_kind} is a list of {schema.kind}",
         "required": ["items"],
         "properties": {
-            "apiVersion": _API_VERSION,
+            "apiVersion": typed["apiVersion"],
             "items": items,
-            "kind": _KIND,
-            "metadata": {"$ref": f"{_META}.ListMeta", "description": "what every list has"},
+            "kind": typed["kind"],
+            "metadata": others[f"{_LIKE}List"]["properties"]["metadata"],
         },
         "x-kubernetes-group-version-kind": [_identity(schema, schema.list_kind)],
     }

@@ -126,7 +126,8 @@ class _Edition:
             return self._told[place].hash
         resources = self._resources[place]
         offered = [list(operations(resource)) for resource in resources]
-        custom = [one.schema.published for one in resources if isinstance(one.schema, CustomSchema)]
+        schemas = [one.schema for one in resources if isinstance(one.schema, CustomSchema)]
+        custom = [(schema.published, schema.selectable) for schema in schemas]
         content = (self._schemas.fingerprint, server_version()["gitVersion"], offered, custom)
         return digest(msgspec.json.encode(content))
 
@@ -179,11 +180,13 @@ class _Edition:
         }
         return self._remote.merge_v2(content)
 
-    def _definitions(self, custom: Callable[[CustomSchema], dict[str, Schema]]) -> dict[str, Schema]:
+    def _definitions(
+        self, custom: Callable[[CustomSchema, Mapping[str, Schema]], dict[str, Schema]]
+    ) -> dict[str, Schema]:
         """Return Kubernetes' own definitions, and those of user-defined kinds."""
         made = self._schemas.full_definitions()
         for schema in self._custom.values():
-            made.update(custom(schema))
+            made.update(custom(schema, made))
         return made
 
     def _named(self, operation: Operation) -> Iterator[str]:
