@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 
 import pytest
@@ -13,6 +15,7 @@ from orch.config import EtcdConfig
 from orch.errors import StoreError
 from orch.runtime.service import connect_store
 from orch.store.keys import leader_key
+from orch_cli.state import load_state
 
 SECRETS = "/api/v1/namespaces/default/secrets"
 
@@ -94,3 +97,24 @@ async def test_a_service_reaches_its_own_keys_of_etcd_alone(simulated: LocalClus
             with pytest.raises(StoreError, match="permission denied"):
                 await store.get(key)
         await store.close()
+
+
+def test_no_listener_serves_who_does_not_speak_tls(simulated: LocalCluster) -> None:
+    state = load_state(simulated.layout)
+    assert state is not None
+    spoken = {
+        "api": b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+        "etcd": b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n",
+        "etcd_peer": b"GET /members HTTP/1.1\r\nHost: x\r\n\r\n",
+        "nats": b'CONNECT {"verbose":true}\r\nSUB orch.> 1\r\nPING\r\n',
+    }
+    assert set(spoken) == set(state.ports.__struct_fields__), "a listener that is not known here"
+    for name, said in spoken.items():
+        with socket.create_connection(("127.0.0.1", getattr(state.ports, name)), timeout=10) as connection:
+            connection.sendall(said)
+            answer = bytearray()
+            with contextlib.suppress(ConnectionResetError):
+                while piece := connection.recv(65536):
+                    answer += piece
+        for served in (b"200 OK", b"etcdserver", b"PONG", b"+OK", b"MSG"):
+            assert served not in answer, (name, bytes(answer))
