@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from prometheus_client import Counter
 
 from orch.bus import boxes
 from orch.bus.boxes import BoxKey
@@ -25,6 +26,10 @@ from orch.clock import Clock
 from orch.config import NatsConfig
 from orch.errors import BusError
 from orch_pb.v1.rpc_pb2 import Recipient, SealedBody, SealedKey, WriteRequest
+
+_LEARNT: Final = Counter(
+    "orch_bus_api_keys_learnt", "Keys of the api's processes that were learnt; each time a request was sent again"
+)
 
 LIFETIME: Final = 3600.0
 """Seconds after which a process of the api makes another key, and after which a client has forgotten one."""
@@ -94,6 +99,7 @@ class ApiKeys:
             self._vouchers.check(API, key)
         except ValueError as error:
             raise BusError(f"no secrets are sent under the key that was answered: {error}") from error
+        _LEARNT.inc()
         self._learnt[key.key] = self._clock.monotonic()
         self._learnt.move_to_end(key.key)
         if len(self._learnt) > _KNOWN:
