@@ -20,6 +20,7 @@ from orch_scheduler.terms import NamespaceLabels
 
 _EVENTS: Final[Mapping[Wake, str]] = {
     Wake.NODE_ADDED: "NodeAdd",
+    Wake.NODE_REMOVED: "NodeDelete",
     Wake.NODE_ALLOCATABLE: "NodeAllocatableChange",
     Wake.NODE_LABELS: "NodeLabelChange",
     Wake.NODE_TAINTS: "NodeTaintChange",
@@ -32,7 +33,7 @@ _KEEPS_OFF: Final = frozenset({"NoSchedule", "NoExecute"})
 
 
 class Happening(msgspec.Struct, frozen=True):
-    """What happened: a node is new or changed, or a pod came to a node or left it.
+    """What happened: a node is new, changed or (with `old` alone) gone, or a pod came to a node or left it.
 
     `pod`: what the pod asks, as far as it is known. `room`: whether the node of the pod that left has room for a demand
     now. `namespaces`: the labels of all namespaces.
@@ -125,9 +126,12 @@ def _neighbours(demand: Demand, change: Wake, about: Happening) -> bool:
         return bool(change & (Wake.NODE_ADDED | Wake.NODE_LABELS))
     other = about.pod
     if other is None:
-        return True
+        return True  # the node's pods are near nobody any more
     if change & Wake.POD_ADDED:
         return any(term.group.means(other, about.namespaces) for term in demand.near)
+    together = demand.together
+    if together is not None and together.means(demand, about.namespaces) and together.means(other, about.namespaces):
+        return True  # where there is none of them any more, the first of them may go anywhere
     return any(term.group.means(other, about.namespaces) for term in demand.away) or any(
         term.group.means(demand, about.namespaces) for term in other.away
     )

@@ -70,8 +70,11 @@ class Observed:
         elif pod.spec.node_name:
             self._queue.remove(new.uid)
             self._place(new)
-            if old is None or not old.object.spec.node_name or old.labels != new.labels:
+            if old is None or not old.object.spec.node_name:
                 self._wake(Wake.POD_ADDED, new)
+            elif old.labels != new.labels:
+                self._wake(Wake.POD_ADDED, new)
+                self._wake(Wake.POD_REMOVED, old)  # those who minded it as it was
             elif _takes_less(old.object, pod):
                 self._wake(Wake.POD_REMOVED, new)
         elif pod.metadata.deletion_timestamp or pod.spec.scheduler_name not in self._names:
@@ -148,6 +151,7 @@ class Observed:
         if change.new is None:
             if change.old is not None:
                 self._columns.remove_node(change.old.name)
+                self._queue.woken(Wake.NODE_REMOVED, Happening(old=change.old.object, namespaces=self._namespaces))
             return
         try:
             self._columns.set_node(change.new.object)

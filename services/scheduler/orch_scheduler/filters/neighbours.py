@@ -23,7 +23,7 @@ class InterPodAffinity:
     """
 
     name = "InterPodAffinity"
-    wake = Wake.NODE_ADDED | Wake.NODE_LABELS | Wake.POD_ADDED | Wake.POD_REMOVED
+    wake = Wake.NODE_ADDED | Wake.NODE_REMOVED | Wake.NODE_LABELS | Wake.POD_ADDED | Wake.POD_REMOVED
 
     def rule(self, snapshot: Snapshot, demand: Demand) -> Ruling | None:
         """Allow the nodes whose neighbourhoods suit the pod, and are suited by it."""

@@ -24,6 +24,7 @@ class Wake(Flag):
     POD_ADDED = auto()
     POD_REMOVED = auto()
     STORAGE = auto()
+    NODE_REMOVED = auto()
 
 
 class Ruling(ABC):

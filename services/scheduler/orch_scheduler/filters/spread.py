@@ -29,7 +29,7 @@ class PodTopologySpread:
     """Refuses nodes on which the pod would break a constraint that says DoNotSchedule."""
 
     name = "PodTopologySpread"
-    wake = Wake.NODE_ADDED | Wake.NODE_LABELS | Wake.NODE_TAINTS | Wake.POD_ADDED | Wake.POD_REMOVED
+    wake = Wake.NODE_ADDED | Wake.NODE_REMOVED | Wake.NODE_LABELS | Wake.NODE_TAINTS | Wake.POD_ADDED | Wake.POD_REMOVED
 
     def __init__(self, defaults: Defaults | None = None) -> None:
         self._defaults = defaults or Defaults()

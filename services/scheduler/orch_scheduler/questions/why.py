@@ -16,6 +16,7 @@ from orch_scheduler.queue import PARKED, PARKED_AT_MOST
 
 _WAKES: Final = (
     (Wake.NODE_ADDED, "a node is added"),
+    (Wake.NODE_REMOVED, "a node goes"),
     (Wake.NODE_ALLOCATABLE, "a node has more to give"),
     (Wake.NODE_LABELS, "a node's labels change"),
     (Wake.NODE_TAINTS, "a node's taints change or it is uncordoned"),

@@ -9,6 +9,7 @@ from orch_scheduler.filters.protocol import Wake
 from orch_scheduler.hints import Happening, event_of, helps
 
 FIT, AFFINITY, TAINTS = ["NodeResourcesFit"], ["NodeAffinity"], ["TaintToleration"]
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 NEIGHBOURS, UNSCHEDULABLE, SPREAD = ["InterPodAffinity"], ["NodeUnschedulable"], ["PodTopologySpread"]
 
 
@@ -84,6 +85,23 @@ def test_a_pod_that_was_in_the_way_helps_by_leaving(demand_of):
     assert helps(NEIGHBOURS, demand, Wake.POD_REMOVED, Happening(pod=db))
     assert helps(NEIGHBOURS, db, Wake.POD_REMOVED, Happening(pod=demand))
     assert not helps(NEIGHBOURS, demand, Wake.POD_REMOVED, Happening(pod=demand_of()))
+
+
+def test_a_node_that_goes_helps_whom_its_pods_or_its_zone_kept_out(demand_of, node):
+    gone = Happening(old=node("n"))
+    assert helps(NEIGHBOURS, demand_of(), Wake.NODE_REMOVED, gone)
+    assert helps(SPREAD, demand_of(), Wake.NODE_REMOVED, gone)
+    for rules in (FIT, AFFINITY, TAINTS, UNSCHEDULABLE):
+        assert not helps(rules, demand_of(cpu="4"), Wake.NODE_REMOVED, gone)
+
+
+def test_the_last_of_pods_that_must_be_together_helps_by_leaving(demand_of):
+    """Where there is none of them any more, the first may go anywhere."""
+    near = {"podAffinity": {REQUIRED: [{"labelSelector": {"matchLabels": {"app": "a"}}, "topologyKey": "zone"}]}}
+    alike, other = demand_of({"affinity": near}, labels={"app": "a"}), demand_of({"affinity": near})
+    left = Happening(pod=demand_of(labels={"app": "a"}))
+    assert helps(NEIGHBOURS, alike, Wake.POD_REMOVED, left)
+    assert not helps(NEIGHBOURS, other, Wake.POD_REMOVED, left)
 
 
 def test_pods_of_other_namespaces_do_not_help_against_spread(demand_of):
