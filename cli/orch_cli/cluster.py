@@ -12,7 +12,7 @@ from orch.runtime.service import settle_store
 from orch.store import roles
 from orch_cli import programs
 from orch_cli.encryption import encryption_file
-from orch_cli.identities import ADMIN, API, CONTROLLERS, ETCD_ROLES, SCHEDULER, Identities, issue_identities
+from orch_cli.identities import ADMIN, API, CONTROLLERS, ETCD_ROLES, SCHEDULER, WITNESS, Identities, issue_identities
 from orch_cli.kubeconfig import opens_with, write_kubeconfig
 from orch_cli.layout import Layout
 from orch_cli.network import node_network
@@ -136,6 +136,7 @@ class Cluster:
             "cluster_signing_cert_file": str(identities.api_server.authority),
             "cluster_signing_key_file": str(identities.api_server.authority.with_name("ca.key")),
             **connections(CONTROLLERS),
+            "witness": identities.clients[WITNESS].nats(f"127.0.0.1:{ports.nats}"),
         }
         return [
             programs.service(API, programs.APIS, config / "api.yaml", api),

@@ -22,7 +22,7 @@ from orch.config import Duration, EtcdConfig, NatsConfig, TelemetryConfig
 from orch.errors import ConfigError, OrchError
 from orch_cli import programs
 from orch_cli.encryption import encryption_file
-from orch_cli.identities import API, CONTROLLERS, SCHEDULER, Identities, issue_identities
+from orch_cli.identities import API, CONTROLLERS, SCHEDULER, WITNESS, Identities, issue_identities
 from orch_cli.pki import signing_key
 from orch_cli.process import Program, Supervised, stop_in_order
 
@@ -167,6 +167,8 @@ def controllers_settings(section: ControllerSection, own: Identities | None) -> 
         "workers": section.workers,
         "resync_period": section.resync_period,
         "horizontal_pod_autoscaling": section.features.horizontal_pod_autoscaling,
+        # Servers that others run may have no system account: then heartbeats alone tell of nodes that are lost.
+        **({"witness": own.clients[WITNESS].nats(section.nats.listen)} if own is not None else {}),
         **_connections(section, own, CONTROLLERS),
     }
 

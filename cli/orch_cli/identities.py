@@ -30,6 +30,8 @@ API: Final = "api"
 SCHEDULER: Final = "scheduler"
 CONTROLLERS: Final = "controllers"
 ADMIN: Final = "admin"
+WITNESS: Final = "witness"
+"""As whom the controllers hear of connections to the bus that have ended."""
 FLEET: Final = "fleet"
 """The one agent that plays all simulated nodes."""
 _SERVICES: Final[Mapping[str, str]] = {
@@ -89,7 +91,12 @@ class Identities(msgspec.Struct, frozen=True, kw_only=True):
     def bus_users(self) -> list[User]:
         """Return who may connect to the bus, and what each may do there."""
         return [
-            User(name=each.user, nkey=each.public_key, permissions=permissions.permissions_of(each.user))
+            User(
+                name=each.user,
+                nkey=each.public_key,
+                permissions=permissions.permissions_of(each.user),
+                system=each.user == permissions.WITNESS,
+            )
             for each in self.clients.values()
         ]
 
@@ -114,6 +121,7 @@ def issue_identities(
     names = names or ServerNames()
     authority = Authority(folder, "orch", renew=renew)
     clients = {name: _identity(authority, folder, name, user) for name, user in _SERVICES.items()}
+    clients[WITNESS] = _identity(authority, folder, WITNESS, permissions.WITNESS)
     clients[FLEET] = _identity(authority, folder, FLEET, permissions.FLEET, "system:nodes")
     clients[ADMIN] = _identity(authority, folder, ADMIN, permissions.ADMIN, "system:masters")
     for node in nodes:

@@ -13,7 +13,7 @@ import nkeys
 from certificates import Files
 
 from orch.bus.nats import NatsBus
-from orch.bus.permissions import Permissions
+from orch.bus.permissions import WITNESS, Permissions
 from orch.bus.server import ServerSettings, Tls, User, binary, render_config
 from orch.config import NatsConfig
 
@@ -37,7 +37,8 @@ class NatsServer:
             store_dir=str(self.directory / "js"),
             tls=Tls(ca_file=self.files.ca, cert_file=self.files.cert, key_file=self.files.key),
             users=tuple(
-                User(name=name, nkey=self._nkey(name)[1], permissions=allowed) for name, allowed in self.users.items()
+                User(name=name, nkey=self._nkey(name)[1], permissions=allowed, system=name == WITNESS)
+                for name, allowed in self.users.items()
             ),
             **self.settings,
         )

@@ -169,12 +169,22 @@ class Heard:
 
     def __init__(self) -> None:
         self.silent_since: dict[str, float] = {}
+        self.hung_up: frozenset[str] = frozenset()
         self.lease = 20.0
         self.now: Callable[[], float] = lambda: 0.0
 
     def silence(self, node: str) -> float:
         since = self.silent_since.get(node)
         return 0.0 if since is None else self.now() - since
+
+    def silent_for(self, seconds: float) -> list[str]:
+        return [node for node in self.silent_since if self.silence(node) > seconds]
+
+    def expect(self, node: str) -> None:
+        """Nothing: who is heard is up to the machine."""
+
+    def forget(self, node: str) -> None:
+        """Nothing, as before."""
 
     def heard(self, node: str) -> bool:
         return node not in self.silent_since

@@ -39,6 +39,8 @@ SCHEDULER: Final = "system:kube-scheduler"
 CONTROLLERS: Final = "system:kube-controller-manager"
 FLEET: Final = "system:nodes:simulated"
 ADMIN: Final = "orch:admin"
+WITNESS: Final = "orch:witness"
+"""As whom the controllers hear, in the server's system account, whose connection has ended."""
 
 _SCHEDULER_READS: Final = (
     ("", "nodes"),
@@ -84,7 +86,9 @@ def permissions_of(user: str) -> Permissions:
     """
     if user.startswith(NODE_PREFIX):
         return node(user.removeprefix(NODE_PREFIX))
-    role = {API: api, SCHEDULER: scheduler, CONTROLLERS: controllers, FLEET: fleet, ADMIN: admin}.get(user)
+    role = {API: api, SCHEDULER: scheduler, CONTROLLERS: controllers, FLEET: fleet, ADMIN: admin, WITNESS: witness}.get(
+        user
+    )
     if role is None:
         raise ValueError(f"user {user!r} has no role on the bus")
     return role()
@@ -224,6 +228,11 @@ def admin() -> Permissions:
         ),
         subscribe=("orch.>", *_own_inbox(ADMIN), "$JS.EVENT.>", "$SRV.>"),
     )
+
+
+def witness() -> Permissions:
+    """Return those of the one user of the system account: it hears of connections that end, and may say nothing."""
+    return Permissions(publish=_own_inbox(WITNESS), subscribe=(subjects.DISCONNECTS, *_own_inbox(WITNESS)))
 
 
 def _reads_services() -> tuple[str, ...]:

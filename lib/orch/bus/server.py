@@ -18,12 +18,19 @@ MAX_PAYLOAD: Final = 8 << 20
 """etcd's objects reach 1.5 MiB, a list of reports may be larger."""
 
 
+_SYSTEM_ACCOUNT: Final = "SYS"
+
+
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """Someone who may connect: the public half of his nkey (U…), and what he may do."""
+    """Someone who may connect: the public half of his nkey (U…), and what he may do.
+
+    `system`: he is in the account in which the server tells about itself, and sees nothing of what others say.
+    """
 
     name: str
     nkey: str
     permissions: Permissions
+    system: bool = False
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +82,11 @@ def render_config(settings: ServerSettings) -> str:
         "max_connections": settings.max_connections,
         "write_deadline": "10s",
         "jetstream": {"store_dir": settings.store_dir, "sync_interval": f"{settings.sync_seconds}s"},
-        "authorization": {"users": [_user(user) for user in settings.users]},
+        "authorization": {"users": [_user(user) for user in settings.users if not user.system]},
     }
+    if system := [_user(user) for user in settings.users if user.system]:
+        tree["accounts"] = {_SYSTEM_ACCOUNT: {"users": system}}
+        tree["system_account"] = _SYSTEM_ACCOUNT
     if settings.http_address:
         tree["http"] = settings.http_address
     if settings.pid_file:

@@ -151,6 +151,10 @@ def parse_heartbeat(subject: str) -> str:
 HEARTBEATS_OF_ALL: Final = "orch.nodes.*.heartbeat"
 
 
+DISCONNECTS: Final = "$SYS.ACCOUNT.*.DISCONNECT"
+"""What the server itself tells, in its system account, of connections that have ended: JSON, as NATS defines it."""
+
+
 METRICS_OF_ALL: Final = "orch.metrics.*"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 
 from orch.clock import SystemClock
 from orch.runtime.service import connect_bus, connect_store, run_service
@@ -18,7 +19,8 @@ async def serve(config: ControllersConfig) -> None:
     try:
         store = await connect_store(config.etcd)
         try:
-            await Process(bus, store, config, SystemClock(), identity).run()
+            witness = None if config.witness is None else partial(connect_bus, config.witness)
+            await Process(bus, store, config, SystemClock(), identity, witness).run()
         finally:
             await store.close()
     finally:

@@ -21,6 +21,8 @@ class ControllersConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     etcd: EtcdConfig = EtcdConfig()
     nats: NatsConfig = NatsConfig(user="system:kube-controller-manager")
+    witness: NatsConfig | None = None
+    """How to reach NATS as a user of its system account, to hear at once whose connection has ended; None: not."""
     telemetry: TelemetryConfig = TelemetryConfig()
     identity: str = ""
     leader_election: bool = True

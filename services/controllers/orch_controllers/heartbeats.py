@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from typing import Final
 
@@ -44,7 +46,11 @@ class Heartbeats:
         self._clock = clock
         self._pulse = min(_PULSE, grace / 5)
         self._stale = self._pulse * _STALE
-        self._heard: dict[str, float] = {}
+        self._heard: OrderedDict[str, float] = OrderedDict()
+        """When each node was heard last, the longest silent first."""
+        self._unheard: dict[str, float] = {}
+        """Since when nodes are expected that were never heard, the longest first."""
+        self._hung_up: set[str] = set()
         self._promised: dict[str, float] = {}
         self._listening_since = clock.monotonic()
         self._looked: float | None = None
@@ -67,7 +73,40 @@ class Heartbeats:
         """Return for how many seconds the node has been silent for certain, 0 when that is not known."""
         if not self.reliable:
             return 0.0
-        return self._clock.monotonic() - max(self._heard.get(node, 0.0), self._listening_since)
+        return self._clock.monotonic() - max(self._last_sign(node), self._listening_since)
+
+    def _last_sign(self, node: str) -> float:
+        heard = self._heard.get(node)
+        return self._unheard.get(node, 0.0) if heard is None else heard
+
+    def expect(self, node: str) -> None:
+        """Note that there is a node, so that it has its grace period to be heard for the first time."""
+        if node not in self._heard:
+            self._unheard.setdefault(node, self._clock.monotonic())
+
+    def forget(self, node: str) -> None:
+        """Drop a node that is no more."""
+        self._heard.pop(node, None)
+        self._unheard.pop(node, None)
+        self._promised.pop(node, None)
+        self._hung_up.discard(node)
+
+    def silent_for(self, seconds: float) -> list[str]:
+        """Return the nodes that have been silent for longer, at the cost of those alone, not of all that there are."""
+        limit = self._clock.monotonic() - seconds
+        if not self.reliable or self._listening_since >= limit:
+            return []
+        return [*_before(limit, self._unheard), *_before(limit, self._heard)]
+
+    def hang_up(self, node: str) -> None:
+        """Note that a node's connection has ended: it is suspected until it is heard again."""
+        if node in self._heard and self.reliable:
+            self._hung_up.add(node)
+
+    @property
+    def hung_up(self) -> frozenset[str]:
+        """The nodes whose connection has ended and that were not heard since."""
+        return frozenset(self._hung_up)
 
     def heard(self, node: str) -> bool:
         """Return whether the node was heard since this process has listened without interruption."""
@@ -111,6 +150,9 @@ class Heartbeats:
         node = parse_heartbeat(message.subject)
         if self._live:
             self._heard[node] = self._clock.monotonic()
+            self._heard.move_to_end(node)
+            self._unheard.pop(node, None)
+            self._hung_up.discard(node)
         try:
             self._promised[node] = node_pb2.Heartbeat.FromString(message.data).lease_seconds
         except DecodeError as error:
@@ -146,4 +188,13 @@ class Heartbeats:
             _BLIND.inc()
             log.info("heartbeats may have been missed; every node is given its grace period anew")
         self._looked = None
+        self._hung_up.clear()
         self._listening_since = self._clock.monotonic()
+
+
+def _before(limit: float, moments: Mapping[str, float]) -> Iterator[str]:
+    """Yield the nodes whose moment was before a limit, of moments in their order."""
+    for node, moment in moments.items():
+        if moment >= limit:
+            return
+        yield node

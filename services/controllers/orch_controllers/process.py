@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from orch.bus.protocol import Bus
@@ -19,6 +20,7 @@ from orch_controllers.autoscaling.decisions import Decisions
 from orch_controllers.autoscaling.usage import UsageTable
 from orch_controllers.config import ControllersConfig
 from orch_controllers.context import Context
+from orch_controllers.disconnections import Disconnections
 from orch_controllers.heartbeats import Heartbeats
 from orch_controllers.leadership import take_over
 from orch_controllers.recorders import Recorders
@@ -36,7 +38,15 @@ _MAX_BACKOFF: Final = 2.0
 class Process:
     """The controllers of one process. A standby is warm: what it will decide on is in its memory already."""
 
-    def __init__(self, bus: Bus, store: Store, config: ControllersConfig, clock: Clock, identity: str) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        config: ControllersConfig,
+        clock: Clock,
+        identity: str,
+        witness: Callable[[], Awaitable[Bus]] | None = None,
+    ) -> None:
         self._config = config
         self._clock = clock
         self._identity = identity
@@ -48,6 +58,7 @@ class Process:
         self._informers = Informers(bus, documents=DOCUMENTS)
         self._kinds = ServedKinds(self._client, clock)
         self._heartbeats = Heartbeats(bus, clock, config.node_grace_period)
+        self._disconnections = Disconnections(witness, self._informers, self._heartbeats, clock)
         self._usage = UsageTable(bus, clock)
         self._decisions = Decisions(bus, clock)
         self._controllers = controllers(
@@ -77,6 +88,7 @@ class Process:
             tasks.create_task(self._kinds.run(), name="kinds")
             tasks.create_task(self._recorders.run(), name="events")
             tasks.create_task(self._heartbeats.run(), name="heartbeats")
+            tasks.create_task(self._disconnections.run(), name="disconnections")
             tasks.create_task(self._usage.run(), name="usage")
             tasks.create_task(self._decisions.run(), name="decisions")
             await self._informers.wait_synced(_SYNC_PATIENCE)

@@ -8,7 +8,7 @@ import certificates
 import nkeys
 import pytest
 
-from orch.bus.permissions import ADMIN, API, CONTROLLERS, FLEET, SCHEDULER, permissions_of
+from orch.bus.permissions import ADMIN, API, CONTROLLERS, FLEET, SCHEDULER, WITNESS, permissions_of
 from orch.bus.server import MAX_PAYLOAD, ServerSettings, Tls, User, binary, render_config
 from orch.errors import ConfigError
 
@@ -20,11 +20,14 @@ def _public_key() -> str:
 
 def _settings(directory: Path) -> ServerSettings:
     files = certificates.make(directory)
-    names = (API, SCHEDULER, CONTROLLERS, FLEET, ADMIN, "system:node:n1.example")
+    names = (API, SCHEDULER, CONTROLLERS, FLEET, ADMIN, WITNESS, "system:node:n1.example")
     return ServerSettings(
         store_dir=str(directory / "with space"),
         tls=Tls(ca_file=files.ca, cert_file=files.cert, key_file=files.key),
-        users=tuple(User(name=name, nkey=_public_key(), permissions=permissions_of(name)) for name in names),
+        users=tuple(
+            User(name=name, nkey=_public_key(), permissions=permissions_of(name), system=name == WITNESS)
+            for name in names
+        ),
         pid_file=str(directory / "nats.pid"),
     )
 

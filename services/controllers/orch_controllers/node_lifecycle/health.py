@@ -64,6 +64,10 @@ class Health:
         self._config = config
         self._grace = config.node_grace_period
         self._members: dict[str, Member] = {}
+        self._known: dict[str, Count] = {}
+        """The nodes of each zone, by what they say of themselves."""
+        self._attention: dict[str, None] = {}
+        """Nodes that are not ready, or are marked."""
         self._admissions = Admissions(config.node_eviction_burst)
         self._states: dict[str, ZoneState] = {}
         self._counts: dict[str, Count] = {}
@@ -74,17 +78,42 @@ class Health:
         informers.of(NODES).on_change(self._take)
 
     def _take(self, change: Change[Node]) -> None:
+        name = change.item.name
+        self._leave(name)
         if change.new is None:
-            self._members.pop(change.item.name, None)
-            self._admissions.forget(change.item.name)
+            self._admissions.forget(name)
+            self._heartbeats.forget(name)
             return
         node = change.new.object
         ready = node.status.condition("Ready")
-        self._members[change.new.name] = Member(
+        member = Member(
             zone_of(change.new.labels),
             ready is not None and ready.status == "True",
             LAST_REPORTED in node.metadata.annotations,
         )
+        self._members[name] = member
+        count = self._known.setdefault(member.zone, Count())
+        if member.ready:
+            count.healthy += 1
+        else:
+            count.unhealthy += 1
+        if member.marked or not member.ready:
+            self._attention[name] = None
+        self._heartbeats.expect(name)
+
+    def _leave(self, name: str) -> None:
+        """Take out what is known of a node; something else is known of it now, if anything."""
+        before = self._members.pop(name, None)
+        self._attention.pop(name, None)
+        if before is None:
+            return
+        count = self._known[before.zone]
+        if before.ready:
+            count.healthy -= 1
+        else:
+            count.unhealthy -= 1
+        if not count.size:
+            del self._known[before.zone]
 
     @property
     def members(self) -> Mapping[str, Member]:
@@ -100,28 +129,24 @@ class Health:
         return self._heartbeats.heard(node) and not self.is_lost(node)
 
     def survey(self) -> tuple[list[str], list[str]]:
-        """Look at all nodes; return those that something has to be done about, and those newly suspected.
+        """Return the nodes that something has to be done about, and those newly suspected.
+
+        What it costs follows the nodes that are silent or not well: the others are looked at when they change.
 
         A node counts as healthy when it was heard within half of the grace period: nodes that fall silent together
         would else be lost one after the other, the first of them while the last is still believed to be there.
         """
-        counts: dict[str, Count] = {}
-        due: list[str] = []
-        suspected: set[str] = set()
-        silence_of = self._heartbeats.silence
-        for name, member in self._members.items():
-            silence = silence_of(name)
-            count = counts.get(member.zone)
-            if count is None:
-                count = counts[member.zone] = Count()
-            if member.ready and silence <= self._grace / 2:
-                count.healthy += 1
-            else:
-                count.unhealthy += 1
-            if member.marked or not member.ready or silence > self._grace:
-                due.append(name)
-            elif silence > SUSPICION:
-                suspected.add(name)
+        members, heartbeats = self._members, self._heartbeats
+        counts = {zone: Count(count.healthy, count.unhealthy) for zone, count in self._known.items()}
+        for name in heartbeats.silent_for(self._grace / 2):
+            member = members.get(name)
+            if member is not None and member.ready:
+                counts[member.zone].healthy -= 1
+                counts[member.zone].unhealthy += 1
+        lost = {name for name in heartbeats.silent_for(self._grace) if name in members}
+        due = [*self._attention, *(lost - self._attention.keys())]
+        silent = {*heartbeats.silent_for(SUSPICION), *heartbeats.hung_up}
+        suspected = {name for name in silent if name in members} - lost - self._attention.keys()
         new = sorted(suspected - self._suspected)
         self._suspected = suspected
         _SUSPECTED.set(len(suspected))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -41,30 +42,44 @@ class NodeLeases:
         self._clock = context.clock
         self._grace = context.config.node_grace_period
         self._nodes = context.informers.of(NODES)
-        self._written: dict[str, float] = {}
+        self._written: OrderedDict[str, float] = OrderedDict()
+        """When each node's lease was written, the oldest first; new nodes have waited for ever."""
 
     def keys_of_node(self, change: Change[Any]) -> Iterable[Key]:
         """Return the one key there is when a node comes."""
+        name = change.item.name
         if change.new is None:
-            self._written.pop(change.item.name, None)
+            self._written.pop(name, None)
+        elif name not in self._written:
+            self._written[name] = -math.inf
+            self._written.move_to_end(name, last=False)
         return (ALL,) if change.old is None or change.old is change.new else ()
 
     async def reconcile(self, key: Key) -> Result:
         """Renew the leases that are due, the oldest first."""
         _ = key
         now = self._clock.monotonic()
-        names = [item.name for item in self._nodes.items()]
-        interval = max(_INTERVAL, len(names) / _MOST_A_PERIOD * _PERIOD)
-        due = [name for name in names if now - self._written.get(name, -math.inf) >= interval]
-        due = [name for name in due if self._heartbeats.heard(name) and self._heartbeats.silence(name) <= self._grace]
-        due.sort(key=lambda name: self._written.get(name, -math.inf))
+        interval = max(_INTERVAL, len(self._written) / _MOST_A_PERIOD * _PERIOD)
+        due = self._due(now - interval)
 
         async def renew(name: str) -> None:
             await self._renew(name, max(_DURATION, math.ceil(interval * 4)))
-            self._written[name] = now
+            if name in self._written:
+                self._written[name] = now
+                self._written.move_to_end(name)
 
-        await for_each(due[:_MOST_A_PERIOD], renew)
+        await for_each(due, renew)
         return Result(_PERIOD)
+
+    def _due(self, limit: float) -> list[str]:
+        """Return the nodes that are heard and whose lease was written before a moment, as many as a turn writes."""
+        due: list[str] = []
+        for name, written in self._written.items():
+            if written > limit or len(due) == _MOST_A_PERIOD:
+                break
+            if self._heartbeats.heard(name) and self._heartbeats.silence(name) <= self._grace:
+                due.append(name)
+        return due
 
     async def _renew(self, node: str, duration: int) -> None:
         spec = {
