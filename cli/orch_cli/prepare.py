@@ -30,6 +30,7 @@ from orch_cli.identities import (
     CONTROLLERS,
     LOOPBACK,
     SCHEDULER,
+    WITNESS,
     Identities,
     ServerNames,
     issue_identities,
@@ -151,6 +152,8 @@ def _services(root: Path, identities: Identities) -> None:
     for name in (SCHEDULER, CONTROLLERS):
         folder = Folder(root, name, _SERVICE)
         settings = {**_connections(folder, name, identities), "telemetry": _LOGS | _METRICS}
+        if name == CONTROLLERS:
+            settings["witness"] = _bus(folder, WITNESS, identities)
         folder.put_yaml("config.yaml", settings)
 
 
@@ -199,13 +202,14 @@ def _etcd(folder: Folder, name: str, identities: Identities) -> EtcdConfig:
 
 def _bus(folder: Folder, name: str, identities: Identities) -> NatsConfig:
     identity = identities.clients[name]
-    pair = folder.put_pair("bus", identity.pair)
+    prefix = WITNESS if name == WITNESS else "bus"
+    pair = folder.put_pair(prefix, identity.pair)
     return NatsConfig(
         servers=(f"tls://{NATS}:4222",),
         ca_file=str(pair.authority),
         cert_file=str(pair.certificate),
         key_file=str(pair.key),
-        nkey_seed_file=folder.put("bus.nkey", identity.seed_file.read_bytes()),
+        nkey_seed_file=folder.put(f"{prefix}.nkey", identity.seed_file.read_bytes()),
         user=identity.user,
     )
 
