@@ -72,6 +72,14 @@ class Permitted(msgspec.Struct, frozen=True):
     gap: str = ""
 
 
+def namespace_of(resource: str, namespace: str, name: str) -> str:
+    """Return in which namespace a request is, as k8s.io/apiserver's RequestInfo has it: a namespace is in itself.
+
+    So the bindings in a namespace also say who may look at it.
+    """
+    return name if resource == "namespaces" else namespace
+
+
 def forbidden(caller: Caller, wanted: Attributes, reason: str) -> ForbiddenError:
     """Return the refusal as k8s.io/apiserver words it; what the caller wrote into it is quoted, and is no HTML."""
     user = quote(caller.user)

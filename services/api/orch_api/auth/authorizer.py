@@ -29,6 +29,7 @@ from orch_api.auth.attributes import (
     Requirement,
     Verdict,
     forbidden,
+    namespace_of,
 )
 from orch_api.auth.audit_notes import NOTES
 from orch_api.auth.identity import MASTERS, Caller
@@ -233,6 +234,7 @@ def attributes(
     A list or watch of the one object that a field selector names is for that name. Selectors that cannot be read
     require nothing here, and are refused where they are used.
     """
+    namespace = namespace_of(resource.plural, namespace, name)
     labels: tuple[Requirement, ...] = ()
     fields: tuple[Requirement, ...] = ()
     if verb in _COLLECTION_VERBS and any(selectors):

@@ -284,7 +284,7 @@ def is_confidential(asked: Attributes) -> bool:
 def _path_of(asked: Wanted) -> str:
     """Return at what path a request on the bus would have been for the same."""
     group = f"/apis/{asked.group}" if asked.group else "/api"
-    space = f"/namespaces/{asked.namespace}" if asked.namespace else ""
+    space = f"/namespaces/{asked.namespace}" if asked.namespace and asked.resource != "namespaces" else ""
     return f"{group}/{asked.version}{space}/{'/'.join(filter(None, (asked.resource, asked.name, asked.subresource)))}"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from orch.errors import UnauthorizedError
+from orch_api.auth.attributes import namespace_of
 from orch_api.auth.identity import Caller
 from orch_api.http.audit import Auditor, Entry
 from orch_api.http.audit_policy import Attributes, attributes_for
@@ -204,6 +205,6 @@ def attributes_of(call: Call, path: str) -> Attributes:
         version=target.version,
         resource=target.resource,
         subresource=target.subresource,
-        namespace=target.namespace,
+        namespace=namespace_of(target.resource, target.namespace, target.name),
         name=target.name,
     )

@@ -6,7 +6,7 @@ import base64
 import binascii
 
 from orch.errors import ApiError
-from orch_api.auth.attributes import Attributes
+from orch_api.auth.attributes import Attributes, namespace_of
 from orch_api.auth.presented import Header, Presented, first
 from orch_api.http.exchange import Scope
 from orch_api.http.request import parse_path, parse_query, text, verb_of
@@ -64,6 +64,6 @@ def asked(scope: Scope) -> Attributes:
         version=target.version,
         resource=target.resource,
         subresource=target.subresource,
-        namespace=target.namespace,
+        namespace=namespace_of(target.resource, target.namespace, target.name),
         name=target.name,
     )

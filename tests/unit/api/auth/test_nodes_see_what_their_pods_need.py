@@ -137,7 +137,7 @@ def test_a_volume_opens_itself_and_its_secrets_through_its_claim(nodes):
     [
         ("get", "nodes", "n", "", ""),
         ("get", "nodes", "m", "", "node 'n' cannot read 'm', only its own Node object"),
-        ("list", "nodes", "", "", "node 'n' cannot read '', only its own Node object"),
+        ("list", "nodes", "", "", "node 'n' cannot read all nodes, only its own Node object"),
         ("update", "nodes/status", "n", "", ""),
         ("delete", "nodes", "n", "", "no opinion"),
         ("get", "leases.coordination.k8s.io", "n", "kube-node-lease", ""),

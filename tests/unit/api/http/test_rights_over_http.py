@@ -96,6 +96,21 @@ async def test_names_subresources_and_collections_are_rights_of_their_own(as_use
     assert (await jane("PATCH", scale, {}, **patch)).status == 403
 
 
+async def test_bindings_in_a_namespace_say_who_may_look_at_it(as_user, http):
+    await http("POST", f"{RBAC}/namespaces/default/rolebindings", binding("jane", "view", "ClusterRole"))
+    jane, space = as_user("jane"), "/api/v1/namespaces/default"
+    assert (await jane("GET", space)).json["metadata"]["name"] == "default"
+    assert (await jane("GET", f"{space}/status")).status == 200
+    assert (await jane("GET", "/api/v1/namespaces/kube-system")).status == 403
+    assert (await jane("GET", "/api/v1/namespaces")).status == 403
+    assert (await jane("GET", "/api/v1/namespaces?fieldSelector=metadata.name%3Ddefault")).status == 403
+    refused = await jane("DELETE", space)
+    assert refused.json["message"] == (
+        'namespaces "default" is forbidden: User "jane" cannot delete resource "namespaces" in API group "" '
+        'in the namespace "default"'
+    )
+
+
 async def test_nobody_grants_rules_that_he_does_not_hold(as_user, give):
     roles = f"{RBAC}/namespaces/default/roles"
     await give("jane", rule("create update get", "roles", RBAC[6:31]), PODS_READER)

@@ -157,7 +157,8 @@ class NodeAuthorizer:
             return NO_OPINION
         if wanted.name == node or (wanted.verb != "get" and _selects(wanted, "metadata.name", node)):
             return ALLOWED
-        return _no(f"node '{node}' cannot read '{wanted.name}', only its own Node object")
+        which = f"'{wanted.name}'" if wanted.name else "all nodes"
+        return _no(f"node '{node}' cannot read {which}, only its own Node object")
 
     def _lease(self, node: str, wanted: Attributes) -> Verdict:
         if wanted.verb not in _OWN:
