@@ -67,6 +67,7 @@ class World:
             self.namespace(name, labels)
         self.nodes: dict[str, dict[str, Any]] = {}
         self.pods: dict[str, dict[str, Any]] = {}
+        self.made = 0
         for number in range(nodes):
             self.node(number)
         for number in range(pods):
@@ -110,7 +111,8 @@ class World:
             case 8:
                 self.namespace(self.make.one(NAMESPACES), self.make.one(({}, {"team": "x"}, {"team": "y"})))
             case _:
-                self.bound(f"p{len(self.told.items)}-{number}")
+                self.made += 1
+                self.bound(f"new{self.made}")
 
     def part_of_a_node(self) -> None:
         name = self.make.one(self.nodes)
