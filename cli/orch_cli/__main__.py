@@ -16,6 +16,7 @@ from orch_cli.commands import down, enter, status
 from orch_cli.encryption import add_secrets, secrets
 from orch_cli.etcd_users import add_etcd_users, etcd_users
 from orch_cli.explain import add_explain, explain
+from orch_cli.keeper import keep
 from orch_cli.keys import add_keys, keys
 from orch_cli.layout import Layout
 from orch_cli.logs import add_logs, logs
@@ -95,7 +96,7 @@ def _up(parsed: argparse.Namespace, layout: Layout, began: float) -> int:
 
 def _prepare(parsed: argparse.Namespace, layout: Layout) -> int:
     plan = Plan(nodes=parsed.nodes, runtime=parsed.runtime, server=parsed.server, mirror=parsed.mirror)
-    return prepare(layout, plan)
+    return (keep if parsed.keep else prepare)(layout, plan)
 
 
 _WITH_ARGUMENTS: Final = (
@@ -158,6 +159,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--mirror", default="", metavar="HOST:PORT", help="a registry, spoken to over HTTP, to ask instead of docker.io"
+    )
+
+    command.add_argument(
+        "--keep", action="store_true", help="go on: make certificates anew before they end, and have NATS read them"
     )
 
     command = commands.add_parser("enter", help="run a command in a node's network")

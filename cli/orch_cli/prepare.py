@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -78,9 +79,17 @@ class Folder:
         _give(self._path, owner)
 
     def put(self, name: str, content: bytes) -> str:
-        """Write a file; return its path as the container sees it."""
-        write_private(self._path / name, content)
-        _give(self._path / name, self._owner)
+        """Write a file, unless it is there as it should be; return its path as the container sees it."""
+        file = self._path / name
+        if not file.is_file() or file.read_bytes() != content:
+            write_private(file, content)
+        _give(file, self._owner)
+        return f"{MOUNTED_AT}/{name}"
+
+    def found(self, name: str, content: Callable[[], bytes]) -> str:
+        """Return a file's path as the container sees it; one that is there is others' to change, and is left alone."""
+        if not (self._path / name).is_file():
+            self.put(name, content())
         return f"{MOUNTED_AT}/{name}"
 
     def put_yaml(self, name: str, content: object) -> str:
@@ -144,8 +153,8 @@ def _services(root: Path, identities: Identities) -> None:
         "tls_key_file": str(pair.key),
         "client_ca_file": str(pair.authority),
         "service_account_key_file": api.put("service-accounts.key", identities.account_key.read_bytes()),
-        # what is there is kept: it may have been rotated since
-        "encryption_provider_config": api.put(FILE, encryption_settings(root / API / FILE)),
+        # `orch secrets rotate` may be changing it right now
+        "encryption_provider_config": api.found(FILE, lambda: encryption_settings(root / API / FILE)),
     }
     told = {"telemetry": _LOGS, "audit_stream": True}
     api.put_yaml("config.yaml", {**tls, **_connections(api, API, identities), **told})

@@ -29,7 +29,7 @@ _LOOK_AT_CERTIFICATES: Final = 3600.0
 _AGAIN: Final = 30.0
 """Seconds until what failed is tried once more."""
 
-_Seen = tuple[int, int, int]
+Seen = tuple[int, int, int]
 
 
 class Upkeep:
@@ -38,7 +38,7 @@ class Upkeep:
     def __init__(self, cluster: Cluster, nats: Callable[[], Pid | None]) -> None:
         self._cluster = cluster
         self._nats = nats
-        self._seen: tuple[_Seen, ...] = ()
+        self._seen: tuple[Seen, ...] = ()
 
     async def run(self) -> None:
         """Look again and again, for ever."""
@@ -50,10 +50,10 @@ class Upkeep:
                 if time.monotonic() >= due:
                     await asyncio.to_thread(self._cluster.identities)
                     due = time.monotonic() + _LOOK_AT_CERTIFICATES
-                seen = self._look()
-                if seen != self._seen:
+                now = self._look()
+                if now != self._seen:
                     await asyncio.to_thread(self._configure)
-                    self._seen = seen
+                    self._seen = now
             except (OrchError, OSError, ValueError) as error:
                 _log.warning("certificates and the bus are as they were, next try in %g s: %s", _AGAIN, error)
                 await asyncio.sleep(_AGAIN)
@@ -66,13 +66,14 @@ class Upkeep:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(nats.pid, signal.SIGHUP)
 
-    def _look(self) -> tuple[_Seen, ...]:
+    def _look(self) -> tuple[Seen, ...]:
         layout = self._cluster.layout
         files = (layout.bus_keys, layout.pki / "nats-server.crt", layout.pki / "ca.crt")
-        return tuple(_seen(file) for file in files)
+        return tuple(seen(file) for file in files)
 
 
-def _seen(file: Path) -> _Seen:
+def seen(file: Path) -> Seen:
+    """Return what of a file changes when it does."""
     try:
         found = file.stat()
     except FileNotFoundError:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from compose_project import ROOT, ComposeProject, wait_for
+from cryptography import x509
+
+from orch_cli.pki import LEAF_LIFETIME, Authority, Leaf
 
 pytestmark = [pytest.mark.podman, pytest.mark.timeout(600)]
 
@@ -75,7 +79,7 @@ def test_an_image_has_only_what_its_service_needs(project: ComposeProject, servi
 def test_nodes_are_ready_for_kubectl(cluster: ComposeProject) -> None:
     wait_for(lambda: ready_nodes(cluster) == set(NODES), 30, "both nodes Ready")
     running = {each["Service"]: each["State"] for each in services(cluster)}
-    assert running == dict.fromkeys(("etcd", "nats", "api", "scheduler", "controllers", *NODES), "running")
+    assert running == dict.fromkeys(("keeper", "etcd", "nats", "api", "scheduler", "controllers", *NODES), "running")
 
 
 def test_the_deployment_of_the_readme_runs_on_both_nodes(cluster: ComposeProject) -> None:
@@ -120,6 +124,18 @@ def test_no_container_holds_the_keys_of_the_authorities(cluster: ComposeProject)
         assert "ca.key" not in files
     who = inside(cluster, "api", "python3", "-c", "import os; print(os.getuid())")
     assert who.strip() == "10001"
+
+
+def test_certificates_are_made_anew_while_all_runs(cluster: ComposeProject) -> None:
+    state = cluster.project / "state"
+    past = datetime.now(UTC) - LEAF_LIFETIME + timedelta(minutes=1)
+    leaf = Leaf(name="nats-server", common_name="nats", hosts=("localhost", "127.0.0.1", "nats"), server=True)
+    Authority(state / "pki", "orch", now=past, renew=True).issue(leaf)
+    wait_for(lambda: "Reloaded server configuration" in cluster.compose("logs", "nats"), 20, "NATS is told")
+    shown = x509.load_pem_x509_certificate((state / "nats/server.crt").read_bytes())
+    assert shown.not_valid_after_utc > datetime.now(UTC) + timedelta(days=300)
+    assert {each["Service"]: each["State"] for each in services(cluster)}["keeper"] == "running"
+    assert "ca.key" not in inside(cluster, "nats", "ls", "/etc/orch")
 
 
 def test_every_figure_of_the_dashboard_is_told_to_prometheus(cluster: ComposeProject) -> None:

@@ -25,7 +25,7 @@ def resolved(**environ: str) -> dict[str, Any]:
 
 
 def test_by_default_all_is_watched_and_the_profile_leaves_that_out() -> None:
-    ours = {"prepare", "etcd", "etcd-users", "nats", "api", "scheduler", "controllers", "node-1", "node-2"}
+    ours = {"prepare", "etcd", "etcd-users", "keeper", "nats", "api", "scheduler", "controllers", "node-1", "node-2"}
     onlookers = {"collector", "jaeger", "prometheus", "grafana"}
     assert set(resolved()["services"]) == ours | onlookers
     assert set(resolved(COMPOSE_PROFILES="")["services"]) == ours
