@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from expecting_client import Client
+from expecting_client import PATCHES, Client, each_patch
 from served_api import collection, sample_of
 
 from orch_api.registry import REGISTRY, Resource
@@ -72,3 +72,26 @@ async def test_operations(api: Client, resource: Resource) -> None:
     options = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
     await api.delete(selected, options)
     assert await api.items(selected) == []
+
+
+ADDED = "test.example.com"
+
+
+async def test_every_kind_takes_every_patch(api: Client) -> None:
+    refused: list[str] = []
+    for resource in kinds():
+        sample = sample_of(resource)
+        assert sample is not None
+        path = collection(resource)
+        made = await api.settle(path, named(sample, sample["metadata"]["name"]))
+        at = f"{path}/{made['metadata']['name']}"
+        for kind, body in each_patch(made, "metadata/labels", {ADDED: "test"}).items():
+            query = "fieldValidation=Strict" + ("&fieldManager=test-apply&force=true" if kind == "apply" else "")
+            answer = await api.http("PATCH", f"{at}?{query}", body, content_type=PATCHES[kind])
+            labels = answer.json.get("metadata", {}).get("labels", {})
+            if answer.status != 200 or {LABEL, ADDED} - labels.keys():
+                refused.append(f"{kind} of {resource.qualified}: {answer.status} {answer.body[:300]}")
+            await api.patch(at, {"metadata": {"labels": {ADDED: None}}})
+        if resource.kind not in NOT_REMOVED_AT_ONCE:
+            await api.delete(at, {"gracePeriodSeconds": 0, "propagationPolicy": "Background"})
+    assert refused == []

@@ -151,7 +151,7 @@ async def test_an_object_of_ones_own(api: Client) -> None:
         content_type=PATCHES["apply"],
     )
     assert applied.status in {400, 500}
-    assert "extra" in applied.json["message"]
+    assert ".spec.extra: field not declared in schema" in applied.json["message"]
 
 
 async def test_repeated_fields_where_anything_may_be(api: Client) -> None:
@@ -161,6 +161,13 @@ async def test_repeated_fields_where_anything_may_be(api: Client) -> None:
     body = b'{"apiVersion": "%s/v1", "kind": "CronTab", "metadata": {"name": "a"}, "knownField": 1, "knownField": 2}'
     strict = await api("POST", f"{TABS}?fieldValidation=Strict", body % GROUP.encode(), expect=400)
     assert 'duplicate field "knownField"' in strict["message"]
+    applied = (
+        b"\napiVersion: %s/v1\nkind: CronTab\nmetadata:\n  name: c\nspec:\n  unknown: uk1\n  foo: foo1\n  foo: foo2\n"
+    )
+    where = f"{TABS}/c?fieldManager=m&fieldValidation=Strict"
+    refused = await api("PATCH", where, applied % GROUP.encode(), expect=400, content_type=PATCHES["apply"])
+    assert 'line 9: key "foo" already set in map' in refused["message"]
+    await api.apply(f"{TABS}/d?fieldValidation=Strict", custom("d", {"unknown": "uk1"}), expect=201)
     free = custom("b", {"anything": {"goes": [1]}})
     assert (await api.create(f"{TABS}?fieldValidation=Strict", free))["spec"] == free["spec"]
 
@@ -171,3 +178,27 @@ async def test_unknown_metadata_of_embedded_objects(api: Client) -> None:
     inner = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "n", "unknownEmbedded": "x"}}
     strict = await api.create(f"{TABS}?fieldValidation=Strict", custom("a", {"template": inner}), expect=400)
     assert 'unknown field "spec.template.metadata.unknownEmbedded"' in strict["message"]
+    for document, field in (
+        (custom("a", {"template": inner}), ".spec.template.metadata.unknownEmbedded"),
+        ({**custom("a", {}), "metadata": {"name": "a", "unknownMeta": "x"}}, ".metadata.unknownMeta"),
+    ):
+        where = f"{TABS}/a?fieldManager=m&fieldValidation=Strict"
+        refused = await api.http("PATCH", where, document, content_type=PATCHES["apply"])
+        assert f"{field}: field not declared in schema" in refused.json["message"]
+
+
+async def test_unknown_fields_beside_those_of_a_schema(api: Client) -> None:
+    """Where they are to be preserved they may be created and applied, and are owned like others."""
+    properties = {"cron": {"type": "string"}}
+    made = version()
+    spec = {"type": "object", "properties": properties, "x-kubernetes-preserve-unknown-fields": True}
+    made["schema"] = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+    await api.define(definition(made))
+    body = custom("a", {"cron": "* *", "unknown": "uk1", "more": {"a": 1}})
+    applied = await api.apply(f"{TABS}/a?fieldValidation=Strict", body, expect=201)
+    assert applied["spec"] == body["spec"]
+    await api.apply(f"{TABS}/a", custom("a", {"unknown": "uk2"}), "other", expect=409)
+    owned = applied["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]
+    assert owned == {"f:cron": {}, "f:unknown": {}, "f:more": {".": {}, "f:a": {}}}
+    less = await api.apply(f"{TABS}/a", custom("a", {"cron": "* *", "more": {"b": 2}}))
+    assert less["spec"] == {"cron": "* *", "more": {"b": 2}}

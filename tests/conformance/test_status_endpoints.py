@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from expecting_client import Client
+from expecting_client import PATCHES, Client, each_patch
 from served_api import collection, sample_of
 
 from orch_api.registry import REGISTRY, Resource
@@ -125,6 +125,29 @@ async def test_the_status_is_read_patched_and_updated(api: Client, resource: Res
     if made["metadata"].get("generation") is not None or resource.qualified in {"pods", "nodes", "services"}:
         forged = await api.put(path, {**whole, "status": {}})
         assert forged["status"] == updated["status"]
+
+
+async def test_every_status_takes_every_patch(api: Client) -> None:
+    """In the order of Kubernetes' common test of resources: each patch changes an object as it was created."""
+    refused: list[str] = []
+    for resource in with_status():
+        first, _ = STATUS[resource.qualified]
+        sample = sample_of(resource)
+        assert sample is not None
+        path = collection(resource)
+        for kind in PATCHES:
+            made = await api.create(path, sample)
+            at = f"{path}/{made['metadata']['name']}"
+            body = each_patch(made, "status", first)[kind]
+            query = "fieldValidation=Strict" + ("&fieldManager=test-apply&force=true" if kind == "apply" else "")
+            answer = await api.http("PATCH", f"{at}/status?{query}", body, content_type=PATCHES[kind])
+            status = answer.json.get("status", {}) if answer.status == 200 else {}
+            if not isinstance(status, dict) or not first.keys() <= status.keys():
+                refused.append(f"{kind} of {resource.qualified}: {answer.status} {answer.body[:300]}")
+            if resource.kind == "Namespace":
+                break
+            await api.delete(at, {"gracePeriodSeconds": 0, "propagationPolicy": "Background"})
+    assert refused == []
 
 
 def test_every_kind_with_a_status_is_here() -> None:

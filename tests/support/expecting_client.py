@@ -23,6 +23,18 @@ PATCHES = {
 }
 
 
+def each_patch(made: dict[str, Any], part: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return one change in each form of patch, with all that says which object it is, as conformance tests send it."""
+    identity = {name: made["metadata"][name] for name in ("name", "namespace", "uid") if name in made["metadata"]}
+    whole: dict[str, Any] = {"apiVersion": made["apiVersion"], "kind": made["kind"], "metadata": identity}
+    if part == "metadata/labels":
+        whole["metadata"] = {**identity, "labels": values}
+    else:
+        whole[part] = values
+    operations = [{"op": "add", "path": f"/{part}/{name}", "value": value} for name, value in values.items()]
+    return {"strategic": whole, "apply": whole, "merge": whole, "json": operations}
+
+
 class Watch:
     """A watch that is under way."""
 

@@ -65,11 +65,13 @@ class CustomSchema(KindSchema):
         """How documents are structured for those who own parts of them."""
         made = FieldType(Form.STRUCT)
         made.elements.update(super().fields.elements)
+        made.open = bool(self.props.preserve)
+        _, meta = made.elements["metadata"]
         for name in set(made.elements) - NODE_META:
             del made.elements[name]
         for name, inner in sorted(self.props.properties.items()):
             if name not in NODE_META:
-                made.declare(name, field_type(inner))
+                made.declare(name, field_type(inner, meta))
         return made
 
     def decode(self, body: bytes, validation: Validation = "Strict") -> tuple[Document, list[str]]:

@@ -234,10 +234,11 @@ class Configuration:
 
     def _map(self, kind: FieldType, value: Mapping[str, Any], path: str) -> FieldSet:
         result: FieldSet = {}
-        declared = kind.form is Form.STRUCT
+        struct = kind.form is Form.STRUCT
         for name, inner in value.items():
             where = f"{path}.{name}"
-            if declared and name not in kind.elements:
+            declared = struct and name in kind.elements
+            if struct and not (declared or kind.open):
                 self.problems.append(f"{where}: field not declared in schema")
                 continue
             found = self._value(kind.inner(name), inner, where)

@@ -28,11 +28,13 @@ class Form(enum.Enum):
 class FieldType:
     """The form of a value, and the types of what it holds. `elements` has a struct's fields: name → (element, type)."""
 
-    __slots__ = ("defaults", "elements", "form", "item", "keys", "standing", "zeros")
+    __slots__ = ("defaults", "elements", "form", "item", "keys", "open", "standing", "zeros")
 
     def __init__(self, form: Form) -> None:
         self.form = form
         self.elements: dict[str, tuple[str, FieldType]] = {}
+        self.open = False
+        """Whether a struct may have fields that are not declared, of which no schema says what they are."""
         self.item: FieldType = self
         """The type of the entries of a map, or of the items of a list."""
         self.keys: tuple[str, ...] = ()
