@@ -1,6 +1,6 @@
 """Pods get the priority that their class stands for; one class at most is everybody's (the Priority plugin).
 
-Unlike in Kubernetes, a pod that names no class may bring a priority of its own.
+A pod brings no priority of its own: who may create pods could otherwise send everybody else's away.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from orch_api.admission.chain import CREATE, UPDATE, Plugin, Request, Rule
 from orch_api.admission.known import Known
 from orch_api.kinds.pod_defaults import SYSTEM_PRIORITIES
 from orch_api.storage.cache import ObjectCache
-from orch_api.strategy import put_section, section
+from orch_api.strategy import Document, put_section, section
 
 _GROUP: Final = "scheduling.k8s.io"
 _CLASSES: Final = "priorityclasses"
+_DEFAULT_POLICY: Final = "PreemptLowerPriority"
 
 
 class _Class(msgspec.Struct, gc=False):
     value: int = 0
     globalDefault: bool = False  # noqa: N815 - the field's own name
-    preemptionPolicy: str = "PreemptLowerPriority"  # noqa: N815 - the field's own name
+    preemptionPolicy: str = _DEFAULT_POLICY  # noqa: N815 - the field's own name
 
 
 _decode = msgspec.json.Decoder(_Class).decode
@@ -52,20 +53,14 @@ class Priorities(Plugin):
                 spec["priority"] = before.get("priority") or 0
             return
         name: str = spec.get("priorityClassName") or self._default()
-        if not name:
-            return
-        found = await self._find(name)
+        found = await self._find(name) if name else _Class()
         if found is None:
             problem = f"no PriorityClass with name {name} was found"
             raise ForbiddenError.of("pods", "", request.name, problem)
-        given: int = spec.get("priority") or 0
-        if given not in {0, found.value}:
-            problem = (
-                f"the integer value of priority ({given}) must not be provided in pod spec; priority admission "
-                f"controller computed {found.value} from the given PriorityClass name"
-            )
+        if problem := _contradiction(spec, found):
             raise ForbiddenError.of("pods", "", request.name, problem)
-        spec["priorityClassName"] = name
+        if name:
+            spec["priorityClassName"] = name
         spec["priority"] = found.value
         spec["preemptionPolicy"] = found.preemptionPolicy
 
@@ -89,3 +84,22 @@ class Priorities(Plugin):
         if name in SYSTEM_PRIORITIES and name not in self._classes.all():
             return _Class(SYSTEM_PRIORITIES[name])
         return await self._classes.find(name)
+
+
+def _contradiction(spec: Document, found: _Class) -> str:
+    """Return what a pod says otherwise than its class, which it may only repeat: "" when it does not.
+
+    What pods get by default, 0 and PreemptLowerPriority, is not told from what was written.
+    """
+    given: int = spec.get("priority") or 0
+    policy: str = spec.get("preemptionPolicy") or _DEFAULT_POLICY
+    if given not in {0, found.value}:
+        what, value, computed = "integer value of priority", str(given), str(found.value)
+    elif policy not in {_DEFAULT_POLICY, found.preemptionPolicy}:
+        what, value, computed = "string value of PreemptionPolicy", policy, found.preemptionPolicy
+    else:
+        return ""
+    return (
+        f"the {what} ({value}) must not be provided in pod spec; priority admission controller computed {computed} "
+        "from the given PriorityClass name"
+    )

@@ -116,7 +116,8 @@ async def test_bindings_that_name_their_pod_themselves_are_a_right_of_their_own(
     async def post(user, name):
         body = json.dumps({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n"}}).encode()
         kind, subresource = ("pods", "binding") if name else ("bindings", "")
-        where = (Caller(user, ()), driver.core.registry.find("", "v1", kind), "default", body, WriteOptions(dry_run=True))
+        resource = driver.core.registry.find("", "v1", kind)
+        where = (Caller(user, ()), resource, "default", body, WriteOptions(dry_run=True))
         return await driver.core.pipeline.create(*where, subresource=subresource, name=name)
 
     assert (await post("jane", "")).created

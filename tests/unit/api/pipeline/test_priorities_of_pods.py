@@ -38,6 +38,21 @@ async def test_a_pod_does_not_say_otherwise_than_its_class(driver, define, make_
         await driver.create("pods", make_pod("a", priorityClassName="gold", priority=5))
 
 
+async def test_nobody_is_important_without_a_class(driver, define, make_pod):
+    for given, computed in (
+        ({"priority": 2_000_001_000}, r"integer value of priority \(2000001000\) .* computed 0 from"),
+        (
+            {"preemptionPolicy": "Never"},
+            r"string value of PreemptionPolicy \(Never\) .* PreemptLowerPriority from",
+        ),
+    ):
+        with pytest.raises(ForbiddenError, match=computed):
+            await driver.create("pods", make_pod("a", **given))
+    await define("polite", 5, preemptionPolicy="Never")
+    pod = await driver.create("pods", make_pod("a", priorityClassName="polite", priority=5, preemptionPolicy="Never"))
+    assert (pod["spec"]["priority"], pod["spec"]["preemptionPolicy"]) == (5, "Never")
+
+
 async def test_the_default_class_is_for_pods_that_name_none(driver, define, make_pod):
     await define("usual", 10, globalDefault=True)
     pod = await driver.create("pods", make_pod("a"))
