@@ -115,6 +115,8 @@ def test_certificates_that_end_are_replaced_without_a_failed_request(
         )
         ours.issue(Leaf(name="api-server", common_name="orch-api", hosts=API_HOSTS, server=True))
         etcds.issue(Leaf(name="server", common_name="etcd", hosts=LOOPBACK, server=True, client=True))
+        for authority in (ours, etcds):
+            authority.issue(Leaf(name="scheduler", common_name="system:kube-scheduler", client=True))
         simulated.wait(lambda: end_of(simulated) < datetime.now(UTC) + timedelta(minutes=1), what="it is served")
         ours.issue(Leaf(name="nats-server", common_name="nats", hosts=LOOPBACK, server=True))
         # The supervisor sees what has changed, and that it ends soon.

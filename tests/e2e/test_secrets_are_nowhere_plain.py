@@ -33,6 +33,22 @@ def files_with(cluster: LocalCluster, *texts: str) -> dict[str, set[str]]:
     return found
 
 
+def token_of_an_account(cluster: LocalCluster, space: str) -> str:
+    """Have the controllers write a token into a Secret, over the bus; return its signature."""
+    kind = "kubernetes.io/service-account-token"
+    meta = {"name": "token", "namespace": space, "annotations": {"kubernetes.io/service-account.name": "default"}}
+    cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": kind})
+    field = "jsonpath={.data.token}"
+    token = cluster.wait(lambda: cluster.kubectl("get", "-n", space, "secret", "token", "-o", field), timeout=20)
+    return base64.b64decode(token).decode().rpartition(".")[2]
+
+
+def token_of_a_machine(cluster: LocalCluster) -> str:
+    """Return the secret half of a token that machines join with."""
+    token = cluster.orch("token", "create", "--ttl", "5m").partition("--token ")[2].split()[0]
+    return token.partition(".")[2]
+
+
 def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -58,6 +74,7 @@ def test_no_file_of_a_cluster_holds_a_secret(simulated: LocalCluster, namespace:
     simulated.apply(secret, pod)
     simulated.kubectl("wait", "-n", space, "pod/planted", "--for=condition=Ready", "--timeout=30s")
     simulated.apply({**secret, "stringData": {"password": changed}})
+    hidden += [token_of_an_account(simulated, space), token_of_a_machine(simulated)]
     told = simulated.kubectl("get", "-n", space, "secret", "planted", "-o", "jsonpath={.data.password}")
     assert base64.b64decode(told).decode() == changed
     simulated.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"p": public}})
