@@ -175,6 +175,23 @@ class WholeAgent(Cluster):
         async with await open_stream(self.bus, subject, request.SerializeToString()) as stream:
             return b"".join([data async for channel, data in stream if channel == 1 and data]).decode()
 
+    async def feed(self, pod: str, data: bytes, *command: str) -> tuple[bytes, bytes, dict[str, Any]]:
+        """Run a command with input; return what it wrote on both outputs, and how it ended."""
+        request = node_pb2.ExecRequest(
+            namespace="default", pod=pod, uid=f"uid-{pod}", command=command, stdin=True, stdout=True, stderr=True
+        )
+        heard: dict[int, list[bytes]] = {1: [], 2: [], 3: []}
+
+        async def send() -> None:
+            await stream.send(0, data)
+            await stream.end(0)
+
+        subject = subjects.node_rpc_subject(NAME, "exec")
+        async with await open_stream(self.bus, subject, request.SerializeToString()) as stream, cancelled(send()):
+            async for channel, part in stream:
+                heard[channel].append(part or b"")
+        return b"".join(heard[1]), b"".join(heard[2]), msgspec.json.decode(b"".join(heard[3]))
+
     # -- what is left --------------------------------------------------------------------------------------------
 
     async def left(self) -> list[str]:

@@ -169,6 +169,24 @@ def refused(group: str) -> bool:
     return any(int(each.read_text().split()[1]) for each in found)
 
 
+async def test_commands_are_heard_to_their_end_whether_they_read_their_input_or_not(made: Made) -> None:
+    cluster, node = made
+    numbers = b"".join(b"%d\n" % number for number in range(1, 20_001))
+    content = os.urandom(3_000_000)
+    async with cluster.running():
+        pod = await cluster.run_pod("fed", container(FOREVER))
+        await cluster.ready("fed")
+        said, complaints, end = await cluster.feed("fed", content, "cat")
+        assert (said == content, complaints, end["status"]) == (True, b"", "Success")
+        # containerd 1.6 does not tell the end of a command that leaves much unread.
+        unread = content[:50_000] if hasattr(node, "kill_service") else content
+        for _ in range(5):
+            said, complaints, end = await cluster.feed("fed", unread, "sh", "-c", "busybox seq 1 20000; exit 3")
+            assert (said, complaints) == (numbers, b"")
+            assert end["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
+        await cluster.delete_pod(pod)
+
+
 async def test_images_that_cannot_be_used_are_told_and_hold_nobody_up(made: Made) -> None:
     cluster, node = made
     wrong = {"broken": "corrupt", "foreign": "elsewhere", "absent": "none"}

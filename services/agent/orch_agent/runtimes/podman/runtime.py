@@ -25,6 +25,7 @@ from orch_agent.runtimes.podman.connection import API_VERSION, Connection, Docum
 from orch_agent.runtimes.podman.document import document_of, unified_settings
 from orch_agent.runtimes.podman.exits import watching
 from orch_agent.runtimes.podman.images import PodmanImages
+from orch_agent.runtimes.podman.input import MonitorInput
 from orch_agent.runtimes.podman.rotation import LogRotation
 from orch_agent.runtimes.podman.sessions import PodmanAttached, PodmanExec, Terminals
 from orch_agent.runtimes.podman.storage import PodmanStorage
@@ -281,7 +282,9 @@ class PodmanRuntime:
         session = str(made["Id"])
         path = f"/v{API_VERSION}/libpod/exec/{session}/start"
         wire = await Wire.open(self._connection.socket, "POST", path, {"Detach": False, "Tty": spec.tty})
-        return PodmanExec(self._terminals, session, wire, tty=spec.tty)
+        folder = await self._storage.folder(container) if spec.stdin else None
+        fed = MonitorInput(folder / session if folder is not None else None)
+        return PodmanExec(self._terminals, session, wire, fed, tty=spec.tty)
 
     async def attach(self, container: str, *, stdin: bool) -> Session:
         """Join the container over a hijacked connection."""
@@ -296,7 +299,9 @@ class PodmanRuntime:
         query = urlencode({**{name: str(value).lower() for name, value in wanted.items()}, "detachKeys": ""})
         path = f"/v{API_VERSION}/libpod/containers/{container}/attach?{query}"
         wire = await Wire.open(self._connection.socket, "POST", path, hijack=True)
-        return PodmanAttached(self._terminals, container, wire, tty=bool(config.get("Tty")), takes_input=takes_input)
+        fed = MonitorInput(await self._storage.folder(container) if takes_input else None)
+        tty = bool(config.get("Tty"))
+        return PodmanAttached(self._terminals, container, wire, fed, tty=tty, takes_input=takes_input)
 
     async def usage(self) -> Sequence[Usage]:
         """Return what the control groups of the running containers say."""

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from orch.clock import Clock
 from orch.errors import UnavailableError
 from orch_agent.runtimes.podman.connection import Connection, Document
+from orch_agent.runtimes.podman.input import MonitorInput
 from orch_agent.runtimes.podman.wire import Wire
 from orch_agent.runtimes.protocol import ContainerError
 
@@ -39,22 +40,28 @@ class Terminals:
 
 
 class PodmanSession:
-    """A hijacked connection: a terminal's bytes, or frames of two outputs. `where` is what has the terminal."""
+    """A hijacked connection: a terminal's bytes, or frames of two outputs. `where` is what has the terminal.
 
-    def __init__(self, terminals: Terminals, wire: Wire, where: str, *, tty: bool) -> None:
+    Input goes its own way, and over the connection only where there is no such way.
+    """
+
+    def __init__(self, terminals: Terminals, wire: Wire, where: str, fed: MonitorInput, *, tty: bool) -> None:
         self._terminals = terminals
         self._wire = wire
+        self._fed = fed
         self._where = where
         self._tty = tty
         self._repeating: asyncio.Task[None] | None = None
 
     async def write(self, data: bytes) -> None:
         """Feed the standard input."""
-        await self._wire.write(data)
+        if not await self._fed.write(data):
+            await self._wire.write(data)
 
     async def end_input(self) -> None:
         """Close the standard input."""
-        await self._wire.end()
+        if not await self._fed.end():
+            await self._wire.end()
 
     async def resize(self, width: int, height: int) -> None:
         """Set the size of the terminal, and once more a moment later.
@@ -71,7 +78,8 @@ class PodmanSession:
         return self._wire.raw() if self._tty else self._wire.frames()
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
+        self._fed.close()
         if self._repeating is not None:
             self._repeating.cancel()
             await asyncio.gather(self._repeating, return_exceptions=True)
@@ -87,8 +95,8 @@ class PodmanSession:
 class PodmanExec(PodmanSession):
     """A command that runs inside a container, on its connection."""
 
-    def __init__(self, terminals: Terminals, session: str, wire: Wire, *, tty: bool) -> None:
-        super().__init__(terminals, wire, f"/exec/{session}", tty=tty)
+    def __init__(self, terminals: Terminals, session: str, wire: Wire, fed: MonitorInput, *, tty: bool) -> None:
+        super().__init__(terminals, wire, f"/exec/{session}", fed, tty=tty)
         self._session = session
 
     async def exit_code(self) -> int:
@@ -109,8 +117,10 @@ class PodmanExec(PodmanSession):
 class PodmanAttached(PodmanSession):
     """A container's own input and output."""
 
-    def __init__(self, terminals: Terminals, container: str, wire: Wire, *, tty: bool, takes_input: bool) -> None:
-        super().__init__(terminals, wire, f"/containers/{container}", tty=tty)
+    def __init__(
+        self, terminals: Terminals, container: str, wire: Wire, fed: MonitorInput, *, tty: bool, takes_input: bool
+    ) -> None:
+        super().__init__(terminals, wire, f"/containers/{container}", fed, tty=tty)
         self._takes_input = takes_input
 
     async def write(self, data: bytes) -> None:

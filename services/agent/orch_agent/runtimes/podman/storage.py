@@ -53,6 +53,11 @@ class PodmanStorage:
         places = await self._places_of(container)
         return Path(places.logs) if places is not None and places.logs else None
 
+    async def folder(self, container: str) -> Path | None:
+        """Return the folder of a container's monitor, in which its log is, too; None when it is gone."""
+        log = await self.log_file(container)
+        return log.parent if log is not None else None
+
     async def log_files(self, containers: Sequence[str]) -> list[str]:
         """Return where containers' logs are written, of those that are still there."""
         for unknown in [each for each in containers if each not in self._places]:
