@@ -22,7 +22,11 @@ BARS = {
                     "items": {
                         "type": "object",
                         "required": ["name"],
-                        "properties": {"name": {"type": "string", "description": "Name of Bar."}},
+                        "properties": {
+                            "name": {"type": "string", "description": "Name of Bar."},
+                            "feeling": {"type": "string", "enum": ["Great", "Down"]},
+                            "quxType": {"type": "string", "pattern": "in-tree|out-of-tree"},
+                        },
                     },
                 }
             },
@@ -42,20 +46,21 @@ async def definitions_of(api: Client) -> dict[str, Any]:
 async def test_a_schema_is_published(api: Client) -> None:
     await api.define(definition(shaped(BARS)))
     made = (await definitions_of(api))[f"{PREFIX}.v1.CronTab"]
-    assert made["description"] == "Foo CRD for Testing"
-    assert made["properties"]["spec"]["properties"]["bars"]["items"]["required"] == ["name"]
-    assert {"apiVersion", "kind", "metadata", "spec"} <= made["properties"].keys()
-    assert made["properties"]["apiVersion"]["description"].startswith("APIVersion defines the versioned schema")
-    assert made["properties"]["metadata"]["description"].startswith("Standard object's metadata.")
-    assert made["x-kubernetes-group-version-kind"] == [{"group": GROUP, "version": "v1", "kind": "CronTab"}]
+    assert made.pop("x-kubernetes-group-version-kind") == [{"group": GROUP, "version": "v1", "kind": "CronTab"}]
+    added = {name: made["properties"].pop(name) for name in ("apiVersion", "kind", "metadata")}
+    assert added["apiVersion"]["description"].startswith("APIVersion defines the versioned schema")
+    assert added["metadata"]["description"].startswith("Standard object's metadata.")
+    assert made == BARS, "beside what all objects have it is the schema of the definition"
 
 
 async def test_unknown_fields_at_the_root_and_below(api: Client) -> None:
     root = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     await api.define(definition(shaped(root)))
     made = (await definitions_of(api))[f"{PREFIX}.v1.CronTab"]
-    assert made["x-kubernetes-preserve-unknown-fields"] is True
-    assert made.get("properties", {}).keys() <= {"apiVersion", "kind", "metadata"}
+    assert made.keys() == {"type", "x-kubernetes-group-version-kind"}, "or old clients would refuse all other fields"
+    whole = (await api.get(f"/openapi/v3/apis/{GROUP}/v1"))["components"]["schemas"][f"{PREFIX}.v1.CronTab"]
+    assert whole["x-kubernetes-preserve-unknown-fields"] is True
+    assert whole["properties"].keys() == {"apiVersion", "kind", "metadata"}
     below = {"type": "object", "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}
     await api.define(definition(shaped(below), plural="others", kind="Other"))
     other = (await definitions_of(api))[f"{PREFIX}.v1.Other"]

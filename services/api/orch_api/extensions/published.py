@@ -20,15 +20,23 @@ def definitions(schema: CustomSchema, others: Mapping[str, Schema]) -> dict[str,
 
 
 def definitions_v2(schema: CustomSchema, others: Mapping[str, Schema]) -> dict[str, Schema]:
-    """Return the definitions for OpenAPI v2, which knows no alternatives and nothing nullable."""
+    """Return the definitions for OpenAPI v2, which knows no alternatives and nothing nullable.
+
+    Of a kind that may have any fields none is told: old clients would take those for all that there may be.
+    """
+    if schema.published.get("x-kubernetes-preserve-unknown-fields"):
+        return _definitions(schema, {"type": "object"}, others, told=False)
     return _definitions(schema, _simplified(schema.published), others)
 
 
-def _definitions(schema: CustomSchema, kind: Schema, others: Mapping[str, Schema]) -> dict[str, Schema]:
+def _definitions(
+    schema: CustomSchema, kind: Schema, others: Mapping[str, Schema], *, told: bool = True
+) -> dict[str, Schema]:
     named: Mapping[str, Any] = kind.get("properties") or {}
     typed = {name: others[_LIKE]["properties"][name] for name in ("apiVersion", "kind")}
-    kind["properties"] = {**named, **typed, "metadata": others[_LIKE]["properties"]["metadata"]}
-    kind.setdefault("type", "object")
+    if told:
+        kind["properties"] = {**named, **typed, "metadata": others[_LIKE]["properties"]["metadata"]}
+        kind.setdefault("type", "object")
     kind["x-kubernetes-group-version-kind"] = [_identity(schema, schema.kind)]
     if schema.selectable:
         kind["x-kubernetes-selectable-fields"] = [{"fieldPath": path} for path in schema.selectable]
