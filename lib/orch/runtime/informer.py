@@ -100,8 +100,10 @@ class Informer(Generic[T]):
         subject: str = "",
         indexers: Mapping[str, Indexer[T]] | None = None,
         documents: bool = True,
+        keep: Callable[[T], T] | None = None,
     ) -> None:
         self.kind = kind
+        self._keep = keep
         self._documents = documents
         self._bus = bus
         self._stream = stream
@@ -311,6 +313,8 @@ class Informer(Generic[T]):
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._leave_out(subject, "object", error)
             return None
+        if self._keep is not None:
+            view = self._keep(view)
         labels = view.metadata.labels
         kept = json if self._documents else b""
         return Item(event.namespace, event.name, event.uid, event.revision, labels, trace, kept, view)
@@ -395,11 +399,18 @@ class Informers:
     """The informers of a service: one for each kind, shared by all that read it, started together.
 
     `documents` are the kinds whose objects are kept as JSON, too, beside the view of them; None: all. A document takes
-    about as much memory as the view.
+    about as much memory as the view. `keep` says of a kind what is kept of a view: the service reads nothing else.
     """
 
-    def __init__(self, bus: Bus, *, documents: Collection[Kind[Any]] | None = None) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        documents: Collection[Kind[Any]] | None = None,
+        keep: Mapping[Kind[Any], Callable[[Any], Any]] | None = None,
+    ) -> None:
         self._bus = bus
+        self._keep = keep or {}
         self._documents = documents
         self._informers: dict[Kind[Any], Informer[Any]] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -409,7 +420,8 @@ class Informers:
         informer = self._informers.get(kind)
         if informer is None:
             documents = self._documents is None or kind in self._documents
-            informer = self._informers[kind] = Informer(self._bus, kind, documents=documents)
+            keep = self._keep.get(kind)
+            informer = self._informers[kind] = Informer(self._bus, kind, documents=documents, keep=keep)
             if self._tasks is not None:
                 self._start(self._tasks, informer)
         return cast("Informer[T]", informer)

@@ -11,7 +11,7 @@ from orch.bus.protocol import Bus
 from orch.bus.sealing import SealingKey
 from orch.clock import Clock
 from orch.errors import OrchError
-from orch.objects.scheme import Kind
+from orch.objects.scheme import PODS, Kind
 from orch.runtime.client import BusClient
 from orch.runtime.informer import Informers
 from orch.runtime.leader import LeaderElector
@@ -22,6 +22,7 @@ from orch_controllers.config import ControllersConfig
 from orch_controllers.context import Context
 from orch_controllers.disconnections import Disconnections
 from orch_controllers.heartbeats import Heartbeats
+from orch_controllers.kept_pods import KeptPods
 from orch_controllers.leadership import take_over
 from orch_controllers.recorders import Recorders
 from orch_controllers.registry import DOCUMENTS, controllers
@@ -55,7 +56,7 @@ class Process:
         fence = self._elector if config.leader_election else None
         self._client = BusClient(bus, fence=fence, seal=SealingKey(config.nats))
         self._recorders = Recorders(self._client, clock)
-        self._informers = Informers(bus, documents=DOCUMENTS)
+        self._informers = Informers(bus, documents=DOCUMENTS, keep={PODS: KeptPods()})
         self._kinds = ServedKinds(self._client, clock)
         self._heartbeats = Heartbeats(bus, clock, config.node_grace_period)
         self._disconnections = Disconnections(witness, self._informers, self._heartbeats, clock)
