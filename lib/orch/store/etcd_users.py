@@ -45,9 +45,11 @@ async def settle(config: EtcdConfig, users: Mapping[str, Role]) -> int:
         dial_timeout=config.dial_timeout,
         request_timeout=_TIMEOUT,
     )
+    users_of = _Users(cluster)
     try:
-        users_of = _Users(cluster)
         await users_of.settle(users)
+    except StoreError as error:
+        raise StoreError(f"{error}; is {config.cert_file} the certificate of etcd's user root?") from error
     finally:
         await cluster.close()
     return users_of.changes
