@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, get_args
 
 import msgspec
@@ -124,6 +125,8 @@ class Entry:
         headers: Mapping[bytes, bytes],
         audit_id: str,
         asked: Attributes,
+        received: datetime,
+        notes: AuditNotes,
     ) -> None:
         self._auditor = auditor
         self._recording = recording
@@ -131,13 +134,12 @@ class Entry:
         self._headers = headers
         self._asked = asked
         self._audit_id = audit_id
-        self._received = auditor.clock.now()
+        self._received = received
         self._request = _NOTHING
         self._response = _NOTHING
         self._status: Mapping[str, Any] | None = None
         self._done = False
-        self._notes = AuditNotes()
-        NOTES.set(self._notes)  # a request is served in a context of its own
+        self._notes = notes
 
     @property
     def recorded(self) -> bool:
@@ -232,6 +234,8 @@ class Auditor:
         self._recorders = recorders
         self.clock: Final = clock
         self.denials: Final = denials
+        self.quiet: Final = rules.empty
+        """Whether denials alone are recorded: then requests begin no entries, but have it noted what is decided."""
         self._levels = {level: LEVELS.labels(level) for level in get_args(Level)}
 
     def begin(
@@ -242,10 +246,26 @@ class Auditor:
         if is_confidential(asked) and recording.level != "None":
             recording = recording._replace(level="Metadata")
         self._levels[recording.level].inc()
-        entry = Entry(self, recording, scope, headers, audit_id, asked)
+        notes = AuditNotes()
+        NOTES.set(notes)  # a request is served in a context of its own
+        entry = Entry(self, recording, scope, headers, audit_id, asked, self.clock.now(), notes)
         if known and entry.recorded:
             entry.write("RequestReceived")
         return entry
+
+    def failed(
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        audit_id: str,
+        asked: Attributes,
+        failure: BaseException,
+        seconds: float,
+    ) -> None:
+        """Record a request that began no entry so many seconds ago, if it was denied."""
+        received = self.clock.now() - timedelta(seconds=seconds)
+        recording = self._rules.of(asked)
+        Entry(self, recording, scope, headers, audit_id, asked, received, NOTES.get() or AuditNotes()).finish(failure)
 
     def denied(self, caller: Caller, asked: Wanted, notes: AuditNotes, failure: ApiError) -> None:
         """Record what was refused to somebody who asks on the bus, of whose requests nothing else is recorded."""

@@ -154,6 +154,11 @@ class Rules:
         self._rules = [(rule, _recording(policy, rule)) for rule in policy.rules]
         self._default = Recording("None", frozenset(policy.omit_stages), policy.omit_managed_fields)
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is recorded, whatever is asked."""
+        return not self._rules
+
     def of(self, asked: Attributes) -> Recording:
         """Return how a request is recorded."""
         for rule, recording in self._rules:

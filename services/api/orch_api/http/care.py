@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from orch.errors import UnauthorizedError
 from orch_api.auth.attributes import namespace_of
+from orch_api.auth.audit_notes import NOTES, AuditNotes
 from orch_api.auth.identity import Caller
 from orch_api.http.audit import Auditor, Entry
 from orch_api.http.audit_policy import Attributes, attributes_for
@@ -24,6 +25,9 @@ NOBODY: Final = Caller("", ())
 
 _APPLY: Final = "application/apply-patch"
 _SWITCHING: Final = 101
+
+About = Callable[[], Attributes]
+"""Tells what the audit policy looks at."""
 
 Work = Callable[[], Awaitable[None]]
 """Answers the request. May raise anything: it is answered with a Status."""
@@ -42,18 +46,15 @@ class Care:
         apply = call.verb == "patch" and exchange.header(b"content-type").startswith(_APPLY)
         dry_run = "All" if call.query.get("dryRun") == ["All"] else ""
         figures = REQUESTS.of("apply" if apply else call.verb, call.target, dry_run)
-        entry = None
-        if self._auditor is not None:
-            entry = self._entry(self._auditor, exchange, attributes_of(call, exchange.scope["path"]))
         ticket = None if call.streams else self._fairness.ticket(call)
-        return self._serve(exchange, figures, ticket, entry, call, work)
+        return self._serve(exchange, figures, ticket, lambda: attributes_of(call, exchange.scope["path"]), call, work)
 
     def path(self, exchange: Exchange, caller: Caller, work: Work) -> Awaitable[None]:
         """Serve a request for a path at which no resource is; what goes wrong is answered."""
         path, verb = exchange.scope["path"], "get" if exchange.method in {"GET", "HEAD"} else "other"
         ticket = self._fairness.path_ticket(caller, verb, path)
-        entry = None if self._auditor is None else self._entry(self._auditor, exchange, sent(exchange.scope, caller))
-        return self._serve(exchange, REQUESTS.labelled(Labels(verb)), ticket, entry, None, work)
+        figures = REQUESTS.labelled(Labels(verb))
+        return self._serve(exchange, figures, ticket, lambda: sent(exchange.scope, caller), None, work)
 
     async def refuse(self, exchange: Exchange, caller: Caller, failure: Exception) -> None:
         """Answer a request whose sender is not known, or not believed."""
@@ -124,10 +125,11 @@ class Care:
         exchange: Exchange,
         figures: RequestFigures,
         ticket: Ticket | None,
-        entry: Entry | None,
+        about: About,
         call: Call | None,
         work: Work,
     ) -> None:
+        entry = None if self._auditor is None else self._begin(self._auditor, exchange, about)
         long_running = call is not None and call.long_running
         failure: Exception | None = None
         started = time.monotonic()
@@ -155,10 +157,25 @@ class Care:
         finally:
             if ticket is not None:
                 ticket.release()
+            seconds = time.monotonic() - started
             if entry is not None:
                 entry.finish(failure)
+            elif failure is not None:
+                self._failed(exchange, about, failure, seconds)
             REQUESTS.end(figures, long_running=long_running)
-            _count(exchange, figures, time.monotonic() - started, ticket, long_running=long_running)
+            _count(exchange, figures, seconds, ticket, long_running=long_running)
+
+    def _begin(self, auditor: Auditor, exchange: Exchange, about: About) -> Entry | None:
+        """Begin a request's entry; where denials alone are recorded there is none before it is denied."""
+        if not auditor.quiet:
+            return self._entry(auditor, exchange, about())
+        NOTES.set(AuditNotes())  # a request is served in a context of its own
+        return None
+
+    def _failed(self, exchange: Exchange, about: About, failure: Exception, seconds: float) -> None:
+        if self._auditor is not None:
+            named = exchange.audit_id.decode("latin-1")
+            self._auditor.failed(exchange.scope, exchange.headers, named, about(), failure, seconds)
 
     async def _in_time(self, timeout: float, work: Work) -> None:
         task = self._deadlines.begin(timeout)
