@@ -40,8 +40,9 @@ class MonitorInput:
         while view and not self._over:
             try:
                 await loop.sock_sendall(connected, view[:_LONGEST])
-            except ConnectionError:
+            except OSError as error:
                 self._over = True
+                _LOG.debug("who was fed has ended: %s", error)
             view = view[_LONGEST:]
         return True
 
