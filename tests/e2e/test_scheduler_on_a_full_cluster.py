@@ -27,6 +27,7 @@ def cluster(clusters: Callable[..., LocalCluster]) -> LocalCluster:
     made = clusters(nodes=NODES, runtime="simulated")
     made.up()
     made.kubectl("create", "priorityclass", "high", "--value=1000")
+    made.kubectl("create", "priorityclass", "patient", "--value=500", "--preemption-policy=Never")
     made.kubectl("apply", "-f", str(GROUPS))
     return made
 
@@ -80,7 +81,7 @@ def message(found: dict[str, Any]) -> str:
 def test_an_important_pod_takes_the_place_of_another(cluster, space, cpus, create, pods) -> None:
     create(*(pod(f"low-{number}", str(cpus)) for number in range(NODES)))
     cluster.wait(lambda: all(node_of(found) for found in pods().values()))
-    create(pod("high", str(cpus), priorityClassName="high"), pod("never", str(cpus), preemptionPolicy="Never"))
+    create(pod("high", str(cpus), priorityClassName="high"), pod("never", str(cpus), priorityClassName="patient"))
     cluster.wait(lambda: node_of(pods()["high"]))
     now = pods()
     assert len(now) == NODES + 1  # one victim, and no more

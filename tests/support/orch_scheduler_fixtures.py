@@ -7,11 +7,13 @@ import contextlib
 
 import pytest
 
+from orch.bus.subjects import DECISIONS, decision_subject
 from orch.objects.meta import Object
-from orch.objects.scheme import EVENTS, NODES, PODS
+from orch.objects.scheme import EVENTS, NODES, PODS, Kind
 from orch.runtime.events import EventRecorder
 from orch.runtime.informer import Informers
 from orch_api.memory import in_memory_api
+from orch_pb.v1.decision_pb2 import SchedulingDecision
 from orch_scheduler.config import SchedulerConfig
 from orch_scheduler.loop import Scheduler
 
@@ -80,9 +82,31 @@ def add_node(client):
     return add
 
 
+PRIORITY_CLASSES = Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False, Object)
+
+
 @pytest.fixture
-def add_pod(client):
-    async def add(name, *, cpu="100m", labels=None, **spec):
+def class_of(client):
+    """The PriorityClass of a priority and a policy: pods bring neither of their own."""
+    made, one_at_a_time = set(), asyncio.Lock()
+
+    async def named(priority, policy):
+        name = f"p{priority}-{policy}".lower()
+        async with one_at_a_time:
+            if name not in made:
+                body = {"metadata": {"name": name}, "value": priority, "preemptionPolicy": policy}
+                await client.create(PRIORITY_CLASSES, "", body)
+                made.add(name)
+        return name
+
+    return named
+
+
+@pytest.fixture
+def add_pod(client, class_of):
+    async def add(name, *, cpu="100m", labels=None, priority=0, preemptionPolicy="PreemptLowerPriority", **spec):  # noqa: N803 - the field's own name
+        if priority:
+            spec["priorityClassName"] = await class_of(priority, preemptionPolicy)
         container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}
         body = {
             "apiVersion": "v1",
@@ -148,3 +172,19 @@ def events(client):
         ]
 
     return read
+
+
+@pytest.fixture
+def on_record(api, eventually):
+    """Wait for what is on record of the room that was made for a pod, or at its cost."""
+
+    async def wait(role, name):
+        stream = api.broker.streams[DECISIONS.name]
+
+        async def found():
+            return stream.newest((decision_subject(role, "default", name),))
+
+        (message,) = await eventually(found)
+        return SchedulingDecision.FromString(message.data)
+
+    return wait

@@ -12,10 +12,12 @@ from orch_scheduler_fixtures import (
     add_pod,
     api,
     bound,
+    class_of,
     client,
     condition,
     events,
     eventually,
+    on_record,
     scheduler,
     standby,
 )
@@ -25,7 +27,20 @@ from orch.objects.pods import Pod
 from orch_scheduler.columns import Columns
 from orch_scheduler.demand import Demand, Demands
 
-__all__ = ["add_node", "add_pod", "api", "bound", "client", "condition", "events", "eventually", "scheduler", "standby"]
+__all__ = [
+    "add_node",
+    "add_pod",
+    "api",
+    "bound",
+    "class_of",
+    "client",
+    "condition",
+    "events",
+    "eventually",
+    "on_record",
+    "scheduler",
+    "standby",
+]
 
 
 def node(

@@ -130,7 +130,7 @@ async def test_pods_of_a_group_that_does_not_exist_wait_for_it(
 
 
 async def test_room_is_made_for_all_of_a_group_or_for_none(
-    scheduler, client, add_node, add_group, add_member, add_pod, bound, condition, eventually, on_nodes
+    scheduler, client, add_node, add_group, add_member, add_pod, bound, condition, eventually, on_nodes, on_record
 ):
     for number in range(2):
         await add_node(f"n{number}", cpu="1")
@@ -152,6 +152,11 @@ async def test_room_is_made_for_all_of_a_group_or_for_none(
 
     first, second = await eventually(going)
     assert {first.metadata.name, second.metadata.name} == {"low0", "low1"}
+    for number in range(2):
+        made = await on_record("preemptor", f"p{number}")
+        (victim,) = made.preemption.victims
+        assert made.message.startswith("only 0 of at least 2 pods of group default/g fit")
+        assert await on_record("victim", victim.name) == made
     await client.delete(PODS, "default", first.metadata.name, uid=first.metadata.uid, grace_period=0)
     await condition("p0", "only 1 of at least 2 pods", exactly=False)
     assert await on_nodes() == [second.metadata.name]

@@ -6,10 +6,8 @@ import asyncio
 
 import pytest
 
-from orch.bus.subjects import DECISIONS, decision_subject
 from orch.errors import NotFoundError
 from orch.objects.scheme import DISRUPTION_BUDGETS, PODS
-from orch_pb.v1.decision_pb2 import SchedulingDecision
 
 
 @pytest.fixture
@@ -74,22 +72,6 @@ async def test_a_victim_is_told_why_and_the_pod_gets_its_place(
     assert await eventually(said) == [f"Preempted by pod {high.metadata.uid} on node n"]
     await end("low")
     assert await bound("high") == "n"
-
-
-@pytest.fixture
-def on_record(api, eventually):
-    """Wait for what is on record of the room that was made for a pod, or at its cost."""
-
-    async def wait(role, name):
-        stream = api.broker.streams[DECISIONS.name]
-
-        async def found():
-            return stream.newest((decision_subject(role, "default", name),))
-
-        (message,) = await eventually(found)
-        return SchedulingDecision.FromString(message.data)
-
-    return wait
 
 
 async def test_preemptor_and_victims_keep_a_record_of_it(
