@@ -75,7 +75,8 @@ async def test_the_root_lists_what_there_is(api: Client) -> None:
     assert paths == sorted(paths)
     wanted = {"/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/livez/ping", "/openapi/v2", "/openid/v1/jwks"}
     assert wanted <= set(paths)
-    assert [path for path in paths if (await api.http("GET", path, host="127.0.0.1")).status == 404] == []
+    places = [path for path in paths if not path.startswith("/openapi")]  # which take long to build
+    assert [path for path in places if (await api.http("GET", path, host="127.0.0.1")).status == 404] == []
 
 
 async def test_what_is_missing_is_told_apart(api: Client) -> None:
