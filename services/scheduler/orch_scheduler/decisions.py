@@ -160,7 +160,8 @@ class Decisions:
         record = head.SerializeToString() + _trail(pod, message, preemption)
         self._queue(decision_subject(PREEMPTOR, pod.namespace, pod.name), record)
         for namespace, name in victims:
-            self._queue(decision_subject(VICTIM, namespace, name), record)
+            if name:  # else it has gone already
+                self._queue(decision_subject(VICTIM, namespace, name), record)
 
     def _put(self, pod: Waiting, record: bytes, message: str, preemption: bytes = b"") -> None:
         subject = decision_subject("scheduler", pod.namespace, pod.name)
