@@ -108,6 +108,12 @@ class ClusterWorld(PodWorld):
             lambda found: found["status"].update(podIP=address, podIPs=[{"ip": address}], startTime=self.now()),
         )
 
+    def scale(self, kind: Kind[Any], name: str, body: Document, *, namespace: str) -> Document:
+        """Set how many pods there shall be, in the version that was looked at."""
+        if body["metadata"]["resourceVersion"] != self._get(kind, namespace, name)["metadata"]["resourceVersion"]:
+            raise ConflictError.of(kind.resource, kind.group, name)
+        return self.change(kind, name, lambda found: found["spec"].update(body["spec"]), namespace=namespace)
+
     def within(self, namespace: str) -> list[Document]:
         """Return everything in a namespace."""
         return [each for (_, where, _), each in self.objects.items() if where == namespace]
@@ -128,10 +134,12 @@ class ClusterClient(FaultyClient):
 
     async def get(self, kind: Kind[Any], namespace: str, name: str, *, subresource: str = "") -> Any:
         found = self.world._get(kind, namespace, name)
-        return _view(kind, found if subresource != "scale" else {**found, "status": {}})
+        return _view(kind, _scale(found) if subresource == "scale" else found)
 
     async def update(self, kind: Kind[Any], namespace: str, name: str, body: Any, *, subresource: str = "") -> Any:
         given = _plain(body)
+        if subresource == "scale":
+            return self._write(kind, lambda: _scale(self.world.scale(kind, name, given, namespace=namespace)))
         return self._write(
             kind, lambda: self.world.replace(kind, name, given, namespace=namespace, subresource=subresource)
         )
@@ -148,6 +156,13 @@ class ClusterClient(FaultyClient):
             )
 
         self._write(None, apply)
+
+
+class Silence:
+    """A bus on which nobody listens."""
+
+    async def publish(self, subject: str, data: bytes) -> None:
+        """Nothing is kept."""
 
 
 class Served:
@@ -219,9 +234,10 @@ class Team(Driver):
 
     def start(self) -> None:
         self.process = Relayed(self.world, self.kinds, ClusterClient)
-        unused: Any = None
+        bus: Any = Silence()
         given: Any = self.process
         clock = self.world.clock
+        self.usage = UsageTable(bus, clock)
         context = Context(
             given.client,
             given.informers,
@@ -230,9 +246,9 @@ class Team(Driver):
             self.heard,  # type: ignore[arg-type]
             clock,
             self.settings,
-            unused,
-            UsageTable(unused, clock),
-            Decisions(unused, clock),
+            bus,
+            self.usage,
+            Decisions(bus, clock),
         )
         self.controllers = [each for topic in self.topics for each in topic(context)]
         self.due: dict[tuple[int, Key], None] = {}
@@ -375,6 +391,14 @@ class RegistryMachine(LaggingMachine):
         self.driver.settle()
         assert self.has_converged(), "it does not stay"
         assert self.driver.writes() == 0, "it is not quiet"
+
+
+def _scale(found: Document) -> Document:
+    """Return an object's scale, as its subresource says it."""
+    selector = found["spec"].get("selector", {}).get("matchLabels", {})
+    text = ",".join(f"{name}={value}" for name, value in sorted(selector.items()))
+    replicas = found["spec"]["replicas"]
+    return {"metadata": found["metadata"], "spec": {"replicas": replicas}, "status": {"selector": text}}
 
 
 def is_leaving(document: Document) -> bool:

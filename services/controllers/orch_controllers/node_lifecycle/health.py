@@ -128,6 +128,10 @@ class Health:
         """Return whether the node is heard, not merely not known to be silent."""
         return self._heartbeats.heard(node) and not self.is_lost(node)
 
+    def has_hung_up(self, node: str) -> bool:
+        """Return whether the node's connection has ended and it was not heard since."""
+        return node in self._heartbeats.hung_up
+
     def survey(self) -> tuple[list[str], list[str]]:
         """Return the nodes that something has to be done about, and those newly suspected.
 

@@ -1,6 +1,6 @@
-"""Looks at all nodes several times a second: what has to be done about those that fall silent or come back is done.
+"""Looks several times a second at who is silent: what has to be done about nodes that are lost or back is done.
 
-That costs a look at a few numbers for each node, where one key a node and period would cost a reconciliation each.
+That costs what those few cost, where one key a node and period would be a reconciliation each.
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ class NodeMonitor:
             log.warning("%d nodes are silent at once", len(suspected))
             return
         for name in suspected:
-            log.warning("node %s is silent and suspected to be lost", name)
+            why = "has lost its connection" if self._health.has_hung_up(name) else "has not been heard"
+            log.warning("node %s %s and is suspected to be lost", name, why)
             item = self._nodes.get("", name)
             if item is not None:
-                message = f"Node {name} has not been heard and is suspected to be lost"
+                message = f"Node {name} {why} and is suspected to be lost"
                 self._recorder.event(reference(NODES, item), "Warning", "NodeSuspected", message)

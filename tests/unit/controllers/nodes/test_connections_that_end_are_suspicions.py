@@ -149,7 +149,8 @@ async def test_people_are_told_at_once_and_nothing_else_happens(cluster: Cluster
     await cluster.pass_time(3)
     begun = cluster.clock.monotonic()
     process._heartbeats.hang_up("node-0")
-    await cluster.told("NodeSuspected")
+    (told,) = [each for each in await cluster.told("NodeSuspected") if each.reason == "NodeSuspected"]
+    assert told.message == "Node node-0 has lost its connection and is suspected to be lost"
     assert cluster.clock.monotonic() - begun < 1
     await cluster.pass_time(3)
     node = await cluster.client.get(NODES, "", "node-0")
