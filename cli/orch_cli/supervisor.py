@@ -141,6 +141,7 @@ class Supervisor:
                 self._tell("etcd has a user for each service, and serves nobody else")
         finally:
             settling.cancel()
+            await asyncio.wait({settling})
 
     def _all_run(self) -> bool:
         """Say whether every process runs, and whatever had to be restarted has done so for a while."""
