@@ -149,7 +149,7 @@ async def test_what_comes_too_fast_is_left_out_and_marked(node: Node) -> None:
     assert len(lines) < 3000
     assert await node.collected("d") == [b"unhurt\n"]
     taken = node.broker.streams["LOGS"]
-    assert sum(len(message.data) for message in taken.newest([">"])) < 100_000
+    assert sum(len(message.data) for message in taken.newest((">",))) < 100_000
 
 
 async def test_a_log_with_little_news_rests_and_ends_at_once(node: Node) -> None:

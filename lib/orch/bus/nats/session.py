@@ -9,6 +9,7 @@ close, and closing the plain half waits for ever. Here there is one transport, w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import ssl
@@ -136,8 +137,10 @@ class _Wire(TcpTransport):
 
     def abort(self) -> None:
         """Close at once."""
-        if self._io_writer is not None:
-            self._io_writer.transport.abort()
+        # Python 3.11's first patches forget the connection when it is closed twice, and cannot abort it any more.
+        with contextlib.suppress(AttributeError):
+            if self._io_writer is not None:
+                self._io_writer.transport.abort()
 
     def __bool__(self) -> bool:
         """Whether this transport is to be used: else nats-py would put its own in its place."""

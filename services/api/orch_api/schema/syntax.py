@@ -10,7 +10,8 @@ from orch.quoting import quoted_character
 MAX_DEPTH: Final = 10_000
 
 _SPACES = re.compile(r"[ \t\r\n]*+")
-_TEXT = re.compile(r'"(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+')
+_TEXT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}){1,512}')
+"""A part of a string's content: what a group has matched so far is kept, so that it must not be a whole megabyte."""
 _HEX = re.compile(r"[0-9a-fA-F]*+")
 _INTEGER = re.compile(r"0|[1-9][0-9]*+")
 _EXPONENT = re.compile(r"[eE][+-]?")
@@ -117,7 +118,9 @@ class _Scanner:
             raise self._fault("looking for beginning of value")
 
     def _string(self) -> None:
-        self._skip(_TEXT)
+        self._at += 1
+        while self._skip(_TEXT):
+            pass
         char = self._char()
         if char == '"':
             self._at += 1

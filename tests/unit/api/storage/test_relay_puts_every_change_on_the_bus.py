@@ -94,7 +94,7 @@ def kept(broker, stream="OBJECTS", pattern=CONFIG_MAPS):
     """Return what a stream holds of objects, oldest first, with each message's sequence."""
     events = [
         (message.sequence, object_pb2.ObjectEvent.FromString(message.data))
-        for message in broker.streams[stream].newest([pattern])
+        for message in broker.streams[stream].newest((pattern,))
     ]
     return [(sequence, event) for sequence, event in events if event.type != object_pb2.PROGRESS]
 

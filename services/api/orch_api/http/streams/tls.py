@@ -36,6 +36,8 @@ class TlsLink:
                 await self._do(self._tls.do_handshake)
         except TimeoutError as error:
             raise StreamClosedError("net/http: TLS handshake timeout") from error
+        except ssl.SSLZeroReturnError as error:  # how Python 3.11's first patches tell of an end in mid-handshake
+            raise StreamClosedError("the connection ended without a goodbye") from error
 
     async def read(self) -> bytes:
         """Return what came next, b"" at the end."""
