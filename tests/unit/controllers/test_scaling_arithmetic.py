@@ -120,6 +120,7 @@ def test_availability_that_a_shrunk_set_still_reports_is_not_spent_again() -> No
         (10, 0, 2, [8, 4], [0, 0]),
         (3, 7, 0, [1, 1, 1], [2, 2, 3]),
         (100, 101, 0, [60, 40], [61, 40]),
+        (10, 1, 2, [2, 2, 2, 2, 4], [0, 1, 1, 1, 0]),  # the largest has not as many as rounding leaves
     ],
 )
 def test_sets_share_a_change_of_scale_in_proportion(

@@ -102,7 +102,7 @@ def proportionally(deployment: Deployment, active: Sequence[ReplicaSet]) -> list
     """Return sizes for several active replica sets when the deployment is scaled in the middle of a rollout.
 
     What is to be added or removed is shared by the sets in proportion to their sizes; the largest takes what rounding
-    leaves. Each set's own annotation says what the deployment's limit was when it was sized.
+    leaves, and of what is to be removed the next ones what it has not got. Each set's own annotation says what the deployment's limit was when it was sized.
     """
     wanted = desired(deployment)
     limit = wanted + bounds(deployment).surge if wanted else 0
@@ -115,9 +115,10 @@ def proportionally(deployment: Deployment, active: Sequence[ReplicaSet]) -> list
         share = _share(deployment, each, limit, left)
         left -= share
         sizes.append((each, size(each) + share))
-    if sizes:
-        first, count = sizes[0]
-        sizes[0] = (first, max(count + left, 0))
+    for place, (each, count) in enumerate(sizes):
+        rest = max(left, -count)
+        left -= rest
+        sizes[place] = (each, count + rest)
     return sizes
 
 
