@@ -29,7 +29,6 @@ CLONE_NEWNET: Final = 0x4000_0000
 _NO_NEW_PRIVILEGES: Final = 38
 _DETACH: Final = 2
 _NOBODY: Final = 65535
-_PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
 _BASE: Final = 0x400000
 _HEADERS: Final = 64 + 56
 _IGNORED: Final = struct.pack("<QQQQ", 1, 0, 0, 0)
@@ -39,11 +38,20 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class _Machine:
-    """How a machine is named in an ELF header, and the program in its instructions; `_IGNORED` comes after them."""
+    """How a machine is named in an ELF header, and the program in its instructions; `_IGNORED` comes after them.
 
-    def __init__(self, number: int, code: str) -> None:
+    `pivot_root`, `setgroups`, `setresgid` and `setresuid` are the numbers of these calls of its kernel.
+    """
+
+    def __init__(
+        self, number: int, code: str, *, pivot_root: int, setgroups: int, setresgid: int, setresuid: int
+    ) -> None:
         self.number = number
         self.code = bytes.fromhex(code)
+        self.pivot_root = pivot_root
+        self.setgroups = setgroups
+        self.setresgid = setresgid
+        self.setresuid = setresuid
 
 
 _MACHINES: Final[Mapping[str, _Machine]] = {
@@ -58,6 +66,10 @@ _MACHINES: Final[Mapping[str, _Machine]] = {
         "b822000000"  # mov eax, 34               pause
         "0f05"  # syscall
         "ebf7",  # jmp                            and again
+        pivot_root=155,
+        setgroups=116,
+        setresgid=119,
+        setresuid=117,
     ),
     "aarch64": _Machine(
         183,
@@ -74,6 +86,10 @@ _MACHINES: Final[Mapping[str, _Machine]] = {
         "280980d2"  # mov x8, 73                  ppoll, of nothing
         "010000d4"  # svc 0
         "faffff17",  # b                          and again
+        pivot_root=41,
+        setgroups=159,
+        setresgid=149,
+        setresuid=147,
     ),
 }
 
@@ -84,9 +100,7 @@ class PauseError(OrchError):
 
 def program(machine: str) -> bytes:
     """Return the program as an ELF file. Raises PauseError for a machine whose instructions are not known here."""
-    known = _MACHINES.get(machine)
-    if known is None:
-        raise PauseError(f"processes cannot be shared on a machine of type {machine}")
+    known = _known(machine)
     content = known.code + _IGNORED
     size = _HEADERS + len(content)
     header = struct.pack(
@@ -111,14 +125,21 @@ def program(machine: str) -> bytes:
     return header + segment + content
 
 
+def _known(machine: str) -> _Machine:
+    found = _MACHINES.get(machine)
+    if found is None:
+        raise PauseError(f"processes cannot be shared on a machine of type {machine}")
+    return found
+
+
 def start(root: Path, network: str, ipc: str) -> int:
     """Start the process and return its id. `root` is an empty folder; `network` and `ipc` are namespaces, or "".
 
-    To be called in a thread that ends: it leaves the thread in the pod's namespaces and without a root. Raises OSError
-    and PauseError.
+    To be called in a thread that ends: it leaves the thread in the pod's namespaces, without a root and without rights.
+    Raises OSError and PauseError.
     """
-    machine = platform.machine()
-    content = program(machine)
+    kernel = _known(platform.machine())
+    content = program(platform.machine())
     for path, kind in ((network, CLONE_NEWNET), (ipc, CLONE_NEWIPC)):
         if path:
             enter(path, kind)
@@ -133,9 +154,10 @@ def start(root: Path, network: str, ipc: str) -> int:
         mount("none", root, flags=MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
         os.chdir(root)
         # The old root is mounted over the new one, which is below it again once it is taken away.
-        call(_libc.syscall, _PIVOT_ROOT[machine], ctypes.c_char_p(b"."), ctypes.c_char_p(b"."))
+        call(_libc.syscall, kernel.pivot_root, ctypes.c_char_p(b"."), ctypes.c_char_p(b"."))
         call(_libc.umount2, ctypes.c_char_p(b"."), _DETACH)
         call(_libc.prctl, _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+        _become_nobody(kernel)
         process = subprocess.Popen(
             ("/pause",),
             stdin=nothing,
@@ -143,15 +165,23 @@ def start(root: Path, network: str, ipc: str) -> int:
             stderr=nothing,
             env={},
             start_new_session=True,
-            user=_NOBODY,
-            group=_NOBODY,
-            extra_groups=(),
         )
     finally:
         os.close(nothing)
     # It shall outlive this process: whoever finds it is not its parent, and this is no error here either.
     process.returncode = 0
     return process.pid
+
+
+def _become_nobody(kernel: _Machine) -> None:
+    """Give up this thread's rights, and its alone: the C library's calls would be all threads'.
+
+    Were the new process to do it, it would be made by fork, before and after which other libraries' handlers run here.
+    Those of gRPC start threads; in a thread whose processes get a namespace of their own that ends this process.
+    """
+    call(_libc.syscall, kernel.setgroups, 0, None)
+    call(_libc.syscall, kernel.setresgid, _NOBODY, _NOBODY, _NOBODY)
+    call(_libc.syscall, kernel.setresuid, _NOBODY, _NOBODY, _NOBODY)
 
 
 def enter(namespace: str, kind: int) -> None:
