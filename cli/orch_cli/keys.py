@@ -62,7 +62,9 @@ def add_keys(command: argparse.ArgumentParser) -> None:
     rotate = what.add_parser("rotate", help="sign with another key; tokens that were signed before still count")
     rotate.add_argument("--announce", action="store_true", help="publish a new key only, and let it sign the next time")
     retire = what.add_parser("retire", help="forget a key; tokens that it has signed count no more")
-    retire.add_argument("id", metavar="ID", help="the key's id, or the beginning of it")
+    retire.add_argument(
+        "id", metavar="ID", help="the key's id, or the beginning of it; `--` before one that begins with a dash"
+    )
     for one in (listing, rotate, retire):  # so that these may stand behind the verb, too
         one.add_argument("--state", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         one.add_argument("--file", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)

@@ -68,12 +68,12 @@ def test_a_key_is_retired(run, current, layout, capsys):
     run("rotate")
     signer, verifier = read_keys(layout.pki / "service-accounts.key")
     with pytest.raises(OrchError, match="lets another one do that first"):
-        run("retire", signer.id)
+        run("retire", "--", signer.id)  # an id may begin with "-"
     with pytest.raises(OrchError, match="no key has an id"):
         run("retire", "nonsense")
     run("list")
     assert f"{verifier.id}  verifies  signed until " in capsys.readouterr().out
-    assert run("retire", verifier.id[:8]) == 0
+    assert run("retire", "--", verifier.id[:8]) == 0
     assert current().verify(old) is None
 
 
