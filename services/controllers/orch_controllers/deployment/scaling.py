@@ -102,7 +102,8 @@ def proportionally(deployment: Deployment, active: Sequence[ReplicaSet]) -> list
     """Return sizes for several active replica sets when the deployment is scaled in the middle of a rollout.
 
     What is to be added or removed is shared by the sets in proportion to their sizes; the largest takes what rounding
-    leaves, and of what is to be removed the next ones what it has not got. Each set's own annotation says what the deployment's limit was when it was sized.
+    leaves, and of what is to be removed the next ones what it has not got. Each set's own annotation says what the
+    deployment's limit was when it was sized.
     """
     wanted = desired(deployment)
     limit = wanted + bounds(deployment).surge if wanted else 0
