@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 
@@ -38,6 +39,21 @@ def test_a_token_that_nobody_issued(simulated: LocalCluster) -> None:
     told = simulated.kubectl("--kubeconfig=/dev/null", *flags(simulated), "--token=made-up", "get", "pods", check=False)
     # kubectl has words of its own for it when it has not remembered what the server has
     assert "error: You must be logged in to the server (" in told
+
+
+def test_every_denial_is_in_the_audit_log(simulated: LocalCluster) -> None:
+    path = "/api/v1/namespaces/nobody-asked-before/secrets"
+    assert simulated.rest("")("GET", path).status == 403
+    assert simulated.rest("", token="made-up")("GET", path).status == 401
+    assert simulated.rest("scheduler")("GET", path).status == 403
+
+    def told() -> list[tuple[str, int]]:
+        lines = (simulated.layout.logs / "audit.log").read_text().splitlines()
+        events = [event for event in map(json.loads, lines) if event["requestURI"] == path]
+        return [(event["user"].get("username", ""), event["responseStatus"]["code"]) for event in events]
+
+    denied = {("system:anonymous", 403), ("", 401), ("system:kube-scheduler", 403)}
+    simulated.wait(lambda: set(told()) == denied, 10, "three events")
 
 
 def flags(cluster: LocalCluster) -> tuple[str, ...]:
