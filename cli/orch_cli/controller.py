@@ -146,6 +146,7 @@ def api_settings(section: ControllerSection, own: Identities | None) -> dict[str
         or str(signing_key(Path(section.state_dir) / "pki")),
         "encryption_provider_config": section.api.encryption_provider_config
         or str(encryption_file(Path(section.state_dir) / "pki")),
+        "audit_log_file": str(Path(section.state_dir) / "audit.log"),
         **_connections(section, own, API),
     }
 
