@@ -24,6 +24,7 @@ class Kept:
         self.told = 0
         prepare(Layout(root), Plan(nodes=1))
         self.keeper = Keeper(Layout(root), Plan(nodes=1), clock=self.clock, reload=self._tell)
+        self.running = asyncio.create_task(self.keeper.run())
 
     def _tell(self) -> None:
         self.told += 1
@@ -43,6 +44,12 @@ class Kept:
                 await self.clock.advance(LOOK)
                 await asyncio.sleep(0.01)
 
+    async def stop(self) -> None:
+        """End the keeper, and wait for what it is doing in its thread."""
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
+        await asyncio.get_running_loop().shutdown_default_executor()
+
     def lasts(self, file: str) -> bool:
         return self.ends(file) > datetime.now(UTC) + timedelta(days=300)
 
@@ -50,10 +57,8 @@ class Kept:
 @pytest.fixture
 async def kept(tmp_path: Path) -> AsyncIterator[Kept]:
     made = Kept(tmp_path)
-    running = asyncio.create_task(made.keeper.run())
     yield made
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await made.stop()
 
 
 async def test_what_ends_soon_is_made_anew_and_the_bus_is_told_once(kept: Kept) -> None:
@@ -78,6 +83,7 @@ async def test_files_that_are_as_they_should_be_are_not_touched(kept: Kept) -> N
     (kept.root / "api/server.crt").unlink()
     await kept.clock.advance(PREPARE)
     await kept.until((kept.root / "api/server.crt").exists)
+    await kept.stop()
     changed = {file.name for file, stamp in stamps().items() if before.get(file) != stamp}
     assert changed <= {"server.crt", "api", "kubeconfig", kept.root.name}, changed
 
