@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests, all or those that the arguments select: first what needs no cluster, on every core, while images are
-# built; then whole clusters, those with containers beside those without. Each of the two mostly waits, and its tests run
-# one at a time.
+# Runs the tests, all or those that the arguments select: first what needs no other process, on every core, while images
+# are built; then what needs no cluster; then whole clusters, those with containers beside those without. Each of the two
+# mostly waits, and its tests run one at a time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,9 +27,11 @@ said=$(mktemp)
 MAKEFLAGS='' make images-services >"$said" 2>&1 &
 images=$!
 trap 'kill $images || true; rm "$said"' EXIT
-run --numprocesses auto --dist worksteal tests/unit tests/contract tests/conformance "$@"
+run --numprocesses auto --dist worksteal tests/unit tests/conformance "$@"
 wait $images || { cat "$said"; exit 1; }
 trap 'rm "$said"' EXIT
+[ $failed = 0 ] || exit $failed
+run --numprocesses auto --dist worksteal tests/contract "$@"
 [ $failed = 0 ] || exit $failed
 
 set -m # a group of its own can be interrupted; what is in the background otherwise ignores that
