@@ -25,7 +25,7 @@ demo: setup ## Start a cluster of two Podman nodes and run examples/deployment.y
 demo-clean: ## Remove every trace of the demo: containers, namespaces, state, images
 	@$(SUDO) tools/demo.sh clean
 
-test: check clients ## Run all checks and all tests (`make test ARGS="-k name"` passes on to pytest)
+test: check images-services clients ## Run all checks and all tests (`make test ARGS="-k name"` passes on to pytest)
 	@$(SUDO) tools/tests.sh $(ARGS)
 
 check: setup ## Lint (bandit's rules included), check formats, types, layers, generated code and what is locked

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests, all or those that the arguments select: first what needs no other process, on every core, while images
-# are built; then what needs no cluster; then whole clusters, those with containers beside those without. Each of the two
-# mostly waits, and its tests run one at a time.
+# Runs the tests, all or those that the arguments select: first what needs no cluster, on every core; then whole
+# clusters, those with containers beside those without. Each of the two mostly waits, and its tests run one at a time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,28 +22,22 @@ count() {
   [ "$1" = $NOTHING_SELECTED ] || [ "$1" = 0 ] || failed=$1
 }
 
-said=$(mktemp)
-MAKEFLAGS='' make images-services >"$said" 2>&1 &
-images=$!
-trap 'kill $images || true; rm "$said"' EXIT
-run --numprocesses auto --dist worksteal tests/unit tests/conformance "$@"
-wait $images || { cat "$said"; exit 1; }
-trap 'rm "$said"' EXIT
-[ $failed = 0 ] || exit $failed
-run --numprocesses auto --dist worksteal tests/contract "$@"
+run --numprocesses auto --dist worksteal tests/unit tests/contract tests/conformance "$@"
 [ $failed = 0 ] || exit $failed
 
+said=$(mktemp)
 set -m # a group of its own can be interrupted; what is in the background otherwise ignores that
 .venv/bin/python -m pytest tests/e2e -m "not ($CONTAINERS)" "$@" >"$said" 2>&1 &
 beside=$!
 set +m
-trap 'kill -INT -- -$beside || true; wait $beside || true; rm "$said"' EXIT
+trap 'kill -INT -- -$beside || true; wait $beside || true; rm "$said"' EXIT # interrupted
 run tests/e2e -m "$CONTAINERS" "$@"
 run tests/chaos tests/scale "$@"
 code=0
 wait $beside || code=$?
 cat "$said"
-trap 'rm "$said"' EXIT
+trap - EXIT
+rm "$said"
 count $code
 
 [ $selected = 1 ] || exit $NOTHING_SELECTED
