@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 import grpc
@@ -48,6 +48,8 @@ _REFUSALS = frozenset(
 )
 """etcd's definite refusals: nothing was changed, and asking again will not help."""
 
+_UNSENT: Final = "failed to connect to all addresses"
+"""How grpc tells of a call that it has sent to nobody."""
 _USERS_CHANGED = ("revision of auth store is old", "user name is empty")
 """What etcd says when its users, or whether it has any, were changed between a request's arrival and its turn."""
 
@@ -235,9 +237,8 @@ class Cluster:
                 with self.errors():
                     return await request(endpoint, left)
             except UnavailableError as error:
+                self.leave(endpoint)
                 undone = isinstance(error, _NotDoneError)
-                if not undone:
-                    self.leave(endpoint)
                 if not (repeat or undone) or self.closed or time.monotonic() + backoff >= deadline:
                     raise
             finally:
@@ -299,7 +300,7 @@ def _serialize(message: Message) -> bytes:
 def _translated(error: grpc.aio.AioRpcError) -> OrchError:
     """Return our error for grpc's. What is not a definite refusal may succeed later, and may have been done."""
     details = error.details() or error.code().name
-    if any(said in details for said in _USERS_CHANGED):
+    if _UNSENT in details or any(said in details for said in _USERS_CHANGED):
         return _NotDoneError(f"etcd: {details}")
     if error.code() not in _REFUSALS or "too many requests" in details:
         return UnavailableError(f"etcd: {details}")
